@@ -1,0 +1,1 @@
+"""Offline avatar makers (photo projection needs no torch, everything else does)."""

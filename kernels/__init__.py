@@ -1,0 +1,1 @@
+"""LBS, rasterization, UV gather and compositing on the CPU."""

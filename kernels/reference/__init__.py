@@ -1,0 +1,1 @@
+"""Float64 numpy references of the kernels."""

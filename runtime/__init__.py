@@ -1,0 +1,1 @@
+"""What plays an avatar: body and bundle, renderer, streaming, motion, command line. Imports no torch."""

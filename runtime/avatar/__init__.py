@@ -1,0 +1,1 @@
+"""Avatar bundles, rigs and body models."""

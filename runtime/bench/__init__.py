@@ -1,0 +1,1 @@
+"""Benchmark scenarios, latency statistics and the yardstick."""

@@ -1,0 +1,1 @@
+"""The `dinar` command: one module per verb."""

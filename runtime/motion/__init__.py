@@ -1,0 +1,1 @@
+"""Motion files, retargeting, authored clips."""

@@ -1,0 +1,1 @@
+"""Poses, cameras and the frame pipeline."""

@@ -1,0 +1,1 @@
+"""Wire protocol, server and client. Knows no 3D."""
