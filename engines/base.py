@@ -1,0 +1,150 @@
+"""The engine interface: open an ONNX model once, compile it for fixed sizes, run it on buffers bound by tensor name."""
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
+PRECISIONS = ("auto", "f32", "bf16", "f16")
+Shape = tuple[int | None, ...]
+
+
+class EngineError(Exception):
+    """An engine cannot be used or cannot run this model. Text = what was wrong, what was given, what to do."""
+
+
+class TensorNameError(EngineError, KeyError):
+    """A session has no tensor of this name."""
+
+    __str__ = Exception.__str__  # KeyError would print the text in quotes
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What runs: `precision` is the one the layers run in (buffers are always float32), `threads` the CPU threads, `reason` why this one was chosen."""
+
+    name: str
+    version: str
+    device: str
+    precision: str
+    threads: int
+    reason: str
+
+
+class Buffers(Mapping):
+    """Tensor name -> float32 array. The arrays stay the same for the life of the session: write into them, never replace them."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise TensorNameError(f"no tensor named {name!r}; the model has {', '.join(self._arrays) or 'none'}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return "Buffers(" + ", ".join(f"{name} {array.shape}" for name, array in self._arrays.items()) + ")"
+
+
+class Session(ABC):
+    """One compiled size. Fill `inputs`, `enqueue()`, `synchronize()`, read `outputs`.
+
+    inputs, outputs: tensor name -> C-contiguous float32 array of the compiled shape, allocated once and bound to the engine.
+    Between enqueue and synchronize the engine reads and writes them: leave them alone. For one thread at a time; sessions are independent.
+    """
+
+    def __init__(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]):
+        self.inputs = Buffers(inputs)
+        self.outputs = Buffers(outputs)
+        self._pending = False
+
+    def enqueue(self) -> None:
+        """Start one run and return; EngineError if the previous one was not synchronized."""
+        if self._pending:
+            raise EngineError("enqueue() called twice: the run under way still uses the buffers; call synchronize() first")
+        self._start()
+        self._pending = True
+
+    def synchronize(self) -> None:
+        """Wait until `outputs` hold the results of the run under way (returns at once if there is none); EngineError if it failed."""
+        if self._pending:
+            self._pending = False
+            self._wait()
+
+    @abstractmethod
+    def _start(self) -> None: ...
+
+    @abstractmethod
+    def _wait(self) -> None: ...
+
+
+class Engine(ABC):
+    """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic."""
+
+    info: EngineInfo
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+    @abstractmethod
+    def compile(self, size: tuple[int, int, int]) -> Session:
+        """Session for N pictures of (H, W): the symbolic dimensions 0, 2 and 3 of every input take these values. EngineError if the model cannot."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Sessions already compiled go on working."""
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """float32 zeros, C-contiguous, starting on a multiple of ALIGNMENT bytes (an engine can then use the memory as it is)."""
+    count = int(np.prod(shape, dtype=np.int64))
+    raw = np.zeros(count * 4 + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start:start + count * 4].view(np.float32).reshape(shape)
+
+
+def check_precision(precision: str) -> None:
+    """EngineError unless `precision` is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+
+
+def check_threads(threads: int) -> None:
+    """EngineError unless `threads` is a whole number >= 0 (0 = all cores)."""
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
+        raise EngineError(f"threads is {threads!r}; expected a whole number >= 0 (0 = all cores)")
+
+
+def static_input_shapes(inputs: dict[str, Shape], size: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+    """Input shapes with symbolic dimensions 0, 2, 3 replaced by N, H, W; EngineError where that is not possible."""
+    try:
+        n, h, w = size
+        valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1 for v in (n, h, w))
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise EngineError(f"compile size is {size!r}; expected (N, H, W), three whole numbers >= 1")
+    shapes = {}
+    for name, shape in inputs.items():
+        values = {0: int(n), 2: int(h), 3: int(w)} if len(shape) == 4 else {}
+        resolved = tuple(values.get(axis) if dim is None else dim for axis, dim in enumerate(shape))
+        if None in resolved:
+            raise EngineError(f"input {name!r} has shape {shape}: only dimensions 0, 2, 3 of a 4-D input may be symbolic (N, H, W)")
+        wrong = [axis for axis, value in values.items() if resolved[axis] != value]
+        if wrong:
+            raise EngineError(f"input {name!r} has the fixed shape {shape}, which does not admit (N, H, W) = {tuple(size)}; compile its own size")
+        shapes[name] = resolved
+    return shapes
