@@ -1,1 +1,7 @@
 """LBS, rasterization, UV gather and compositing on the CPU."""
+from .compose import compose
+from .gather import gather_uv
+from .lbs import NEAR, BodyModel, lbs, project
+from .rasterize import Raster, rasterize
+
+__all__ = ["NEAR", "BodyModel", "Raster", "compose", "gather_uv", "lbs", "project", "rasterize"]
