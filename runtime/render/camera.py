@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .pose import checked
+from ..validate import checked
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,91 @@
+"""What a user gives: photos, masks and SMPL-X fits, read and checked."""
+from __future__ import annotations
+
+import pathlib
+import zipfile
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..runtime.errors import InputError
+from ..runtime.render import Camera, Pose
+from ..runtime.validate import checked
+
+MAX_SIDE = 8192
+FIT_KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "image_size")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One photo of a posed person. rgb u8[H,W,3]; mask f32[H,W] in [0,1]; pose, camera (K for this picture's size), betas f32[B]."""
+
+    name: str
+    rgb: np.ndarray
+    mask: np.ndarray
+    pose: Pose
+    camera: Camera
+    betas: np.ndarray
+
+
+def read_image(path, flags: int) -> np.ndarray:
+    """An 8-bit picture as OpenCV reads it. Raises InputError naming the file."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such picture")
+    image = cv2.imdecode(np.fromfile(path, np.uint8), flags) if path.stat().st_size else None
+    if image is None:
+        raise InputError(f"{path}: not a picture that OpenCV can read; expected PNG or JPEG")
+    if max(image.shape[:2]) > MAX_SIDE:
+        raise InputError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at most {MAX_SIDE} a side")
+    return image
+
+
+def read_fit(path) -> dict[str, np.ndarray]:
+    """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera, image_size (width, height); a leading 1 may be absent)."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}")
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            keys = set(z.files) if hasattr(z, "files") else set()
+            if missing := [k for k in FIT_KEYS if k not in keys]:
+                raise InputError(f"{path}: keys {missing} are missing, got {sorted(keys)}, expected {list(FIT_KEYS)}")
+            fit = {k: z[k] for k in FIT_KEYS}
+    except InputError:
+        raise
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as e:
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({e})") from e
+    ranks = {"poses": 2, "transl": 1, "betas": 1, "expression": 1, "K": 2, "world_to_camera": 2, "image_size": 1}
+    for key, rank in ranks.items():
+        if fit[key].ndim == rank + 1 and len(fit[key]) == 1:
+            fit[key] = fit[key][0]
+        if fit[key].ndim != rank:
+            raise InputError(f"{path}: {key} has shape {list(fit[key].shape)}, expected the values of one photo")
+    return fit
+
+
+def read_view(photo, mask, fit_path) -> View:
+    """A photo, its mask (white = person; the alpha of an RGBA picture works too) and its fit. Raises InputError naming file and field."""
+    rgb = cv2.cvtColor(read_image(photo, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    mask_image = read_image(mask, cv2.IMREAD_UNCHANGED)
+    alpha = mask_image if mask_image.ndim == 2 else mask_image[..., 3] if mask_image.shape[2] == 4 else mask_image[..., 0]
+    if alpha.dtype != np.uint8:
+        raise InputError(f"{mask}: got {alpha.dtype} pixels, expected 8 bit")
+    if alpha.shape != rgb.shape[:2]:
+        raise InputError(f"{mask}: {alpha.shape[1]}x{alpha.shape[0]} pixels, expected {rgb.shape[1]}x{rgb.shape[0]} as in {photo}")
+    if not (alpha > 127).any():
+        raise InputError(f"{mask}: is empty, expected the person in white")
+    fit = read_fit(fit_path)
+    try:
+        size = checked("image_size", fit["image_size"], (2,), 1e5)
+        if size.min() < 1:
+            raise InputError(f"image_size: got {size.tolist()}, expected (width, height) in pixels")
+        scale = np.array([rgb.shape[1], rgb.shape[0]]) / size
+        if abs(scale[0] / scale[1] - 1) > 0.01:
+            raise InputError(f"image_size: got {size.astype(int).tolist()}, but the photo is {rgb.shape[1]}x{rgb.shape[0]}: another aspect ratio")
+        K = np.diag([*scale, 1.0]) @ checked("K", fit["K"], (3, 3)).astype(np.float64)
+        return View(name=pathlib.Path(photo).stem, rgb=rgb, mask=alpha.astype(np.float32) / 255, pose=Pose(fit["poses"], fit["transl"], fit["expression"]),
+                    camera=Camera(K, fit["world_to_camera"]), betas=checked("betas", fit["betas"], (-1,), 50.0))
+    except InputError as e:
+        raise InputError(f"{fit_path}: {e}") from None

@@ -1,0 +1,209 @@
+"""Avatar: a bundle in memory. `load_avatar` and `write_avatar` are the only code that knows the layout of a bundle."""
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from ..errors import BundleError
+from .files import MAX_MANIFEST_BYTES, BundleFiles, png, replaced_whole, tensors
+from .rig import Rig, check_array
+
+SCHEMA = 1
+RENDERER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+TEXTURE_CAPS = {"Ht": 4096, "Wt": 4096, "C": 64}
+TEXTURE_DTYPES = ("float32", "float16", "uint8")
+MAX_CHECKS = 64
+MAX_CHECK_PIXELS = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class RendererSpec:
+    """How one renderer of a bundle makes pixels.
+
+    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three channels are the colour and the mask is alpha.
+    hardsegm: alpha = min(1, alpha + mask); threshold: tau of the remap, 0 = off; samples: 1, 2 or 4, supersampling per axis;
+    margin: pixels around the body's box that the network needs; stride: the box starts and ends on multiples of it.
+    """
+
+    texture: np.ndarray
+    model: bytes | None = None
+    hardsegm: bool = False
+    threshold: float = 0.0
+    samples: int = 1
+    margin: int = 0
+    stride: int = 1
+
+    def __post_init__(self):
+        dtype = str(self.texture.dtype)
+        if dtype not in TEXTURE_DTYPES:
+            raise BundleError(f"texture: got dtype {dtype}, expected one of {TEXTURE_DTYPES}")
+        check_array("texture", self.texture, dtype, ("Ht", "Wt", "C"), {}, TEXTURE_CAPS)
+        if min(self.texture.shape[:2]) < 2 or (self.model is None and self.texture.shape[2] != 3):
+            raise BundleError(f"texture: got shape {list(self.texture.shape)}, expected at least 2x2 texels and, without a network, 3 channels")
+        for name, ok, expected in (
+            ("hardsegm", isinstance(self.hardsegm, bool), "true or false"),
+            ("threshold", isinstance(self.threshold, int | float) and 0 <= self.threshold < 1, "a number in [0, 1)"),
+            ("samples", self.samples in (1, 2, 4) and (self.model is None or self.samples == 1), "1, 2 or 4 (1 with a network)"),
+            ("margin", isinstance(self.margin, int) and 0 <= self.margin <= 1024, "a whole number of pixels in 0..1024"),
+            ("stride", self.stride in (1, 2, 4, 8, 16, 32, 64), "a power of two up to 64"),
+        ):
+            if not ok:
+                raise BundleError(f"renderer: {name} is {getattr(self, name)!r}, expected {expected}")
+
+    def float_texture(self) -> np.ndarray:
+        """The texture as f32[Ht,Wt,C], u8 scaled to [0,1]."""
+        scale = np.float32(1 / 255 if self.texture.dtype == np.uint8 else 1)
+        return np.ascontiguousarray(self.texture.astype(np.float32) * scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Checks:
+    """A few frames with the reference picture each renderer must reproduce.
+    body f32[n,55,3], transl f32[n,3], expression f32[n,E], K f32[n,3,3], world_to_camera f32[n,4,4]; rgba: renderer -> u8[n,H,W,4] premultiplied."""
+
+    body: np.ndarray
+    transl: np.ndarray
+    expression: np.ndarray
+    K: np.ndarray
+    world_to_camera: np.ndarray
+    rgba: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Avatar:
+    """A person to animate: rig, renderers by name (the first is the default), checks, licence note."""
+
+    name: str
+    rig: Rig
+    renderers: dict[str, RendererSpec]
+    body_kind: str = "open"
+    licence: str = ""
+    checks: Checks | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path) -> Avatar:
+        """Read a bundle folder or .zip, checking schema, hashes, shapes, finiteness and caps. Raises BundleError naming file and field."""
+        return load_avatar(path)
+
+    @classmethod
+    def demo(cls) -> Avatar:
+        """The avatar that ships with the package: made from two pictures of a person who does not exist (CC0)."""
+        with importlib.resources.as_file(importlib.resources.files(__package__.rpartition(".")[0]) / "assets" / "demo_avatar") as path:
+            return load_avatar(path)
+
+    def save(self, path, overwrite: bool = False) -> None:
+        """Write the bundle to a folder or .zip: whole, or not at all."""
+        write_avatar(self, path, overwrite)
+
+
+def _field(where: str, manifest: dict, key: str, kind, default=None):
+    value = manifest.get(key, default)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise BundleError(f"{where}: field {key!r} is {str(value)[:80]!r}, expected {names}")
+    return value
+
+
+def load_avatar(path) -> Avatar:
+    """See Avatar.load."""
+    with BundleFiles(path) as files:
+        where = f"{files.path}: avatar.json"
+        try:
+            manifest = json.loads(files.read("avatar.json", MAX_MANIFEST_BYTES))
+        except (ValueError, RecursionError) as e:
+            raise BundleError(f"{where}: not valid JSON ({e})") from e
+        if not isinstance(manifest, dict):
+            raise BundleError(f"{where}: got a {type(manifest).__name__}, expected an object")
+        if manifest.get("schema") != SCHEMA:
+            raise BundleError(f"{where}: schema is {str(manifest.get('schema'))[:40]!r}, this version reads {SCHEMA}; export the avatar again")
+        hashes = _field(where, manifest, "sha256", dict)
+        names = _field(where, manifest, "expression_names", list, [])
+        if not all(isinstance(n, str) and len(n) <= 64 for n in names):
+            raise BundleError(f"{where}: expression_names holds something that is not a name of at most 64 characters")
+
+        def content(name: str) -> bytes:
+            if not isinstance(hashes.get(name), str):
+                raise BundleError(f"{where}: sha256 has no entry for {name}")
+            return files.checked(name, hashes[name])
+
+        rig = Rig.from_arrays(tensors("rig.safetensors", content("rig.safetensors")), tuple(names))
+        renderers = {}
+        for name, spec in _field(where, manifest, "renderers", dict).items():
+            if not RENDERER_NAME.fullmatch(name) or not isinstance(spec, dict):
+                raise BundleError(f"{where}: renderer {name[:40]!r} is not an object with a lower-case name")
+            arrays = tensors(f"renderers/{name}/texture.safetensors", content(f"renderers/{name}/texture.safetensors"))
+            if set(arrays) != {"texture"}:
+                raise BundleError(f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected only 'texture'")
+            model = content(f"renderers/{name}/model.onnx") if f"renderers/{name}/model.onnx" in hashes else None
+            options = {k: spec[k] for k in ("hardsegm", "threshold", "samples", "margin", "stride") if k in spec}
+            try:
+                renderers[name] = RendererSpec(arrays["texture"], model, **options)
+            except BundleError as e:
+                raise BundleError(f"{where}: renderer {name!r}: {e}") from None
+        if not renderers:
+            raise BundleError(f"{where}: has no renderers, expected at least one of dinar, light, texture")
+        checks = _read_checks(content, rig, renderers) if "check/poses.safetensors" in hashes else None
+        return Avatar(name=_field(where, manifest, "name", str), rig=rig, renderers=renderers, body_kind=_field(where, manifest, "body_kind", str),
+                      licence=_field(where, manifest, "licence", str, ""), checks=checks, provenance=_field(where, manifest, "provenance", dict, {}))
+
+
+def _read_checks(content, rig: Rig, renderers) -> Checks:
+    import cv2
+
+    a = tensors("check/poses.safetensors", content("check/poses.safetensors"))
+    shapes = {"body": ("n", 55, 3), "transl": ("n", 3), "expression": ("n", rig.expressions), "K": ("n", 3, 3), "world_to_camera": ("n", 4, 4)}
+    if set(a) != set(shapes):
+        raise BundleError(f"check/poses.safetensors: got arrays {sorted(a)}, expected {sorted(shapes)}")
+    symbols: dict[str, int] = {}
+    for name, shape in shapes.items():
+        check_array(f"check: {name}", a[name], "float32", shape, symbols, {"n": MAX_CHECKS})
+    rgba = {}
+    for renderer in renderers:
+        images = []
+        for i in range(symbols["n"]):
+            image = cv2.imdecode(np.frombuffer(content(f"check/{renderer}_{i}.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+            if image is None or image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8 or image[..., 0].size > MAX_CHECK_PIXELS:
+                raise BundleError(f"check/{renderer}_{i}.png: not an 8-bit RGBA picture of at most {MAX_CHECK_PIXELS} pixels")
+            images.append(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
+        if len({i.shape for i in images}) > 1:
+            raise BundleError(f"check: the pictures of {renderer} differ in size: {sorted({i.shape for i in images})}")
+        rgba[renderer] = np.stack(images) if images else np.zeros((0, 1, 1, 4), np.uint8)
+    return Checks(rgba=rgba, **a)
+
+
+def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
+    """See Avatar.save."""
+    hashes: dict[str, str] = {}
+    with replaced_whole(path, overwrite) as folder:
+        def put(name: str, content: bytes) -> None:
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+        put("rig.safetensors", safetensors.numpy.save(avatar.rig.arrays()))
+        specs = {}
+        for name, r in avatar.renderers.items():
+            if not RENDERER_NAME.fullmatch(name):
+                raise BundleError(f"renderer name {name!r}: expected lower-case letters, digits and '_'")
+            put(f"renderers/{name}/texture.safetensors", safetensors.numpy.save({"texture": np.ascontiguousarray(r.texture)}))
+            if r.model is not None:
+                put(f"renderers/{name}/model.onnx", r.model)
+            specs[name] = {"hardsegm": r.hardsegm, "threshold": r.threshold, "samples": r.samples, "margin": r.margin, "stride": r.stride}
+        if (c := avatar.checks) is not None:
+            poses = {k: getattr(c, k) for k in ("body", "transl", "expression", "K", "world_to_camera")}
+            put("check/poses.safetensors", safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in poses.items()}))
+            for name, images in c.rgba.items():
+                for i, image in enumerate(images):
+                    put(f"check/{name}_{i}.png", png(image))
+        manifest = {"schema": SCHEMA, "name": avatar.name, "body_kind": avatar.body_kind, "licence": avatar.licence, "renderers": specs,
+                    "expression_names": list(avatar.rig.expression_names), "provenance": avatar.provenance, "sha256": hashes}
+        (folder / "avatar.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        load_avatar(folder)     # what was written must be readable; otherwise nothing is left behind

@@ -1,0 +1,71 @@
+"""Arguments that several verbs share."""
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+
+from ..avatar import Avatar
+from ..errors import InputError
+from ..motion import demo_motion, load_motion
+from ..motion.motion import Motion
+
+
+def size(text: str) -> tuple[int, int]:
+    """'512' or 'WIDTHxHEIGHT' as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(p.isdigit() and int(p) for p in parts):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected pixels as 512 or WIDTHxHEIGHT")
+    return int(parts[-1]), int(parts[0])
+
+
+def colour(text: str) -> tuple[float, float, float] | None:
+    """'transparent', or '#rrggbb' as three numbers in [0,1]."""
+    if text == "transparent":
+        return None
+    digits = text.removeprefix("#")
+    try:
+        r, g, b = bytes.fromhex(digits)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected transparent or a colour as #rrggbb") from None
+    return r / 255, g / 255, b / 255
+
+
+def degrees(text: str) -> float:
+    """Degrees as radians."""
+    try:
+        return math.radians(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an angle in degrees") from None
+
+
+def avatar_argument(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """AVATAR: a bundle, or 'demo'."""
+    parser.add_argument("avatar", metavar="AVATAR", nargs="?" if optional else None, default="demo", help="avatar bundle (folder or .zip), or 'demo'")
+
+
+def renderer_arguments(parser: argparse.ArgumentParser) -> None:
+    """--size --renderer --engine --rasterizer --precision --threads."""
+    parser.add_argument("--size", type=size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")
+    parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
+    parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
+    parser.add_argument("--rasterizer", default="auto", help="auto or native")
+    parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16"), help="of the renderer network")
+    parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
+
+
+def renderer_options(args: argparse.Namespace) -> dict:
+    """The keyword arguments of Renderer that `renderer_arguments` added."""
+    if not 0 <= args.threads <= 256:
+        raise InputError(f"--threads: got {args.threads}, expected 0..256")
+    return {k: getattr(args, k) for k in ("size", "renderer", "engine", "rasterizer", "precision", "threads")}
+
+
+def open_avatar(text: str) -> Avatar:
+    """The avatar at a path, or the built-in one."""
+    return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)
+
+
+def open_motion(text: str) -> Motion:
+    """The motion in a file, or the built-in one."""
+    return demo_motion() if text == "demo" and not pathlib.Path(text).exists() else load_motion(text)

@@ -1,0 +1,46 @@
+"""dinar VERB ...: photo of a person in, live avatar out."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from ..errors import DinarError
+
+# verb: what it does; its module here has `arguments(parser)` and `run(args) -> exit code`
+VERBS = {
+    "demo": "watch the built-in avatar move: server and client in separate processes",
+    "render": "render a motion to a video or a folder of PNGs, without a server",
+    "serve": "stream an avatar over ZeroMQ, with a page to watch",
+    "play": "drive a server with a motion file",
+    "bench": "measure frame rate and latency",
+    "inspect": "print what is in an avatar and draw a sheet of it",
+    "export": "make an avatar from photos",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; errors a user can cause end with one line and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in VERBS.items():
+        sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if verb in argv[:1]:     # only the verb asked for is imported
+            importlib.import_module(f".{verb}", __package__).arguments(sub)
+    args = parser.parse_args(argv)
+    try:
+        return importlib.import_module(f".{args.verb}", __package__).run(args) or 0
+    except DinarError as e:
+        print(f"dinar {args.verb}: {e}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:      # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""dinar render AVATAR MOTION -o out.mp4"""
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..render import Renderer
+from ..render.framing import whole_body_camera
+from ..render.sinks import CODECS, PngSink, VideoSink
+from . import common
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser)
+    parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2) or .bvh file, or 'demo'")
+    parser.add_argument("-o", "--out", required=True, help=f"{', '.join(CODECS)} file, or a folder for PNGs with alpha")
+    parser.add_argument("--fps", type=float, default=30.0, help="of the result")
+    parser.add_argument("--seconds", type=float, help="stop after this long (default: the whole motion)")
+    parser.add_argument("--azimuth", type=common.degrees, default=0.0, help="camera direction in degrees, 0 = from the front, 90 = from its left")
+    parser.add_argument("--elevation", type=common.degrees, default=math.radians(5), help="camera height angle in degrees (default: 5)")
+    parser.add_argument("--turn", type=float, default=0.0, help="full turns of the camera over the clip")
+    parser.add_argument("--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)")
+    common.renderer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    out = pathlib.Path(args.out)
+    if not 0.1 <= args.fps <= 1000 or (args.seconds is not None and not args.seconds > 0):
+        raise InputError(f"--fps {args.fps:g} --seconds {args.seconds}: expected 0.1..1000 frames per second and a positive duration")
+    video = out.suffix in CODECS
+    if video and args.background is None:
+        raise InputError("--background transparent: a video file has no alpha; give a folder for PNGs as --out")
+    avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
+    for note in motion.notes:
+        print(f"note: {note}")
+    fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
+    frames = max(1, round(duration * args.fps))
+    with Renderer(avatar, background=args.background, straight=not video, background_compile=False, **common.renderer_options(args)) as renderer:
+        print(renderer.describe())
+        sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
+        complete = False
+        try:
+            for i in tqdm(range(frames), unit="frame"):
+                pose = fitted.pose_at(i / args.fps)
+                azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
+                camera = whole_body_camera(avatar.rig, fitted.centre_at(i / args.fps), args.size, azimuth=azimuth, elevation=args.elevation)
+                sink.write(renderer.render(pose, camera).rgba)
+            complete = True
+        finally:
+            sink.close(complete)
+    print(f"{out}: {frames} frames, {frames / args.fps:.1f} s")
+    return 0

@@ -1,0 +1,83 @@
+"""Compiled instances of one network, one per window size, made in the background so that no frame waits for a compiler."""
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from ... import engines
+from ..errors import DinarError
+
+MAX_SESSIONS = 16     # a 512x512 instance of a light network holds about 100 MB
+
+
+class Sessions:
+    """`get(height, width)` returns a session at least that large, at once: the exact one when it is ready, else the smallest ready one that
+    holds it (the full frame is compiled up front) while the exact one is compiled on a thread of its own."""
+
+    def __init__(self, engine: engines.Engine, full: tuple[int, int], background: bool = True):
+        self._engine, self._full, self._background = engine, full, background
+        self._ready: OrderedDict[tuple[int, int], engines.Session] = OrderedDict()
+        self._lock = threading.Lock()
+        self._wanted: tuple[int, int] | None = None
+        self._failed: Exception | None = None
+        self._wake = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._ready[full] = engine.compile((1, *full))
+
+    def get(self, height: int, width: int) -> tuple[tuple[int, int], engines.Session]:
+        """((height, width), session) of a ready instance that holds the asked-for size."""
+        key = (height, width)
+        with self._lock:
+            if self._failed is not None:
+                raise DinarError(f"compiling the network for {self._full} failed: {self._failed}") from self._failed
+            session = self._ready.get(key)
+            if session is not None:
+                self._ready.move_to_end(key)
+                return key, session
+            if self._background:
+                self._wanted = key
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="dinar-compile", daemon=True)
+                    self._thread.start()
+                self._wake.notify()
+                fits = [k for k in self._ready if k[0] >= height and k[1] >= width]
+                best = min(fits, key=lambda k: k[0] * k[1])
+                return best, self._ready[best]
+        self._add(key)
+        with self._lock:
+            return key, self._ready[key]
+
+    def _add(self, key: tuple[int, int]) -> None:
+        session = self._engine.compile((1, *key))
+        with self._lock:
+            self._ready[key] = session
+            while len(self._ready) > MAX_SESSIONS:
+                self._ready.pop(next(k for k in self._ready if k != self._full))
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while self._wanted is None and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                key, self._wanted = self._wanted, None
+                if key in self._ready:
+                    continue
+            try:
+                self._add(key)
+            except engines.EngineError as e:
+                with self._lock:
+                    self._failed = e
+                return
+
+    def close(self) -> None:
+        """Stop compiling and drop every instance."""
+        with self._lock:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self._ready.clear()
+        self._engine.close()
