@@ -54,10 +54,10 @@ class BodyModel:
             raise ValueError("expression_vertex names a vertex twice; expected each once")
         self.vertices, self.joints, self.parents = vertices, joints, parents
         self.skin_index, self.skin_weight = skin_index, skin_weight
-        self.expression_vertex, self.expression_dirs, self.expression_joint_dirs = expression_vertex, expression_dirs, expression_joint_dirs
-        self.pose_dirs = pose_dirs
-        self._native = _cpu.Body(vertices, joints, parents, skin_index, skin_weight, ascending, np.ascontiguousarray(expression_dirs[order]),
-                                 expression_joint_dirs, pose_dirs)
+        self.expression_vertex, self.expression_dirs = expression_vertex, expression_dirs
+        self.expression_joint_dirs, self.pose_dirs = expression_joint_dirs, pose_dirs
+        self._native = _cpu.Body(vertices, joints, parents, skin_index, skin_weight, ascending,
+                                 np.ascontiguousarray(expression_dirs[order]), expression_joint_dirs, pose_dirs)
 
     @property
     def expression_count(self) -> int:

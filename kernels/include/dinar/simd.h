@@ -4,6 +4,10 @@
 
 #include "common.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 DINAR_BEGIN
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(DINAR_PLAIN_LANES)
@@ -98,6 +102,23 @@ template <class V, class T> DINAR_HD V ramp(T start, T step) {
     V v;
     for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) v[i] = start + static_cast<T>(i) * step;
     return v;
+}
+
+// Stores that go past the caches, for outputs too large to be still there when they are read; p is a multiple of 32 bytes.
+DINAR_HD void store_past_caches(float *p, const f8 &v) {
+#if defined(__SSE2__)
+    __m128 half[2];
+    std::memcpy(half, &v, sizeof half);
+    _mm_stream_ps(p, half[0]);
+    _mm_stream_ps(p + 4, half[1]);
+#else
+    store(p, v);
+#endif
+}
+DINAR_HD void finish_stores_past_caches() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 // rows[p][c] -> rows[c][p]
