@@ -1,6 +1,7 @@
 """ONNX operators in torch: `OPERATORS[op_type](attributes, opset, *inputs) -> tensor or tuple`.
 
-Semantics: onnx/docs/Operators.md, opset 13 and newer, forward only. Float tensors live on the engine's device, integers (shapes, indices) stay on the CPU.
+Semantics: onnx/docs/Operators.md, opset 13 and newer, forward only.
+Float tensors live on the engine's device, integers (shapes, indices) stay on the CPU.
 An absent optional input is None. What is not covered raises OperatorError.
 """
 import math
@@ -41,9 +42,10 @@ def _axes(axes, rank: int) -> list[int]:
 # element by element
 
 for _name, _function in {
-    "Identity": lambda x: x, "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log, "Sqrt": torch.sqrt,
-    "Erf": torch.erf, "Abs": torch.abs, "Neg": torch.neg, "Floor": torch.floor, "Ceil": torch.ceil, "Round": torch.round, "Reciprocal": torch.reciprocal,
-    "Sin": torch.sin, "Cos": torch.cos, "Softplus": F.softplus, "HardSwish": F.hardswish, "Not": torch.logical_not,
+    "Identity": lambda x: x, "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log,
+    "Sqrt": torch.sqrt, "Erf": torch.erf, "Abs": torch.abs, "Neg": torch.neg, "Floor": torch.floor, "Ceil": torch.ceil, "Round": torch.round,
+    "Reciprocal": torch.reciprocal, "Sin": torch.sin, "Cos": torch.cos, "Softplus": F.softplus, "HardSwish": F.hardswish,
+    "Not": torch.logical_not,
     "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Pow": lambda x, y: torch.pow(x, y).to(x.dtype), "MatMul": torch.matmul,
     "Equal": torch.eq, "Less": torch.lt, "LessOrEqual": torch.le, "Greater": torch.gt, "GreaterOrEqual": torch.ge,
     "And": torch.logical_and, "Or": torch.logical_or, "Where": torch.where,
@@ -210,10 +212,9 @@ def _instance_normalization(a, opset, x, scale, bias):
 
 @_operator("GroupNormalization")
 def _group_normalization(a, opset, x, scale, bias):
-    groups = a["num_groups"]
-    if opset < 21:   # one scale per group; since opset 21 one per channel
-        scale, bias = (v.repeat_interleave(x.shape[1] // groups) for v in (scale, bias))
-    return F.group_norm(x, groups, scale, bias, a.get("epsilon", 1e-5))
+    if opset < 21:
+        raise OperatorError("the form before opset 21, which ONNX withdrew; export with opset 21 or newer")
+    return F.group_norm(x, a["num_groups"], scale, bias, a.get("epsilon", 1e-5))
 
 
 # moving pixels
@@ -253,7 +254,7 @@ def _pad(a, opset, x, pads, value=None, axes=None):
             elif mode == "reflect" and max(first, last) < x.shape[axis]:
                 index = (x.shape[axis] - 1) - ((x.shape[axis] - 1) - index.abs()).abs()
             else:
-                raise OperatorError(f"mode {mode} by {max(first, last)} of {x.shape[axis]}; covered are constant, edge and reflect by less than the size")
+                raise OperatorError(f"mode {mode} by {max(first, last)} of {x.shape[axis]}; covered are constant, edge, reflect by less than the size")
             x = x.index_select(axis, index.to(x.device))
     return x
 
@@ -273,7 +274,8 @@ def _source_positions(mode: str, size: int, new: int, scale: float) -> Tensor:
 
 
 _ROUND = {
-    "round_prefer_floor": lambda x: torch.ceil(x - 0.5), "round_prefer_ceil": lambda x: torch.floor(x + 0.5), "floor": torch.floor, "ceil": torch.ceil,
+    "round_prefer_floor": lambda x: torch.ceil(x - 0.5), "round_prefer_ceil": lambda x: torch.floor(x + 0.5),
+    "floor": torch.floor, "ceil": torch.ceil,
 }
 
 
@@ -380,7 +382,7 @@ def _shape(a, opset, x):
 def _gather(a, opset, x, index):
     axis = _axes([a.get("axis", 0)], x.ndim)[0]
     flat = torch.where(index < 0, index + x.shape[axis], index).reshape(-1).to(x.device)
-    return x.index_select(axis, flat).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1:])
+    return x.index_select(axis, flat).reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1:]])
 
 
 @_operator("Range")
