@@ -1,6 +1,8 @@
 """Colours for what no photo shows: diffused over the surface of the mesh, so that they cross the seams of the atlas."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -8,7 +10,8 @@ from ..runtime.avatar import Rig
 from .texture_space import Texels
 
 SMOOTHING_STEPS = 400
-TEETH, TONGUE = (0.86, 0.83, 0.77), (0.62, 0.33, 0.33)    # sRGB
+RIM_CONFIDENCE = 0.55     # of colours guessed at the rim of the body: enough to steer, smoothed by the neighbours
+TEETH, TONGUE = (0.60, 0.56, 0.50), (0.45, 0.22, 0.21)    # sRGB, in the shade of the mouth
 
 
 def extend(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
@@ -66,8 +69,11 @@ def diffuse(faces: np.ndarray, colour: np.ndarray, confidence: np.ndarray) -> np
     return value
 
 
-def fill_texture(rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours diffused over the mesh; blended in between."""
+def fill_texture(rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray, rims: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> np.ndarray:
+    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours diffused over the mesh; blended in between.
+
+    rims: per view, colours f32[V,3] and bool[V], guesses that guide the diffusion where no texel of a vertex is seen.
+    """
     T, V = len(rgb), len(rig.model.vertices)
     column, row = (np.clip(np.rint(rig.uv[rig.uv_faces.ravel(), a] * (T - 1)).astype(int), 0, T - 1) for a in (0, 1))
     vertex = rig.faces.ravel()
@@ -76,7 +82,14 @@ def fill_texture(rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray) 
     count = np.maximum(np.bincount(vertex, minlength=V), 1)
     colour = np.stack([np.bincount(vertex, weight * rgb[row, column, c], V) for c in range(3)], 1) / np.maximum(total, 1e-9)[:, None]
     colour = _hidden_parts(rig, colour, total > 0)
-    filled = tx.interpolate(rig, diffuse(rig.faces, colour, total / count).astype(np.float32))
+    confident = total / count
+    if rims:
+        votes = sum(on.astype(np.float64) for _, on in rims)
+        guess = sum(on[:, None] * c for c, on in rims) / np.maximum(votes, 1)[:, None]
+        unseen = (confident < RIM_CONFIDENCE) & (votes > 0)
+        colour = np.where(unseen[:, None], guess, colour)
+        confident = np.where(unseen, RIM_CONFIDENCE, confident)
+    filled = tx.interpolate(rig, diffuse(rig.faces, colour, confident).astype(np.float32))
     return confidence[..., None] * rgb + (1 - confidence[..., None]) * filled
 
 

@@ -11,7 +11,7 @@ from ..runtime.errors import InputError
 from .checks import make_checks
 from .fill import extend, fill_texture
 from .inputs import View
-from .texture_space import sample_view, texels
+from .texture_space import Projection, texels
 
 TAU = 0.1          # paper Eq. 5: sharpness of the softmax over views; the published code uses 10 * cosine
 FEATHER = 10       # texels of a 1024-texel texture over which a view fades out towards what it does not see
@@ -29,9 +29,14 @@ def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> t
 
 
 def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarray:
-    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid; borders of the atlas's islands do not count."""
-    inside = cv2.distanceTransform(extend(valid, covered).astype(np.uint8), cv2.DIST_L2, 5)
-    t = np.clip((inside - 1) / width, 0, 1)
+    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid, or over half of what a small patch (an eye) has.
+    Borders of the atlas's islands do not count."""
+    whole = extend(valid, covered).astype(np.uint8)
+    inside = cv2.distanceTransform(whole, cv2.DIST_L2, 5)
+    patches, label = cv2.connectedComponents(whole)
+    deepest = np.zeros(patches, np.float32)
+    np.maximum.at(deepest, label.ravel(), inside.ravel())
+    t = np.clip((inside - 1) / np.clip(0.5 * deepest[label], 1, width), 0, 1)
     return np.where(valid, t * t * (3 - 2 * t), 0).astype(np.float32)
 
 
@@ -51,14 +56,15 @@ def project_photos(views: Sequence[View], body: Body, *, name: str, texture_size
         if len(v.pose.expression) > rig.expressions:
             raise InputError(f"{v.name}: the fit has {len(v.pose.expression)} expression coefficients, this body has {rig.expressions}")
     tx = texels(rig, texture_size)
-    sampled = [sample_view(v, rig, tx) for v in views]
+    projections = [Projection(v, rig) for v in views]
+    sampled = [p.sample(rig, tx) for p in projections]
     figures = {f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum()) for v, s in zip(views, sampled, strict=True)}
     figures["seen"] = float(np.any([s.valid for s in sampled], 0).sum() / tx.covered.sum())
     if figures["seen"] < 0.02:
         raise InputError(f"photos: only {100 * figures['seen']:.1f} % of the body's surface is visible in the masks; do photo, mask and fit belong together?")
     weights = np.stack([feathered(s.valid, tx.covered, FEATHER * texture_size / 1024) for s in sampled])
     rgb, confidence = merge_views(np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weights)
-    texture = extend(fill_texture(rig, tx, rgb, confidence), tx.covered)
+    texture = extend(fill_texture(rig, tx, rgb, confidence, [p.rim() for p in projections]), tx.covered)
     texture = np.ascontiguousarray(np.clip(texture * 255 + 0.5, 0, 255).astype(np.uint8))
     avatar = Avatar(name=name, rig=rig, renderers={"texture": RendererSpec(texture, samples=2)}, body_kind=body.kind, licence=licence,
                     provenance={"method": "projection", "photos": [v.name for v in views], "texture_size": texture_size})

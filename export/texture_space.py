@@ -11,10 +11,13 @@ from ..runtime.avatar import Rig
 from .inputs import View
 
 MIN_COS = 0.2             # surfaces more grazing than this (78 degrees) are not sampled: their colour is smeared over many texels
-MASK_EROSION = 5          # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
+MASK_EROSION = 4          # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
 OVERLAP_STEP = 0.03       # metres: a depth step this large inside the silhouette is the outline of a limb in front of something (paper 3.5)
 OVERLAP_DILATION = 6      # pixels of a 1024-pixel photo kept away from such outlines, because fits are never exact
-DEPTH_SLACK = 0.006       # metres by which a visible texel may lie behind the depth buffer
+DEPTH_SLACK = 0.002       # metres by which a visible texel may lie behind the depth buffer; eyeballs lie only a little behind their lids
+RIM_COS = 0.35            # |cosine| below which a vertex is on the rim of the body as the photo sees it
+RIM_STEP = 8              # pixels of a 1024-pixel photo that a rim colour is taken outwards of the body: that is where hair and clothes are
+RIM_DEPTH = 0.04          # metres by which a rim vertex may lie behind what is drawn there
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,37 +75,79 @@ class Sampled:
     valid: np.ndarray
 
 
-def sample_view(view: View, rig: Rig, tx: Texels) -> Sampled:
-    """Sample a photo at every texel that it sees: in front, facing it, inside the eroded mask and away from overlap outlines (paper 3.2, 3.5).
+class Projection:
+    """The rig posed as in one photo, and what of the photo may be used: the eroded mask without overlap outlines (paper 3.5)."""
 
-    Texels pull from the photo instead of pixels being pushed into texels (Algorithm 1), so no gaps need averaging.
-    """
-    H, W = view.rgb.shape[:2]
-    scale = max(H, W) / 1024
-    vertices = kernels.lbs(rig.model, view.pose.body, view.pose.transl, view.pose.expression)
-    projective, _ = kernels.project(vertices, view.camera.matrix)
-    depth = kernels.rasterize(projective, rig.faces, (H, W)).depth
-    points = tx.interpolate(rig, vertices)
-    normals = tx.interpolate(rig, vertex_normals(vertices, rig.faces))
-    normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-12)
-    ray = view.camera.position.astype(np.float32) - points
-    distance = np.linalg.norm(ray, axis=2)
-    cosine = np.einsum("hwc,hwc->hw", normals, ray) / np.maximum(distance, 1e-12)
-    homogeneous = points @ view.camera.matrix[:, :3].T.astype(np.float32) + view.camera.matrix[:, 3].astype(np.float32)
-    z = homogeneous[..., 2]
-    xy = (homogeneous[..., :2] / np.maximum(z, 1e-6)[..., None]).astype(np.float32)
+    def __init__(self, view: View, rig: Rig):
+        self.view, self.size = view, view.rgb.shape[:2]
+        self.scale = max(self.size) / 1024
+        self.vertices = kernels.lbs(rig.model, view.pose.body, view.pose.transl, view.pose.expression)
+        self.normals = vertex_normals(self.vertices, rig.faces)
+        projective, _ = kernels.project(self.vertices, view.camera.matrix)
+        self.depth = kernels.rasterize(projective, rig.faces, self.size).depth
+        allowed = cv2.erode(view.mask, _disc(MASK_EROSION * self.scale)) > 0.95
+        self.allowed = allowed & (cv2.dilate(overlap_outlines(self.depth).astype(np.uint8), _disc(OVERLAP_DILATION * self.scale)) == 0)
+        self.rgb = view.rgb.astype(np.float32) / 255
 
-    allowed = (cv2.erode(view.mask, _disc(MASK_EROSION * scale)) > 0.95).astype(np.uint8)
-    outlines = cv2.dilate(overlap_outlines(depth).astype(np.uint8), _disc(OVERLAP_DILATION * scale))
-    allowed &= outlines == 0
-    x, y = xy[..., 0] - 0.5, xy[..., 1] - 0.5        # cv2.remap puts the centre of the first pixel at 0
-    rgb = cv2.remap(view.rgb.astype(np.float32) / 255, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.remap(allowed, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    front = cv2.remap(depth, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, MIN_COS)
-    slack = DEPTH_SLACK + slope * z / float(view.camera.K[0, 0])
-    valid = tx.covered & inside & (cosine > MIN_COS) & (z > kernels.NEAR) & (front > 0) & (z < front + slack)
-    return Sampled(rgb, np.where(tx.covered, cosine, 0), valid)
+    def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y in pixels and z in metres of world points [...,3], f32."""
+        matrix = self.view.camera.matrix
+        h = points.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
+        z = np.maximum(h[..., 2], 1e-6)
+        return (h[..., 0] / z).astype(np.float32), (h[..., 1] / z).astype(np.float32), h[..., 2].astype(np.float32)
+
+    def cosine(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """Cosine between unit normals and the direction to the camera, [...]."""
+        ray = self.view.camera.position - points
+        return (np.einsum("...c,...c->...", normals, ray) / np.maximum(np.linalg.norm(ray, axis=-1), 1e-12)).astype(np.float32)
+
+    def read(self, image: np.ndarray, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> np.ndarray:
+        """An image at pixel positions [n,m]; 0 outside. cv2.remap puts the centre of the first pixel at 0, we at 0.5."""
+        return cv2.remap(image, x - 0.5, y - 0.5, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+    def sample(self, rig: Rig, tx: Texels) -> Sampled:
+        """Sample the photo at every texel that it sees: in front, facing it, and where it may be used (paper 3.2, 3.5).
+
+        Texels pull from the photo instead of pixels being pushed into texels (Algorithm 1), so no gaps need averaging.
+        """
+        points, normals = tx.interpolate(rig, self.vertices), tx.interpolate(rig, self.normals)
+        normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-12)
+        cosine = self.cosine(points, normals)
+        x, y, z = self.pixels(points)
+        front = self.read(self.depth, x, y)
+        slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, MIN_COS)
+        slack = DEPTH_SLACK + slope * z / float(self.view.camera.K[0, 0])
+        inside = self.read(self.allowed.astype(np.uint8), x, y) > 0
+        valid = tx.covered & inside & (cosine > MIN_COS) & (z > kernels.NEAR) & (front > 0) & (z < front + slack)
+        return Sampled(self.read(self.rgb, x, y, smooth=True), np.where(tx.covered, cosine, 0), valid)
+
+    def rim(self) -> tuple[np.ndarray, np.ndarray]:
+        """Colours f32[V,3] for vertices on the rim of the body, and which vertices have one, bool[V].
+
+        The photo does not see these surfaces, but it sees the hair or cloth that covers them, a few pixels outwards of the body;
+        where there is none, the nearest usable pixel is what they most likely look like.
+        """
+        x, y, z = self.pixels(self.vertices)
+        ox, oy, _ = self.pixels(self.vertices + self.normals * 0.01)
+        outwards = np.stack([ox - x, oy - y], 1)
+        outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-6)
+        covered_depth = np.where(self.depth > 0, self.depth, np.float32(1e9))
+        front = cv2.erode(covered_depth, _disc(RIM_STEP * self.scale))
+        column = lambda a: np.ascontiguousarray(a, np.float32)[:, None]  # noqa: E731  (cv2.remap wants 2-D maps)
+        front = self.read(front, column(x), column(y))[:, 0]
+        outside = cv2.dilate((self.depth == 0).astype(np.uint8), _disc(RIM_STEP * self.scale))
+        at_contour = self.read(outside, column(x), column(y))[:, 0] > 0        # the body's own contour, not folds within it
+        on_rim = at_contour & (np.abs(self.cosine(self.vertices, self.normals)) < RIM_COS) & (z < front + RIM_DEPTH)
+        _, label = cv2.distanceTransformWithLabels((~self.allowed).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        flat = np.flatnonzero(self.allowed.ravel())
+        source = np.zeros(label.max() + 1, np.int64)
+        source[label.ravel()[flat]] = flat
+        step = RIM_STEP * self.scale
+        col = np.clip(x + step * outwards[:, 0], 0, self.size[1] - 1).astype(int)
+        row = np.clip(y + step * outwards[:, 1], 0, self.size[0] - 1).astype(int)
+        nearest = source[label[row, col]]
+        far = np.hypot(nearest // self.size[1] - row, nearest % self.size[1] - col) > 3 * step
+        return self.rgb.reshape(-1, 3)[nearest], on_rim & ~far
 
 
 def _disc(radius: float) -> np.ndarray:

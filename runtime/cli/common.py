@@ -7,8 +7,6 @@ import pathlib
 
 from ..avatar import Avatar
 from ..errors import InputError
-from ..motion import demo_motion, load_motion
-from ..motion.motion import Motion
 
 
 def size(text: str) -> tuple[int, int]:
@@ -66,6 +64,8 @@ def open_avatar(text: str) -> Avatar:
     return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)
 
 
-def open_motion(text: str) -> Motion:
-    """The motion in a file, or the built-in one."""
+def open_motion(text: str):
+    """The Motion in a file, or the built-in one."""
+    from ..motion import demo_motion, load_motion
+
     return demo_motion() if text == "demo" and not pathlib.Path(text).exists() else load_motion(text)
