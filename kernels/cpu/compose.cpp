@@ -15,6 +15,7 @@ struct Sums {
 template <int S, bool THRESHOLD> void add_row(const ComposeArgs &c, int64_t first, int n, Sums &sums) {
     const int64_t plane = static_cast<int64_t>(c.height) * c.width;
     const int m = n * S;
+    const float tau = c.threshold;
     float alpha[TILE * S];
     const float *in = c.alpha + first;
     if (c.mask) {
@@ -24,7 +25,7 @@ template <int S, bool THRESHOLD> void add_row(const ComposeArgs &c, int64_t firs
         for (int i = 0; i < m; ++i) alpha[i] = clamp_nan_low(in[i], 0.0f, 1.0f);
     }
     if (THRESHOLD)
-        for (int i = 0; i < m; ++i) alpha[i] = clamp_nan_low(threshold_alpha(alpha[i], c.threshold), 0.0f, 1.0f);
+        for (int i = 0; i < m; ++i) alpha[i] = clamp_nan_low(threshold_alpha(alpha[i], tau), 0.0f, 1.0f);
     float *out[3] = {sums.r, sums.g, sums.b};
     for (int k = 0; k < 3; ++k) {
         const float *colour = c.rgb + k * plane + first;
@@ -52,22 +53,26 @@ template <int S, bool THRESHOLD> void add_row(const ComposeArgs &c, int64_t firs
     }
 }
 
-void write_tile(const ComposeArgs &c, const Sums &sums, int n, uint32_t *out) {
+enum Colour { PREMULTIPLIED, STRAIGHT, OPAQUE };
+
+template <Colour COLOUR> void write_tile(const ComposeArgs &c, const Sums &sums, int n, uint32_t *out) {
     const float scale = 1.0f / static_cast<float>(c.samples * c.samples);
+    const float bg[3] = {c.background[0], c.background[1], c.background[2]};
     for (int i = 0; i < n; ++i) {
-        float a = sums.a[i] * scale, r = sums.r[i] * scale, g = sums.g[i] * scale, b = sums.b[i] * scale;
-        if (c.has_background) {
-            r += c.background[0] * (1 - a);
-            g += c.background[1] * (1 - a);
-            b += c.background[2] * (1 - a);
-            a = 1;
-        } else if (c.straight) {
-            const float inverse = a > 0 ? 1.0f / (a > 0 ? a : 1.0f) : 0.0f;
+        const float a = sums.a[i] * scale;
+        float r = sums.r[i] * scale, g = sums.g[i] * scale, b = sums.b[i] * scale;
+        if (COLOUR == OPAQUE) {
+            r += bg[0] * (1 - a);
+            g += bg[1] * (1 - a);
+            b += bg[2] * (1 - a);
+        } else if (COLOUR == STRAIGHT) {
+            const float inverse = (a > 0 ? 1.0f : 0.0f) / (a > 0 ? a : 1.0f);
             r *= inverse;
             g *= inverse;
             b *= inverse;
         }
-        out[i] = to_byte(min2(r, 1.0f)) | to_byte(min2(g, 1.0f)) << 8 | to_byte(min2(b, 1.0f)) << 16 | to_byte(min2(a, 1.0f)) << 24;
+        const uint32_t opacity = COLOUR == OPAQUE ? 255u : to_byte(min2(a, 1.0f));
+        out[i] = to_byte(min2(r, 1.0f)) | to_byte(min2(g, 1.0f)) << 8 | to_byte(min2(b, 1.0f)) << 16 | opacity << 24;
     }
 }
 
@@ -79,7 +84,8 @@ template <int S, bool THRESHOLD> void compose_row(const ComposeArgs &c, int y, i
         std::memset(&sums, 0, sizeof(float) * 4 * TILE);
         for (int i = 0; i < n; ++i) sums.depth[i] = 3.4e38f;
         for (int s = 0; s < S; ++s) add_row<S, THRESHOLD>(c, (static_cast<int64_t>(y) * S + s) * c.width + static_cast<int64_t>(x) * S, n, sums);
-        write_tile(c, sums, n, c.out + row + x);
+        const auto write = c.has_background ? write_tile<OPAQUE> : c.straight ? write_tile<STRAIGHT> : write_tile<PREMULTIPLIED>;
+        write(c, sums, n, c.out + row + x);
         if (c.depth_out)
             for (int i = 0; i < n; ++i) c.depth_out[row + x + i] = sums.depth[i] < 3.4e38f ? sums.depth[i] : 0.0f;
     }

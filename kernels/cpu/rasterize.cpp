@@ -192,7 +192,7 @@ void resolve_block(const RasterizeArgs &a, int y, int x, int n) {
     constexpr int N = 16;
     const int64_t at = static_cast<int64_t>(y) * a.width + x;
     float corner[9][N], b[N][3], z[N];
-    bool covered[N];
+    int32_t covered[N];
     for (int i = 0; i < N; ++i) {
         const int32_t id = i < n ? a.triangle_id[at + i] : -1;
         covered[i] = id >= 0;
@@ -203,15 +203,21 @@ void resolve_block(const RasterizeArgs &a, int y, int x, int n) {
         }
     }
     const double px = x + a.origin_x + 0.5, py = y + a.origin_y + 0.5;
+    const float near_z = a.near_z;
+    float b0[N], b1[N], b2[N];
     for (int i = 0; i < N; ++i) {
-        const float v0[3] = {corner[0][i], corner[1][i], corner[2][i]}, v1[3] = {corner[3][i], corner[4][i], corner[5][i]},
-                    v2[3] = {corner[6][i], corner[7][i], corner[8][i]};
-        const Barycentrics r = resolve_pixel(v0, v1, v2, px + i, py, a.near_z);
-        const float keep = covered[i] ? 1.0f : 0.0f;
-        b[i][0] = covered[i] ? r.b0 : keep;
-        b[i][1] = covered[i] ? r.b1 : keep;
-        b[i][2] = covered[i] ? r.b2 : keep;
-        z[i] = covered[i] ? r.depth : keep;
+        const Corner v0{corner[0][i], corner[1][i], corner[2][i]}, v1{corner[3][i], corner[4][i], corner[5][i]},
+            v2{corner[6][i], corner[7][i], corner[8][i]};
+        const Barycentrics r = resolve_pixel(v0, v1, v2, px + i, py, near_z);
+        b0[i] = covered[i] ? r.b0 : 0.0f;
+        b1[i] = covered[i] ? r.b1 : 0.0f;
+        b2[i] = covered[i] ? r.b2 : 0.0f;
+        z[i] = covered[i] ? r.depth : 0.0f;
+    }
+    for (int i = 0; i < N; ++i) {
+        b[i][0] = b0[i];
+        b[i][1] = b1[i];
+        b[i][2] = b2[i];
     }
     std::memcpy(a.barycentrics + 3 * at, b, sizeof(float) * 3 * n);
     std::memcpy(a.depth + at, z, sizeof(float) * n);

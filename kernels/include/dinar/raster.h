@@ -93,17 +93,20 @@ DINAR_HD InverseDepth make_inverse_depth(const GridTriangle &t) {
                         min3(t.w[0], t.w[1], t.w[2]), max3(t.w[0], t.w[1], t.w[2]), t.x[0], t.y[0]};
 }
 
+struct Corner {
+    float x, y, z;     // px*z, py*z, z
+};
 struct Barycentrics {
     float b0, b1, b2, depth;
 };
 
-// Perspective-correct barycentrics of the pixel centre (x, y) in the original triangle, v = (px*z, py*z, z) of each vertex.
+// Perspective-correct barycentrics of the pixel centre (x, y) in the original triangle.
 // Moving the pixel to the origin first (in double: the products cancel) leaves 2D homogeneous edge functions, which need no
 // clipping. The snapped outline may exceed the true one by 1/512 pixel, hence the clamp.
-DINAR_HD Barycentrics resolve_pixel(const float v0[3], const float v1[3], const float v2[3], double x, double y, float near_z) {
-    const float ax = static_cast<float>(v0[0] - x * v0[2]), ay = static_cast<float>(v0[1] - y * v0[2]);
-    const float bx = static_cast<float>(v1[0] - x * v1[2]), by = static_cast<float>(v1[1] - y * v1[2]);
-    const float cx = static_cast<float>(v2[0] - x * v2[2]), cy = static_cast<float>(v2[1] - y * v2[2]);
+DINAR_HD Barycentrics resolve_pixel(const Corner &v0, const Corner &v1, const Corner &v2, double x, double y, float near_z) {
+    const float ax = static_cast<float>(v0.x - x * v0.z), ay = static_cast<float>(v0.y - y * v0.z);
+    const float bx = static_cast<float>(v1.x - x * v1.z), by = static_cast<float>(v1.y - y * v1.z);
+    const float cx = static_cast<float>(v2.x - x * v2.z), cy = static_cast<float>(v2.y - y * v2.z);
     const float e0 = bx * cy - by * cx, e1 = cx * ay - cy * ax, e2 = ax * by - ay * bx;
     const float sign = e0 + e1 + e2 < 0 ? -1.0f : 1.0f;
     const float f0 = max2(e0 * sign, 0.0f), f1 = max2(e1 * sign, 0.0f), f2 = max2(e2 * sign, 0.0f);
@@ -111,7 +114,7 @@ DINAR_HD Barycentrics resolve_pixel(const float v0[3], const float v1[3], const 
     const bool ok = (sum > 0) & (sum < 3e38f);
     const float r = 1.0f / (ok ? sum : 3.0f);
     const float b0 = (ok ? f0 : 1.0f) * r, b1 = (ok ? f1 : 1.0f) * r, b2 = (ok ? f2 : 1.0f) * r;
-    return Barycentrics{b0, b1, b2, max2(b0 * v0[2] + b1 * v1[2] + b2 * v2[2], near_z)};
+    return Barycentrics{b0, b1, b2, max2(b0 * v0.z + b1 * v1.z + b2 * v2.z, near_z)};
 }
 
 // Sutherland-Hodgman in homogeneous coordinates against z = near and the four planes of the guard band.

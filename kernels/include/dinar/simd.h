@@ -22,6 +22,9 @@ DINAR_HD f8 to_float(i8 v) { return __builtin_convertvector(v, f8); }
 DINAR_HD f8 choose(i8 mask, f8 a, f8 b) { return mask ? a : b; }
 DINAR_HD i8 choose(i8 mask, i8 a, i8 b) { return mask ? a : b; }
 DINAR_HD i8 greater(f8 a, f8 b) { return a > b; }
+template <class V, class T> DINAR_HD V splat(T x) { return x - V{}; }
+// start, start + step, ... in eight lanes
+template <class V, class T> DINAR_HD V ramp(T start, T step) { return start + step * V{0, 1, 2, 3, 4, 5, 6, 7}; }
 #else
 template <class T, int N> struct Lanes {
     T v[N];
@@ -77,6 +80,16 @@ DINAR_HD i8 greater(const f8 &a, const f8 &b) {
     for (int i = 0; i < 8; ++i) r.v[i] = a.v[i] > b.v[i] ? -1 : 0;
     return r;
 }
+template <class V, class T> DINAR_HD V splat(T x) {
+    V v;
+    for (T &lane : v.v) lane = x;
+    return v;
+}
+template <class V, class T> DINAR_HD V ramp(T start, T step) {
+    V v;
+    for (int i = 0; i < 8; ++i) v.v[i] = start + static_cast<T>(i) * step;
+    return v;
+}
 #endif
 
 template <class T> struct Vector8;
@@ -92,17 +105,6 @@ template <class V, class T> DINAR_HD V load(const T *p) {
     return v;
 }
 template <class V, class T> DINAR_HD void store(T *p, const V &v) { std::memcpy(p, &v, sizeof v); }
-
-template <class V, class T> DINAR_HD V splat(T x) {
-    V v;
-    for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) v[i] = x;
-    return v;
-}
-template <class V, class T> DINAR_HD V ramp(T start, T step) {
-    V v;
-    for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) v[i] = start + static_cast<T>(i) * step;
-    return v;
-}
 
 // Stores that go past the caches, for outputs too large to be still there when they are read; p is a multiple of 32 bytes.
 DINAR_HD void store_past_caches(float *p, const f8 &v) {
