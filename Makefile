@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench wheel clean demo-avatar
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,3 +41,11 @@ wheel: $(BIN)/python
 
 clean:
 	rm -rf build dist $(VENV)
+
+# Rebuilds the avatar in the package from the captures that it was made of (CC0; not in this repository).
+PERSON ?= ../shared/people/marco/photo
+demo-avatar: $(VENV)/.installed
+	$(BIN)/dinar export --name marco --overwrite --out runtime/assets/demo_avatar \
+	  --licence "CC0 1.0: made from renders of MakeHuman CC0 assets on the CC0 open body; see NOTICE. The person does not exist." \
+	  --photo $(PERSON)/photo.png --mask $(PERSON)/mask.png --smplx $(PERSON)/smplx.npz \
+	  --photo $(PERSON)/photo_back.png --mask $(PERSON)/mask_back.png --smplx $(PERSON)/smplx_back.npz
