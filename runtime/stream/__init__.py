@@ -1,1 +1,7 @@
 """Wire protocol, server and client. Knows no 3D."""
+from .client import Client, Frame, StreamTimeout
+from .messages import Format, RenderRequest
+from .rendering import Limits, RenderedFrame
+from .server import Server
+
+__all__ = ["Client", "Format", "Frame", "Limits", "RenderRequest", "RenderedFrame", "Server", "StreamTimeout"]

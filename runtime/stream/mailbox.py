@@ -1,0 +1,44 @@
+"""One slot per client, served in turn: the hand-over from the I/O thread to the render thread."""
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+
+class Mailbox:
+    """The newest item of every client waits here; clients take turns in the order in which their slots were filled."""
+
+    def __init__(self):
+        self._slots: OrderedDict[bytes, object] = OrderedDict()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, client: bytes, item) -> object | None:
+        """Fills the client's slot; returns the older item this replaces, if any (it inherits its turn), or `item` itself once closed."""
+        with self._changed:
+            if self._closed:
+                return item
+            old = self._slots.get(client)
+            self._slots[client] = item
+            if old is None:
+                self._changed.notify()
+            return old
+
+    def take(self) -> tuple[bytes, object] | None:
+        """Waits for an item; None once closed."""
+        with self._changed:
+            while not self._slots and not self._closed:
+                self._changed.wait()
+            return None if self._closed else self._slots.popitem(last=False)
+
+    def drop(self, client: bytes) -> None:
+        with self._changed:
+            self._slots.pop(client, None)
+
+    def close(self) -> list[tuple[bytes, object]]:
+        """Ends `take`; returns what nobody took."""
+        with self._changed:
+            self._closed = True
+            rest, self._slots = list(self._slots.items()), OrderedDict()
+            self._changed.notify_all()
+            return rest

@@ -1,0 +1,145 @@
+"""The messages as immutable values. `protocol` turns them into bytes and back."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+JPEG, RAW = 1, 2                                            # colour encodings
+NO_PLANE, RAW_PLANE, DEFLATE_PLANE = 0, 1, 2                # alpha and depth encodings
+MAX_CAMERAS = 2
+MAX_EXPRESSION = 100
+MAX_TIMINGS = 32
+MAX_JSON = 16 * 1024
+MAX_ERROR_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the client wants its frames: `color` JPEG (RGB) or RAW (RGBA), `quality` of the JPEG 1..100, `alpha` and `depth`
+    NO_PLANE, RAW_PLANE or DEFLATE_PLANE (RAW colour has alpha in it and asks for no plane), `straight` = not premultiplied."""
+
+    color: int = JPEG
+    quality: int = 85
+    alpha: int = DEFLATE_PLANE
+    depth: int = NO_PLANE
+    straight: bool = False
+
+
+class CameraView(NamedTuple):
+    """K f32[3,3] pixels, world_to_camera f32[4,4] metres (OpenCV axes), and the image size in pixels."""
+
+    K: np.ndarray
+    world_to_camera: np.ndarray
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+
+class PoseValues(NamedTuple):
+    """body f32[55,3] axis-angle radians, transl f32[3] metres, expression f32[E]."""
+
+    body: np.ndarray
+    transl: np.ndarray
+    expression: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Hello:
+    info: dict
+    session: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Caps:
+    info: dict
+    session: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class RenderRequest:
+    """One picture (or a stereo pair) asked for. Arrays are read-only views of the message; pose None = the server's own source.
+
+    `id` grows with every request of a client; `pose_time_ns` is the client's clock, echoed in the answer.
+    """
+
+    id: int
+    cameras: tuple[CameraView, ...]
+    pose: PoseValues | None = None
+    format: Format = field(default_factory=Format)
+    pose_time_ns: int = 0
+    session: int = 0
+
+
+class Plane(NamedTuple):
+    """One encoded image plane: its encoding and its bytes."""
+
+    encoding: int
+    data: object
+
+
+class EncodedView(NamedTuple):
+    """The planes of one camera's picture."""
+
+    camera: CameraView
+    color: Plane
+    alpha: Plane | None = None
+    depth: Plane | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMessage:
+    """The answer to a RenderRequest: one encoded view per camera and the server's stage times in ms."""
+
+    id: int
+    views: tuple[EncodedView, ...]
+    timings: dict[str, float]
+    pose_time_ns: int = 0
+    server_recv_ns: int = 0
+    server_send_ns: int = 0
+    straight: bool = False
+    session: int = 0
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """Request `id` was replaced by a newer one of the same client before its turn came."""
+
+    id: int
+    pose_time_ns: int = 0
+    session: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorMessage:
+    """Request `id` (0: no request) failed; `code` is an ErrorCode."""
+
+    id: int
+    code: int
+    text: str
+    pose_time_ns: int = 0
+    session: int = 0
+
+
+@dataclass(frozen=True)
+class Bye:
+    session: int = 0
+
+
+@dataclass(frozen=True)
+class Time:
+    """Clock comparison: the client fills `client_ns`, the server echoes it and adds when it received and answered."""
+
+    id: int
+    client_ns: int
+    server_recv_ns: int = 0
+    server_send_ns: int = 0
+    session: int = 0
+
+
+Message = Hello | Caps | RenderRequest | FrameMessage | Superseded | ErrorMessage | Bye | Time

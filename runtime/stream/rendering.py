@@ -1,0 +1,56 @@
+"""What a server is given: the renderer's contract and the limits of a client."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .messages import MAX_CAMERAS, RenderRequest
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may cost. `max_pixels` counts all cameras of a request, `idle_timeout` is in seconds, `send_queue` in messages."""
+
+    max_message: int = 64 * 1024
+    max_clients: int = 32
+    max_pixels: int = 2048 * 2048
+    max_cameras: int = MAX_CAMERAS
+    idle_timeout: float = 10.0
+    send_queue: int = 4
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if not value > 0:
+                raise InputError(f"Limits.{name}: got {value}, expected a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedFrame:
+    """rgba u8[H,W,4] as `request.format.straight` asks, depth f32[H,W] metres or None, stage times in ms.
+
+    The arrays are read until the render call after the next one begins.
+    """
+
+    rgba: np.ndarray
+    depth: np.ndarray | None = None
+    timings: Mapping[str, float] | None = None
+
+
+def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:
+    """What the renderer returned, one frame per camera; TypeError where that is not what the contract says."""
+    frames = frames if isinstance(frames, tuple) else (frames,)
+    if len(frames) != len(request.cameras):
+        raise TypeError(f"the renderer returned {len(frames)} frames for {len(request.cameras)} cameras")
+    for frame, camera in zip(frames, request.cameras, strict=True):
+        _check("rgba", frame.rgba, (*camera.size, 4), np.uint8)
+        if frame.depth is not None:
+            _check("depth", frame.depth, camera.size, np.float32)
+    return frames
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype) -> None:
+    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+        raise TypeError(f"the renderer's {name} is {array.dtype}{list(array.shape)}, expected C-contiguous {np.dtype(dtype)}{list(shape)}")

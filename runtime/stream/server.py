@@ -1,0 +1,342 @@
+"""Server: takes render requests over ZeroMQ, has a function answer them, sends the pictures back."""
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+
+import zmq
+
+from ..errors import DinarError, InputError
+from .codec import FrameEncoder
+from .mailbox import Mailbox
+from .messages import MAX_CAMERAS, Bye, Caps, ErrorMessage, FrameMessage, Hello, RenderRequest, Superseded, Time
+from .protocol import decode, encode
+from .rendering import Limits, RenderedFrame, checked_frames
+from .sockets import Waker, bind, make_socket
+from .wire import SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 256                # messages read before finished frames get their turn again
+_POLL_MS = 500
+_STALLED_POLL_MS = 10
+_MAX_BACKLOG = 1024
+_CLOSE_SECONDS = 10.0
+_COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
+
+
+class _Peer:
+    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog` and its newest request in `held`."""
+
+    __slots__ = ("backlog", "held", "last_id", "last_seen", "stalled_since")
+
+    def __init__(self):
+        self.last_seen, self.last_id = time.monotonic(), 0
+        self.backlog: deque[bytearray] = deque()
+        self.stalled_since, self.held = 0.0, None
+
+
+class Server:
+    """Serves `render(request: RenderRequest) -> RenderedFrame` (or one per camera, as a tuple) to many clients.
+
+    render: called on one thread that the server owns. A DinarError it raises is told to the client, anything else is logged and
+        told as "the renderer failed"; the server lives on.
+    capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
+    workers: threads that encode.
+    on_frame(rgba, request, timings): called on the render thread after each render with the first camera's picture; must be quick.
+    insecure: allows an endpoint that other machines can reach, without encryption or authentication.
+
+    A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED; clients take turns.
+    start() raises DinarError where the endpoint cannot be used.
+    """
+
+    def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
+                 endpoint: str = "tcp://127.0.0.1:0", *, workers: int = 1, limits: Limits | None = None,
+                 on_frame: Callable | None = None, insecure: bool = False):
+        if workers < 1:
+            raise InputError(f"workers: got {workers}, expected at least 1")
+        self._render, self._on_frame, self._workers, self._insecure = render, on_frame, workers, insecure
+        self._limits = limits or Limits()
+        self._session = secrets.randbits(32) | 1
+        limits_told = {k: v for k, v in asdict(self._limits).items() if k != "send_queue"}
+        self._caps = encode(Caps({**capabilities, "protocol": VERSION, "limits": limits_told,
+                                  "encodings": {"color": ["jpeg", "raw"], "planes": ["raw", "deflate"]}}, self._session))
+        self.endpoint = endpoint
+        self._stats = dict.fromkeys(("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0)
+        self._peers: dict[bytes, _Peer] = {}
+        self._mailbox = Mailbox()
+        self._outbox: deque[tuple[bytes, bytearray]] = deque()
+        self._stalled: set[bytes] = set()
+        self._stopping = threading.Event()
+        self._scratch = threading.local()
+        self._threads: list[threading.Thread] = []
+        self._state = "new"
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Server:
+        """Binds and starts the threads. A server starts once."""
+        if self._state != "new":
+            raise DinarError(f"this server is {self._state}; make a new one")
+        self._context = zmq.Context()
+        try:
+            self._socket = make_socket(self._context, zmq.ROUTER, send_queue=self._limits.send_queue, receive_queue=64,
+                                       max_message=self._limits.max_message)
+            self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+        self._waker = Waker(self._context)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="dinar-encode")
+        self._threads = [threading.Thread(target=self._io, name="dinar-io", daemon=True),
+                         threading.Thread(target=self._renders, name="dinar-render", daemon=True)]
+        self._state = "running"
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """Answers what is still open, says goodbye to the clients and frees the port. May be called twice."""
+        if self._state != "running":
+            self._state = "closed"
+            return
+        self._state = "closed"
+        io, renders = self._threads
+        for client, (request, _) in self._mailbox.close():
+            self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
+        renders.join(_CLOSE_SECONDS)
+        if renders.is_alive():
+            log.error("a render is still running %g s after close(); its client gets no answer", _CLOSE_SECONDS)
+        self._pool.shutdown(wait=not renders.is_alive())
+        self._stopping.set()
+        self._waker.wake()
+        io.join(_CLOSE_SECONDS)
+        self._waker.close()
+        self._context.term()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent; and clients now."""
+        return {**self._stats, "clients": len(self._peers)}
+
+    # ---- I/O thread: owns the socket and the table of clients ---------------------------------------------------
+
+    def _io(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker.receiver, zmq.POLLIN)
+        sweep = time.monotonic()
+        while not self._stopping.is_set():
+            poller.poll(_STALLED_POLL_MS if self._stalled else _POLL_MS)
+            self._waker.clear()
+            self._flush()
+            self._drain()
+            for client in list(self._stalled):
+                self._retry(client)
+            if time.monotonic() - sweep > 0.5:
+                sweep = time.monotonic()
+                for client in [c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout]:
+                    self._forget(client)
+        self._drain()
+        for client in list(self._peers):
+            self._post(client, encode(Bye(self._session)))
+        self._flush()
+        self._socket.close()
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            try:
+                client, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            received_ns = time.monotonic_ns()
+            try:
+                if len(parts) != 1:
+                    raise WireError(f"{len(parts)} parts, expected one")
+                self._receive(client, parts[0], received_ns)
+            except WireError as e:
+                self._stats["malformed"] += 1
+                log.debug("malformed message: %s", e)
+                self._refuse(client, parts[0] if parts else b"", e)
+            self._flush()
+
+    def _receive(self, client: bytes, data: bytes, received_ns: int) -> None:
+        message = decode(data)
+        peer = self._peers.get(client)
+        if peer is not None:
+            peer.last_seen = time.monotonic()
+        match message:
+            case RenderRequest():
+                self._stats["requests"] += 1
+                self._admit(client, peer, message, received_ns)
+            case Hello():
+                if peer is None and len(self._peers) >= self._limits.max_clients:
+                    text = f"{len(self._peers)} clients are connected, which is the limit"
+                    self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
+                    return
+                log.info("client says hello: %.80r", message.info.get("name"))
+                if peer is None:
+                    self._peers[client] = _Peer()
+                else:
+                    peer.last_id = 0
+                self._post(client, bytearray(self._caps))
+            case Time():
+                self._post(client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session)))
+            case Bye():
+                self._forget(client)
+            case _:
+                raise WireError(f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED)
+
+    def _admit(self, client: bytes, peer: _Peer | None, request: RenderRequest, received_ns: int) -> None:
+        """Puts a request into its client's mailbox, or answers why not."""
+        pixels = sum(c.width * c.height for c in request.cameras)
+        if peer is None:
+            error = ErrorCode.HELLO_REQUIRED, "say HELLO first (this server may have restarted)"
+        elif request.id <= peer.last_id:
+            error = ErrorCode.BAD_ID, f"id {request.id} after {peer.last_id}, expected ids that grow"
+        elif len(request.cameras) > self._limits.max_cameras:
+            error = ErrorCode.LIMIT, f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed"
+        elif pixels > self._limits.max_pixels:
+            error = ErrorCode.LIMIT, f"{pixels} pixels, at most {self._limits.max_pixels} are allowed"
+        else:
+            peer.last_id = request.id
+            item = request, received_ns
+            if peer.backlog:
+                replaced, peer.held = peer.held, item
+            else:
+                replaced = self._mailbox.put(client, item)
+            if replaced is item:
+                self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
+            elif replaced is not None:
+                self._post(client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session)))
+            return
+        self._post(client, self._error(request, *error))
+
+    def _refuse(self, client: bytes, data: bytes, reason: WireError) -> None:
+        """One ERROR for a bad message whose header can be read; none in answer to an ERROR, or two peers could go on for ever."""
+        try:
+            header = unpack_header(data)
+        except WireError as e:
+            if e.code != ErrorCode.VERSION:
+                return
+            self._post(client, encode(ErrorMessage(0, e.code, str(e), 0, self._session)))
+            return
+        if header.type != MessageType.ERROR:
+            self._post(client, encode(ErrorMessage(header.id, reason.code, str(reason), header.client_time_ns, self._session)))
+
+    def _error(self, request: RenderRequest, code: ErrorCode, text: str) -> bytearray:
+        return encode(ErrorMessage(request.id, code, text, request.pose_time_ns, self._session))
+
+    def _post(self, client: bytes, message: bytearray) -> None:
+        self._outbox.append((client, message))
+
+    def _flush(self) -> None:
+        while self._outbox:
+            client, message = self._outbox.popleft()
+            peer = self._peers.get(client)
+            if peer is not None and peer.backlog:
+                peer.backlog.append(message)
+            elif not self._transmit(client, message) and peer is not None and client in self._peers:
+                peer.backlog.append(message)
+                peer.stalled_since = time.monotonic()
+                self._stalled.add(client)
+
+    def _transmit(self, client: bytes, message: bytearray) -> bool:
+        """Sends one message, stamped with the time; False if it cannot be sent now (or, the client then being forgotten, ever)."""
+        message[SEND_TIME_OFFSET:SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")
+        try:
+            self._socket.send_multipart((client, message), zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as e:
+            log.info("client gone: %s", e.strerror)
+            self._forget(client)
+            return False
+        self._stats["bytes_sent"] += len(message)
+        if (counter := _COUNTERS.get(message[TYPE_OFFSET])) is not None:
+            self._stats[counter] += 1
+        return True
+
+    def _retry(self, client: bytes) -> None:
+        """Goes on with a client that did not read: sends what it can, and takes up its held request when all is sent."""
+        peer = self._peers[client]
+        while peer.backlog and self._transmit(client, peer.backlog[0]):
+            peer.backlog.popleft()
+            peer.stalled_since = time.monotonic()
+        if client not in self._peers:
+            return
+        if not peer.backlog:
+            self._stalled.discard(client)
+            if peer.held is not None:
+                (request, _), item, peer.held = peer.held, peer.held, None
+                if self._mailbox.put(client, item) is item:
+                    self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
+        elif len(peer.backlog) > _MAX_BACKLOG or time.monotonic() - peer.stalled_since > self._limits.idle_timeout:
+            log.info("client dropped: it does not read its answers")
+            self._stats["dropped_clients"] += 1
+            self._forget(client)
+
+    def _forget(self, client: bytes) -> None:
+        self._peers.pop(client, None)
+        self._stalled.discard(client)
+        self._mailbox.drop(client)
+
+    # ---- render thread and encoders -----------------------------------------------------------------------------
+
+    def _renders(self) -> None:
+        encoding: deque[Future] = deque()
+        while (taken := self._mailbox.take()) is not None:
+            # The renderer may reuse a picture's memory two calls later, so only the last one may still be on its way.
+            while len(encoding) > 1:
+                encoding.popleft().result()
+            client, (request, received_ns) = taken
+            began_ns = time.monotonic_ns()
+            try:
+                frames = checked_frames(self._render(request), request)
+            except Exception as e:      # whatever a renderer does wrong must not end the service
+                self._fail(client, request, e)
+                continue
+            timings = {"wait": (began_ns - received_ns) / 1e6, **(frames[0].timings or {})}
+            timings["render"] = (time.monotonic_ns() - began_ns) / 1e6
+            encoding.append(self._pool.submit(self._encode, client, request, received_ns, frames, timings))
+            if self._on_frame is not None:
+                try:
+                    self._on_frame(frames[0].rgba, request, timings)
+                except Exception:
+                    log.exception("on_frame failed")
+
+    def _encode(self, client: bytes, request: RenderRequest, received_ns: int, frames, timings: dict[str, float]) -> None:
+        began_ns = time.monotonic_ns()
+        try:
+            if not hasattr(self._scratch, "encoders"):
+                self._scratch.encoders = [FrameEncoder() for _ in range(MAX_CAMERAS)]
+            views = tuple(encoder.encode(camera, f.rgba, f.depth, request.format)
+                          for encoder, camera, f in zip(self._scratch.encoders, request.cameras, frames, strict=False))
+            timings = {**timings, "encode": (time.monotonic_ns() - began_ns) / 1e6}
+            message = encode(FrameMessage(request.id, views, timings, request.pose_time_ns, received_ns, 0,
+                                          request.format.straight, self._session))
+        except Exception as e:
+            self._fail(client, request, e)
+            return
+        self._post(client, message)
+        self._waker.wake()
+
+    def _fail(self, client: bytes, request: RenderRequest, reason: Exception) -> None:
+        if isinstance(reason, DinarError):
+            error = self._error(request, ErrorCode.REFUSED, str(reason))
+        else:
+            log.error("request %d failed", request.id, exc_info=reason)
+            error = self._error(request, ErrorCode.RENDER_FAILED, "the renderer failed; the server's log says why")
+        self._post(client, error)
+        self._waker.wake()

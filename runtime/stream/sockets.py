@@ -1,0 +1,96 @@
+"""ZeroMQ sockets as both sides use them: options, addresses, a wake-up call between threads."""
+from __future__ import annotations
+
+import ipaddress
+import threading
+
+import zmq
+
+from ..errors import DinarError, InputError
+
+HEARTBEAT_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 3000
+HANDSHAKE_MS = 3000
+CLOSE_LINGER_MS = 500       # not 0: that drops the last large message on its way out
+
+
+def make_socket(context: zmq.Context, type: int, *, send_queue: int, receive_queue: int, max_message: int) -> zmq.Socket:
+    """A ROUTER or DEALER with every bound set; options only count when set before bind or connect."""
+    socket = context.socket(type)
+    options = {
+        zmq.LINGER: CLOSE_LINGER_MS, zmq.SNDHWM: send_queue, zmq.RCVHWM: receive_queue, zmq.MAXMSGSIZE: max_message, zmq.SNDTIMEO: 0,
+        zmq.HEARTBEAT_IVL: HEARTBEAT_MS, zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS, zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+    }
+    if type == zmq.ROUTER:
+        options[zmq.ROUTER_MANDATORY] = 1       # a peer that is gone or does not read is an error, not silence
+    else:
+        # Queue nothing for a server that is not there, and look for it often enough to be back within a second.
+        options |= {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}
+    for option, value in options.items():
+        socket.setsockopt(option, value)
+    return socket
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach `endpoint` (tcp://host:port or ipc://path). Raises InputError for anything else."""
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc" and rest:
+        return True
+    host, _, port = rest.rpartition(":")
+    if scheme != "tcp" or not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise InputError(f"endpoint: got {endpoint!r}, expected tcp://HOST:PORT (0 picks a free port) or ipc://PATH")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(socket: zmq.Socket, endpoint: str, *, insecure: bool) -> str:
+    """Binds and returns the endpoint with its real port. Raises DinarError naming the endpoint and what to do."""
+    if not is_loopback(endpoint) and not insecure:
+        raise DinarError(f"will not listen on {endpoint}: others on the network could reach it, unencrypted and unauthenticated. "
+                         "Use tcp://127.0.0.1:PORT, or insecure=True on a network that you trust")
+    try:
+        socket.setsockopt(zmq.IPV6, "[" in endpoint)
+        # libzmq binds to addresses and interfaces, not to host names.
+        socket.bind(endpoint.replace("//localhost:", "//127.0.0.1:"))
+    except zmq.ZMQError as e:
+        if e.errno == zmq.EADDRINUSE:
+            raise DinarError(f"cannot listen on {endpoint}: the port is in use. Stop the other server, or choose another port "
+                             "(port 0 picks a free one)") from None
+        raise DinarError(f"cannot listen on {endpoint}: {e.strerror}. "
+                         "Expected an address of this machine, such as tcp://127.0.0.1:5555") from None
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+class Waker:
+    """Lets any thread interrupt the poll of the one thread that owns `receiver`."""
+
+    def __init__(self, context: zmq.Context):
+        self.receiver, self._sender = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+        self.receiver.bind(f"inproc://waker-{id(self)}")
+        self._sender.connect(f"inproc://waker-{id(self)}")
+        self._lock = threading.Lock()
+        self._rung = self._closed = False
+
+    def wake(self) -> None:
+        with self._lock:
+            if not (self._rung or self._closed):
+                self._rung = True
+                self._sender.send(b"")
+
+    def clear(self) -> None:
+        """Called by the owner before it looks at what it was woken for."""
+        with self._lock:
+            if self._rung:
+                self.receiver.recv()
+                self._rung = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._sender.close(0)
+            self.receiver.close(0)
