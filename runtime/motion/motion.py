@@ -157,11 +157,23 @@ class Motion:
 
         rig_joints: [55,3] rest joints, metres. expression_names: of the avatar's expression columns.
         ground: lift or lower the whole clip so that its lowest foot stands on y = 0. sole: y of the soles in the rest pose, if known.
-        root: where the clip happens: "start" = its first frame is over the origin, "keep" = where the file has it,
-        "fixed" = over the origin all the time (no travel).
+        root: where the clip happens: "start" = its first frame is over the origin and faces +z, "keep" = where and as the file
+        has it, "fixed" = as "start", but over the origin all the time (no travel).
         Raises MotionError.
         """
         return AvatarMotion(self, rig_joints, tuple(expression_names), ground=ground, root=root, sole=sole)
+
+
+def _facing_forward(motion: Motion) -> Motion:
+    """The clip turned about the vertical so that its first frame faces +z; small angles are left as they are meant."""
+    forward = rot.rotate(motion.quaternions[0, 0], (0.0, 0.0, 1.0))
+    yaw = np.arctan2(forward[0], forward[2])
+    if abs(yaw) < np.radians(15):
+        return motion
+    turn = rot.axis_angle_to_quaternion((0.0, -yaw, 0.0))
+    body = motion.body.copy()
+    body[:, 0] = rot.quaternion_to_axis_angle(rot.multiply(turn, motion.quaternions[:, 0]))
+    return replace(motion, body=body, pelvis=rot.rotate(turn, motion.pelvis))
 
 
 class AvatarMotion:
@@ -177,6 +189,8 @@ class AvatarMotion:
         leg = kinematics.leg_length(rest)
         if leg < 0.05:
             raise MotionError(f"rig_joints: the legs are {leg:g} m long, expected the rest joints of a body in metres")
+        if root != "keep":
+            motion = _facing_forward(motion)
         self.motion = motion
         self.scale = leg / motion.leg_length
         self.notes = list(motion.notes)
