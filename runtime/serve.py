@@ -1,0 +1,145 @@
+"""AvatarService: answers the requests of a stream.Server with the pictures of one avatar."""
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from .avatar import Avatar
+from .avatar.skeleton import JOINT_NAMES
+from .errors import DinarError, InputError
+from .render import Camera, Frame, Pose, Renderer
+from .render.framing import body_extent, whole_body_camera
+from .stream import RenderedFrame, RenderRequest
+from .stream.messages import MAX_EXPRESSION, CameraView
+
+MAX_RENDERERS = 4
+MAX_CAPABILITIES = 15_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits
+WARM_UP_SECONDS = 8.0
+WARM_UP_POSES = 16
+
+# what a picture needs a Renderer of its own for: camera index, (height, width), straight, depth
+_Key = tuple[int, tuple[int, int], bool, bool]
+
+
+class AvatarService:
+    """The `render` and the capabilities that a stream.Server needs.
+
+    avatar: an Avatar. source: what moves while a request has no pose, with pose_at(seconds), centre_at(seconds) and duration
+        (a Motion fitted to the avatar); None refuses such requests. size: (height, width), the default told to clients.
+    renderer_options: of Renderer (engine, renderer, precision, threads, ...).
+
+    Not thread-safe: `render` belongs to the server's render thread; build, warm up and close around the server's life.
+    Raises what Renderer raises.
+    """
+
+    def __init__(self, avatar: Avatar, *, source=None, size: tuple[int, int] = (512, 512), **renderer_options):
+        self.avatar, self.size = avatar, (int(size[0]), int(size[1]))
+        self._source, self._options = source, renderer_options
+        self._began = time.monotonic()
+        self._renderers: OrderedDict[_Key, Renderer] = OrderedDict()
+        self._main = self._renderer((0, self.size, False, False))
+
+    def describe(self) -> str:
+        """One line: what was picked, and why."""
+        return self._main.describe()
+
+    def capabilities(self) -> dict:
+        """What clients are told, as JSON of at most 15 kB: name, body, size (height, width), renderers and the chosen one, rest_joints
+        [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number) and
+        expression_names.
+        """
+        rig = self.avatar.rig
+        info = {
+            "name": self.avatar.name[:200], "body": self.avatar.body_kind[:200], "size": list(self.size),
+            "renderers": list(self.avatar.renderers)[:16], "renderer": self._main.renderer_name, "description": self.describe()[:1000],
+            "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(), "parents": np.asarray(rig.model.parents).tolist(),
+            "body_extent": [round(y, 4) for y in body_extent(rig)], "joint_names": list(JOINT_NAMES),
+            "expressions": rig.expressions, "expression_names": list(rig.expression_names[:MAX_EXPRESSION]),
+        }
+        if len(json.dumps(info)) > MAX_CAPABILITIES:      # only names in a bundle can be that long
+            info["expression_names"] = []
+        return info
+
+    def camera(self) -> Camera:
+        """A camera that shows the whole body where the source has it now."""
+        pelvis = self.avatar.rig.joints[0] if self._source is None else self._source.centre_at(self._now())
+        return whole_body_camera(self.avatar.rig, pelvis, self.size)
+
+    def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
+        """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""
+        pose = self._pose(request)
+        frames = [self._view(i, view, pose, request) for i, view in enumerate(request.cameras)]
+        timings = {stage: sum(f.timings[stage] for f in frames) for stage in frames[0].timings}
+        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings) for f in frames)
+        return pictures if len(pictures) > 1 else pictures[0]
+
+    def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
+        """Renders poses of the source until the networks for its window sizes are compiled (`seconds` at most); returns how many frames."""
+        poses = self._warm_up_poses()
+        camera, deadline = self.camera(), time.monotonic() + seconds
+        rendered, seen = 0, None
+        while True:
+            windows = []
+            for pose in poses:
+                window = self._main.render(pose, camera).window
+                windows.append(window and (window.height, window.width))
+                rendered += 1
+                if time.monotonic() > deadline:
+                    return rendered
+            # A pass in which every frame found the instance of the pass before: nothing is being compiled any more.
+            if windows == seen or self._main.engine_info is None:
+                return rendered
+            seen = windows
+            time.sleep(0.1)     # leaves the compiler a core
+
+    def close(self) -> None:
+        """Frees the renderers."""
+        while self._renderers:
+            self._renderers.popitem()[1].close()
+
+    def __enter__(self) -> AvatarService:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    # ---- parts --------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _pose(self, request: RenderRequest) -> Pose:
+        if request.pose is None:
+            if self._source is None:
+                raise DinarError("the request has no pose and this server has no motion of its own; send a pose, or start it with --motion")
+            return self._source.pose_at(self._now())
+        pose = Pose(request.pose.body, request.pose.transl, request.pose.expression)
+        if len(pose.expression) > self.avatar.rig.expressions:
+            raise InputError(f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.avatar.rig.expressions}")
+        return pose
+
+    def _view(self, index: int, view: CameraView, pose: Pose, request: RenderRequest) -> Frame:
+        camera = Camera(view.K, view.world_to_camera)
+        return self._renderer((index, view.size, request.format.straight, request.format.depth != 0)).render(pose, camera)
+
+    def _renderer(self, key: _Key) -> Renderer:
+        # One per camera of a pair, so that a request takes one slot of each ring: the server still encodes the frame before.
+        renderer = self._renderers.get(key)
+        if renderer is None:
+            _, size, straight, depth = key
+            renderer = Renderer(self.avatar, size, straight=straight, depth=depth, **self._options)
+            self._renderers[key] = renderer
+            while len(self._renderers) > MAX_RENDERERS:
+                self._renderers.pop(next(iter(self._renderers))).close()
+        self._renderers.move_to_end(key)
+        return renderer
+
+    def _warm_up_poses(self) -> Sequence[Pose]:
+        if self._source is None:
+            return [Pose()]
+        step = self._source.duration / WARM_UP_POSES
+        return [self._source.pose_at(i * step) for i in range(WARM_UP_POSES)]
