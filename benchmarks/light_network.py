@@ -4,9 +4,10 @@ A half-resolution U-Net, features [N, C+3, H, W] -> rgb [N, 3, H, W], alpha [N, 
 
     4x4 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3, 3x3 -> up, + skip, 3x3 -> up, + skip, 3x3 -> 3x3 to 16 -> depth-to-space
 
-Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is), convolutions have no bias (the mask channel
-stands in for it on the body), alpha is clamped instead of passed through a sigmoid. So zero padding at the border of a crop is what the full frame
-has there, and a crop whose border lies `reach()` pixels or more from the mask, at multiples of STRIDE, gives the same pixels, with alpha 0 outside.
+Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is), convolutions have no bias (on the
+body the mask channel stands in for it), alpha is clamped instead of passed through a sigmoid. So zero padding at the border of a crop is what
+the full frame has there: a crop whose border lies `reach()` pixels or more from the mask, at multiples of STRIDE, gives the same pixels, and
+alpha is 0 everywhere else.
 """
 import argparse
 import pathlib
@@ -15,7 +16,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 STRIDE = 8
-# name, input, channels in and out (C = features, 1..3 = width multiples), kernel, stride, resolution of its input as a divisor of the frame's
+# name, channels in and out (numbers are multiples of the width), kernel, stride, the frame's resolution divided by its input's
 _LAYERS = (
     ("stem", "C", 1, 4, 2, 1),
     ("encode2", 1, 1, 3, 1, 2),
@@ -41,7 +42,8 @@ def _layers(channels: int, width: int):
 def gflop(channels: int = 16, width: int = 32, size: tuple[int, int] = (512, 512)) -> float:
     """Arithmetic of one frame of (height, width) pixels in GFLOP, a multiply-add counted as two; `channels` are the texture's."""
     pixels = size[0] * size[1]
-    return sum(2e-9 * n_in * n_out * k * k * pixels / (divisor * stride) ** 2 for _, n_in, n_out, k, stride, divisor in _layers(channels, width))
+    layers = _layers(channels, width)
+    return 2e-9 * sum(n_in * n_out * k * k * pixels / (divisor * stride) ** 2 for _, n_in, n_out, k, stride, divisor in layers)
 
 
 def reach() -> int:
@@ -61,9 +63,10 @@ def reach() -> int:
 
 
 def build(channels: int = 16, width: int = 32, seed: int = 0) -> bytes:
-    """ONNX file (opset 17, float32, self-contained); weights are random, scaled so that activations stay of order 1 (He et al. 2015, arXiv 1502.01852).
+    """ONNX file (opset 17, float32, self-contained) with random weights of a scale that keeps activations of order 1 (arXiv 1502.01852).
 
-    channels: of the texture. width: of the half-resolution levels, a multiple of 16 (the others have 1.5 and 2 times as many; OpenVINO works in blocks of 16).
+    channels: of the texture. width: channels at half resolution, a multiple of 16 (OpenVINO works in blocks of 16); deeper levels have 1.5 and
+    2 times as many.
     """
     if width < 16 or width % 16:
         raise ValueError(f"width is {width}; expected a multiple of 16")
@@ -116,7 +119,8 @@ def build(channels: int = 16, width: int = 32, seed: int = 0) -> bytes:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count, "H", "W"])
 
     graph = helper.make_graph(nodes, "light_renderer", [info("features", channels + 3)], [info("rgb", 3), info("alpha", 1)], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="dinar-live").SerializeToString()
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="dinar-live").SerializeToString()
 
 
 def main() -> None:

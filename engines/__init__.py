@@ -23,8 +23,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Backend:
-    """Where an engine lives. `module` is imported on first use and has `open_engine(model: OnnxFile, precision, threads, reason, **options) -> Engine`.
+    """Where an engine lives.
 
+    module: imported on first use, has `open_engine(model: OnnxFile, precision, threads, reason, **options) -> Engine`.
     requires: top-level packages it imports; install: the command that brings them.
     """
 

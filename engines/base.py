@@ -22,7 +22,7 @@ class TensorNameError(EngineError, KeyError):
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What runs: `precision` is the one the layers run in (buffers are always float32), `threads` the CPU threads, `reason` why this one was chosen."""
+    """What runs and why it was chosen. `precision` is the one the layers run in (buffers are always float32), `threads` are CPU threads."""
 
     name: str
     version: str
@@ -95,7 +95,7 @@ class Engine(ABC):
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> Session:
-        """Session for N pictures of (H, W): the symbolic dimensions 0, 2 and 3 of every input take these values. EngineError if the model cannot."""
+        """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input; EngineError if the model cannot."""
 
     @abstractmethod
     def close(self) -> None:
@@ -145,6 +145,6 @@ def static_input_shapes(inputs: dict[str, Shape], size: tuple[int, int, int]) ->
             raise EngineError(f"input {name!r} has shape {shape}: only dimensions 0, 2, 3 of a 4-D input may be symbolic (N, H, W)")
         wrong = [axis for axis, value in values.items() if resolved[axis] != value]
         if wrong:
-            raise EngineError(f"input {name!r} has the fixed shape {shape}, which does not admit (N, H, W) = {tuple(size)}; compile its own size")
+            raise EngineError(f"input {name!r} has the fixed shape {shape}, not (N, H, W) = {tuple(size)}; compile its own size")
         shapes[name] = resolved
     return shapes

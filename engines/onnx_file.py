@@ -97,7 +97,8 @@ def _check_tensor(tensor: memoryview, where: str) -> None:
             name = _text(value)
         external |= number == 13 or (number == 14 and value == 1)   # external_data, data_location = EXTERNAL
     if external:
-        raise EngineError(f"{where}: tensor {name!r} keeps its data in another file; only self-contained models are accepted (save it with external data off)")
+        raise EngineError(f"{where}: tensor {name!r} keeps its data in another file; only self-contained models are accepted: "
+                          "save it without external data")
 
 
 def _check_sparse(sparse: memoryview, where: str) -> None:

@@ -1,8 +1,9 @@
 """OpenVINO on the CPU: static sizes, bf16 where the processor has it, buffers shared without a copy.
 
-Settings, measured on 2 cores (AMD Zen 4 with avx512_bf16, light network at batch 1): static shapes are 1.25x faster than dynamic ones, 2 threads 1.95x
-faster than 1; pinning, TBB partitioner and denormal handling stay within the noise (3 %). Only Core.read_model and compile_model are used:
-OpenVINO's telemetry belongs to its model converter, which never runs here.
+Settings, measured on 2 cores (Zen 4 with avx512_bf16) with the light network of benchmarks/ at batch 1: static shapes are 1.25x faster than
+dynamic ones, 2 threads 1.95x faster than 1, bf16 2x faster than f32. The TBB partitioner, denormal handling, a bf16 input and an NHWC input
+(each within 5 %) are left alone. Only Core.read_model and compile_model are used: OpenVINO's telemetry belongs to its model converter,
+which never runs here.
 """
 import os
 
@@ -12,11 +13,12 @@ import openvino
 from .base import Engine, EngineError, EngineInfo, Session, aligned_zeros, static_input_shapes
 from .onnx_file import OnnxFile
 
+_ERRORS = (RuntimeError, ValueError)   # ValueError: a message that quotes damaged names is not UTF-8
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
 
 
 def open_engine(model: OnnxFile, precision: str, threads: int, reason: str, *, cache_dir: str | os.PathLike | None = None) -> Engine:
-    """Engine for one model; cache_dir: folder where OpenVINO keeps compiled models (compiling a light network takes about 50 ms without)."""
+    """Engine for one model; cache_dir: folder where OpenVINO keeps compiled models (a light network compiles in about 50 ms without)."""
     return OpenVINOEngine(model, precision, threads, reason, cache_dir)
 
 
@@ -34,7 +36,8 @@ class OpenVINOEngine(Engine):
             "INFERENCE_PRECISION_HINT": precision,
             "NUM_STREAMS": "1",
             "ENABLE_HYPER_THREADING": False,   # two threads of one core only slow each other in convolutions
-            "ENABLE_CPU_PINNING": False,       # the rasterizer and the JPEG encoder share these cores; a pinned thread cannot move away
+            # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of the time: 7 % faster unpinned)
+            "ENABLE_CPU_PINNING": False,
         }
         if threads:
             self._config["INFERENCE_NUM_THREADS"] = threads
@@ -42,11 +45,12 @@ class OpenVINOEngine(Engine):
             self._config["CACHE_DIR"] = os.fspath(cache_dir)
         try:
             self._model = self._core.read_model(model.data)
-        except RuntimeError as error:
+        except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot read {model.source}: {_tail(error)}") from error
         self._tensor_names_present()
-        self.info = EngineInfo("openvino", openvino.__version__.split("-")[0], self._core.get_property("CPU", "FULL_DEVICE_NAME").strip(), precision,
-                               self._threads_used(), f"{reason}; {precision}: {why}")
+        device = self._core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        version = openvino.__version__.split("-")[0]
+        self.info = EngineInfo("openvino", version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}")
 
     def _tensor_names_present(self) -> None:
         for kind, names, ports in (("input", self.inputs, self._model.inputs), ("output", self.outputs, self._model.outputs)):
@@ -69,8 +73,9 @@ class OpenVINOEngine(Engine):
         try:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             compiled = self._core.compile_model(model, "CPU", self._config)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot compile {self._source} for (N, H, W) = {tuple(size)}; are H and W multiples of the network's stride? {_tail(error)}") from error
+        except _ERRORS as error:
+            raise EngineError(f"OpenVINO cannot compile {self._source} for (N, H, W) = {tuple(size)}; "
+                              f"are H and W multiples of the network's stride? {_tail(error)}") from error
         return OpenVINOSession(compiled, self.inputs, self.outputs, tuple(size))
 
     def close(self) -> None:
@@ -91,13 +96,13 @@ class OpenVINOSession(Session):
     def _start(self) -> None:
         try:
             self._request.start_async()
-        except RuntimeError as error:
+        except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot start a run: {_tail(error)}") from error
 
     def _wait(self) -> None:
         try:
             self._request.wait()
-        except RuntimeError as error:
+        except _ERRORS as error:
             raise EngineError(f"an OpenVINO run failed: {_tail(error)}") from error
 
     def __del__(self):
@@ -111,18 +116,18 @@ def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str
         return ("bf16", "this CPU has bf16 instructions") if "BF16" in capabilities else ("f32", "this CPU has no bf16 instructions")
     if _CAPABILITY[precision] not in capabilities:
         have = [name for name, flag in _CAPABILITY.items() if flag in capabilities]
-        raise EngineError(f"precision {precision} needs instructions that this CPU lacks; it has {', '.join(have)}: choose one of them or auto")
+        raise EngineError(f"precision {precision} needs instructions that this CPU lacks; choose auto or one it has: {', '.join(have)}")
     return precision, "asked for"
 
 
 def _static(port, name: str, size: tuple[int, int, int]) -> tuple[int, ...]:
     shape = port.get_partial_shape()
     if shape.is_dynamic or port.get_element_type() != openvino.Type.f32:
-        raise EngineError(f"tensor {name!r} is {port.get_element_type()} {shape} after compiling for (N, H, W) = {size}; expected float32 and a fixed shape")
+        raise EngineError(f"tensor {name!r} is {port.get_element_type()} {shape} for (N, H, W) = {size}; expected f32 and a fixed shape")
     return tuple(shape.to_shape())
 
 
-def _tail(error: RuntimeError) -> str:
+def _tail(error: Exception) -> str:
     """The part of an OpenVINO message that says what failed: it begins with the places in its sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return " ".join(lines)[:600] or repr(error)

@@ -1,4 +1,4 @@
-"""torch: walks the ONNX graph with the operators of torch_ops.py. The reference for the other engines; float32 on the CPU, float16 on a GPU.
+"""torch: walks the ONNX graph with the operators of torch_ops.py. The reference for other engines; float32 on the CPU, float16 on a GPU.
 
 Slower than OpenVINO on a CPU and it allocates its intermediates, but every step is readable and errors name the node.
 """
@@ -45,25 +45,28 @@ class TorchEngine(Engine):
             raise EngineError(f"device {device!r} is unknown; choose auto, cpu or cuda")
         has_gpu = torch.cuda.is_available()
         if device == "cuda" and not has_gpu:
-            raise EngineError("device cuda was asked for, but torch sees no NVIDIA GPU: install a CUDA build of torch and a driver, or use device cpu")
+            raise EngineError("device cuda was asked for, but torch sees no GPU: install a driver and a CUDA build of torch, or use cpu")
         on_gpu = has_gpu and device != "cpu"
         if precision == "auto":
             precision, why = ("f16", "a GPU") if on_gpu else ("f32", "the reference on a CPU")
         else:
             why = "asked for"
         if not on_gpu and precision != "f32":
-            raise EngineError(f"precision {precision} of the torch engine needs a GPU; on the CPU it is the float32 reference: use f32 or the openvino engine")
+            raise EngineError(f"precision {precision} of the torch engine needs a GPU; on the CPU it computes in f32 only: "
+                              "use f32 or the openvino engine")
         self.inputs, self.outputs = model.inputs, model.outputs
         self._graph = TorchGraph(model, torch.device("cuda" if on_gpu else "cpu"), _DTYPE[precision], threads)
         name = torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.processor() or platform.machine()})"
-        self.info = EngineInfo("torch", importlib.metadata.version("torch"), name, precision, threads or torch.get_num_threads(), f"{reason}; {precision}: {why}")
+        version, used = importlib.metadata.version("torch"), threads or torch.get_num_threads()
+        self.info = EngineInfo("torch", version, name, precision, used, f"{reason}; {precision}: {why}")
 
     def compile(self, size: tuple[int, int, int]) -> Session:
         if self._graph is None:
             raise EngineError("this engine is closed; create another one")
         shapes = static_input_shapes(self.inputs, size)
-        trial = self._graph.run({name: torch.zeros(shape, device=self._graph.device, dtype=self._graph.dtype) for name, shape in shapes.items()})
-        return TorchSession(self._graph, shapes, {name: tuple(value.shape) for name, value in trial.items()})
+        graph = self._graph
+        trial = graph.run({name: torch.zeros(shape, device=graph.device, dtype=graph.dtype) for name, shape in shapes.items()})
+        return TorchSession(graph, shapes, {name: tuple(value.shape) for name, value in trial.items()})
 
     def close(self) -> None:
         self._graph = None
@@ -159,11 +162,13 @@ class TorchSession(Session):
     def __init__(self, graph: TorchGraph, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]]):
         self._graph = graph
         self._on_gpu = graph.device.type == "cuda"
-        # the copies to and from a GPU are asynchronous only for page-locked memory
-        make = (lambda shape: torch.zeros(shape, pin_memory=True)) if self._on_gpu else (lambda shape: torch.from_numpy(aligned_zeros(shape)))
-        self._in = {name: make(shape) for name, shape in inputs.items()}
-        self._out = {name: make(shape) for name, shape in outputs.items()}
+        self._in = {name: self._buffer(shape) for name, shape in inputs.items()}
+        self._out = {name: self._buffer(shape) for name, shape in outputs.items()}
         super().__init__({name: t.numpy() for name, t in self._in.items()}, {name: t.numpy() for name, t in self._out.items()})
+
+    def _buffer(self, shape: tuple[int, ...]) -> torch.Tensor:
+        # copies to and from a GPU are asynchronous only for page-locked memory
+        return torch.zeros(shape, pin_memory=True) if self._on_gpu else torch.from_numpy(aligned_zeros(shape))
 
     def _start(self) -> None:
         graph = self._graph

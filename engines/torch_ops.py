@@ -43,9 +43,9 @@ def _axes(axes, rank: int) -> list[int]:
 
 for _name, _function in {
     "Identity": lambda x: x, "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log,
-    "Sqrt": torch.sqrt, "Erf": torch.erf, "Abs": torch.abs, "Neg": torch.neg, "Floor": torch.floor, "Ceil": torch.ceil, "Round": torch.round,
-    "Reciprocal": torch.reciprocal, "Sin": torch.sin, "Cos": torch.cos, "Softplus": F.softplus, "HardSwish": F.hardswish,
-    "Not": torch.logical_not,
+    "Sqrt": torch.sqrt, "Erf": torch.erf, "Abs": torch.abs, "Neg": torch.neg, "Floor": torch.floor, "Ceil": torch.ceil,
+    "Round": torch.round, "Reciprocal": torch.reciprocal, "Sin": torch.sin, "Cos": torch.cos, "Softplus": F.softplus,
+    "HardSwish": F.hardswish, "Not": torch.logical_not,
     "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Pow": lambda x, y: torch.pow(x, y).to(x.dtype), "MatMul": torch.matmul,
     "Equal": torch.eq, "Less": torch.lt, "LessOrEqual": torch.le, "Greater": torch.gt, "GreaterOrEqual": torch.ge,
     "And": torch.logical_and, "Or": torch.logical_or, "Where": torch.where,
@@ -254,7 +254,8 @@ def _pad(a, opset, x, pads, value=None, axes=None):
             elif mode == "reflect" and max(first, last) < x.shape[axis]:
                 index = (x.shape[axis] - 1) - ((x.shape[axis] - 1) - index.abs()).abs()
             else:
-                raise OperatorError(f"mode {mode} by {max(first, last)} of {x.shape[axis]}; covered are constant, edge, reflect by less than the size")
+                amount = max(first, last)
+                raise OperatorError(f"mode {mode} by {amount} of {x.shape[axis]}; covered are constant, edge, reflect by less than the size")
             x = x.index_select(axis, index.to(x.device))
     return x
 

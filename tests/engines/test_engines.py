@@ -1,0 +1,192 @@
+"""The engine interface: choice, buffers and sessions, the same for every engine."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dinar_live import engines
+from dinar_live.engines import Backend, EngineError, TensorNameError, available_engines, create_engine, engine_names, register_engine
+
+# buffers and sessions
+
+
+def test_buffers_are_stable_aligned_float32_and_hold_the_result(tiny, name, run):
+    session = create_engine(tiny, name, "f32").compile((2, 3, 5))
+    before = {key: (array.ctypes.data, array.shape) for key, array in (*session.inputs.items(), *session.outputs.items())}
+    assert before.keys() == {"features", "rgb", "alpha"}
+    assert session.outputs["rgb"].shape == (2, 3, 3, 5) and session.outputs["alpha"].shape == (2, 1, 3, 5)
+    for i in range(3):
+        x = np.random.default_rng(i).standard_normal((2, 4, 3, 5), np.float32)
+        session.outputs["rgb"].fill(np.nan)
+        run(session, x)
+        np.testing.assert_allclose(session.outputs["rgb"], 2 * x[:, :3], rtol=1e-6)
+        np.testing.assert_allclose(session.outputs["alpha"], x[:, 3:], rtol=1e-6)
+    for key, array in (*session.inputs.items(), *session.outputs.items()):
+        assert (array.ctypes.data, array.shape) == before[key]
+        assert array.dtype == np.float32 and array.flags.c_contiguous and array.ctypes.data % 64 == 0
+
+
+def test_openvino_runs_on_our_memory(tiny):
+    session = create_engine(tiny, "openvino").compile((1, 8, 8))
+    for key, array in (*session.inputs.items(), *session.outputs.items()):
+        assert session._request.get_tensor(key).data.ctypes.data == array.ctypes.data
+
+
+def test_buffers_cannot_be_replaced_and_wrong_names_list_the_right_ones(tiny, name):
+    session = create_engine(tiny, name).compile((1, 2, 2))
+    with pytest.raises(TypeError):
+        session.inputs["features"] = np.zeros((1, 4, 2, 2), np.float32)
+    with pytest.raises(EngineError, match="no tensor named 'feature'; the model has features"):
+        session.inputs["feature"]
+    with pytest.raises(TensorNameError, match="rgb, alpha"):
+        session.outputs["depth"]
+    assert "depth" not in session.outputs and session.outputs.get("depth") is None and list(session.outputs) == ["rgb", "alpha"]
+
+
+def test_two_sessions_at_once(tiny, name):
+    engine = create_engine(tiny, name, "f32")
+    a, b = engine.compile((1, 64, 64)), engine.compile((2, 32, 16))
+    for i in range(5):
+        a.inputs["features"].fill(i)
+        b.inputs["features"].fill(-i)
+        a.enqueue()
+        b.enqueue()
+        b.synchronize()
+        a.synchronize()
+        assert (a.outputs["rgb"] == 2 * i).all() and (b.outputs["rgb"] == -2 * i).all()
+
+
+def test_enqueue_twice_is_refused_and_synchronize_is_idempotent(tiny, name):
+    session = create_engine(tiny, name).compile((1, 2, 2))
+    session.synchronize()
+    session.enqueue()
+    with pytest.raises(EngineError, match="synchronize"):
+        session.enqueue()
+    session.synchronize()
+    session.synchronize()
+    session.enqueue()
+    session.synchronize()
+
+
+def test_sessions_outlive_the_engine(tiny, name, run):
+    with create_engine(tiny, name, "f32") as engine:
+        session = engine.compile((1, 2, 2))
+    with pytest.raises(EngineError, match="closed"):
+        engine.compile((1, 2, 2))
+    run(session, 3.0)
+    assert (session.outputs["rgb"] == 6).all()
+
+
+def test_session_dropped_while_running_does_not_crash(light):
+    engine = create_engine(light.build(16), "openvino")
+    for _ in range(3):
+        session = engine.compile((1, 256, 256))
+        session.enqueue()
+        del session
+
+
+# choice
+
+
+def test_auto_takes_openvino_and_says_why(tiny):
+    info = create_engine(tiny).info
+    assert info.name == "openvino" and info.version and info.device and info.threads >= 1
+    assert info.precision in ("bf16", "f32") and "auto" in info.reason and info.precision in info.reason
+
+
+def test_info_of_a_forced_engine(tiny, name):
+    engine = create_engine(tiny, name, "f32", threads=1)
+    assert (engine.info.name, engine.info.precision, engine.info.threads) == (name, "f32", 1)
+    assert "asked for" in engine.info.reason
+    assert engine.inputs == {"features": (None, 4, None, None)} and engine.outputs == {
+        "rgb": (None, 3, None, None),
+        "alpha": (None, 1, None, None),
+    }
+
+
+def test_forced_precision_changes_the_arithmetic(light, run):
+    model = light.build(16)
+    x = np.random.default_rng(0).standard_normal((1, 19, 64, 64), np.float32)
+    results = {}
+    for engine, precision in (("torch", "f32"), ("openvino", "f32"), ("openvino", "bf16")):
+        try:
+            session = create_engine(model, engine, precision).compile((1, 64, 64))
+        except EngineError as error:
+            assert precision == "bf16" and "instructions" in str(error)
+            pytest.skip("this CPU has no bf16")
+        run(session, x)
+        results[engine, precision] = session.outputs["rgb"]
+    reference = results["torch", "f32"]
+    assert np.abs(results["openvino", "f32"] - reference).max() < 2e-5
+    assert 1e-4 < np.abs(results["openvino", "bf16"] - reference).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ({"name": "onnxruntime"}, "'onnxruntime' is unknown; choose auto, openvino, torch"),
+        ({"precision": "fp32"}, "precision 'fp32' is unknown"),
+        ({"threads": -1}, "threads is -1"),
+        ({"threads": 1.5}, "threads is 1.5"),
+        ({"threads": True}, "threads is True"),
+        ({"name": "torch", "precision": "bf16", "device": "cpu"}, "needs a GPU"),
+        ({"name": "torch", "device": "tpu"}, "device 'tpu'"),
+    ],
+)
+def test_wrong_choices(tiny, arguments, text):
+    with pytest.raises(EngineError, match=text):
+        create_engine(tiny, **arguments)
+
+
+@pytest.fixture
+def registry():
+    saved = dict(engines._backends)
+    yield
+    engines._backends.clear()
+    engines._backends.update(saved)
+
+
+def test_missing_engine_names_the_package_and_the_command(tiny, registry):
+    register_engine("absent", Backend("nowhere", ("package_that_is_absent",), "pip install absent"), first=True)
+    assert engine_names()[0] == "absent" and available_engines()["openvino"] == ""
+    with pytest.raises(EngineError, match="absent needs the package package_that_is_absent: pip install absent"):
+        create_engine(tiny, "absent")
+    info = create_engine(tiny).info
+    assert info.name == "openvino" and "package_that_is_absent" in info.reason
+
+
+def test_damaged_engine_is_reported_and_passed_over(tiny, registry):
+    register_engine("damaged", Backend("dinar_live.engines.no_such_module", (), "pip install damaged"), first=True)
+    with pytest.raises(EngineError, match="cannot be loaded .*pip install damaged"):
+        create_engine(tiny, "damaged")
+    assert "cannot be loaded" in create_engine(tiny).info.reason
+
+
+def test_registered_engine_joins_auto(tiny, registry):
+    register_engine("reference", Backend("dinar_live.engines.torch_engine", ("torch",), ""), first=True)
+    assert create_engine(tiny).info.name == "torch"
+
+
+def test_import_is_light():
+    code = "import sys, dinar_live.engines; print([m for m in ('openvino', 'torch', 'onnx') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_openvino_engine_imports_no_torch_and_touches_no_telemetry(tiny, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(tiny)
+    code = (
+        "import sys, dinar_live.engines as e; s = e.create_engine(sys.argv[1], 'openvino').compile((1, 2, 2)); s.enqueue(); s.synchronize()\n"
+        "import openvino_telemetry as t; print('torch' in sys.modules, t.Telemetry._instances if hasattr(t.Telemetry, '_instances') else {})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.onnx")], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False {}"
+
+
+def test_cache_dir(tiny, tmp_path, run):
+    for _ in range(2):
+        session = create_engine(tiny, "openvino", "f32", cache_dir=tmp_path).compile((1, 4, 4))
+        run(session, 1.5)
+        assert (session.outputs["rgb"] == 3).all()
+    assert list(tmp_path.iterdir())
