@@ -1,0 +1,101 @@
+"""Are the frames right? A fast wrong frame is no result."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..avatar import Avatar
+from ..render import Camera, Pose, Renderer
+
+MAX_PSNR = 99.0     # dB; what identical pictures are reported as
+# Least PSNR in dB over the pixels of the person. Another machine's f32 differs in the last bit of a few silhouette pixels.
+CHECK_PSNR = 40.0
+FRAME_PSNR = 35.0   # bf16 against f32
+JPEG_PSNR = 28.0    # the same with JPEG (quality 85, halved colour resolution) on top
+# The person's share of a square as high as the picture, standing at 85 % of the height: about 0.1; arms wide, crouching, sideways
+# and narrow pictures stay within these.
+COVERAGE = 0.01, 0.75
+STEP = 8            # every 8th pixel both ways is enough to see whether somebody is there
+
+
+@dataclass(frozen=True)
+class Difference:
+    """psnr in dB over the pixels that either picture covers (all four channels, 0..255); max_abs the largest difference, 0..255."""
+
+    psnr: float
+    max_abs: int
+
+    def worse(self, other: Difference | None) -> Difference:
+        """The worst of both."""
+        return self if other is None else Difference(min(self.psnr, other.psnr), max(self.max_abs, other.max_abs))
+
+
+def compare(image: np.ndarray, reference: np.ndarray) -> Difference:
+    """Two premultiplied pictures u8[H,W,4] of the same size."""
+    covered = (image[..., 3] > 0) | (reference[..., 3] > 0)
+    error = np.abs(image[covered].astype(np.int32) - reference[covered])
+    mse = float(np.mean(np.square(error))) if error.size else 0.0
+    psnr = MAX_PSNR if mse == 0 else min(MAX_PSNR, 10 * np.log10(255.0**2 / mse))
+    return Difference(float(psnr), int(error.max(initial=0)))
+
+
+def coverage_fault(rgba: np.ndarray) -> str | None:
+    """Why a frame u8[H,W,4] cannot be a picture of a whole person (empty or flooded, which is what NaN turns into); None if it can."""
+    height, width = rgba.shape[:2]
+    sample = rgba[STEP // 2 :: STEP, STEP // 2 :: STEP, 3] if min(height, width) >= 8 * STEP else rgba[..., 3]
+    covered = np.count_nonzero(sample > 127) / sample.size
+    share = covered * width / height
+    low, high = COVERAGE
+    if low * min(1.0, width / height) <= share <= high:
+        return None
+    return f"a frame is {'empty' if share < low else 'flooded'}: alpha covers {100 * covered:.1f} % of the picture"
+
+
+class References:
+    """Renders what a frame should look like: f32, the whole picture at once, in this process.
+
+    options: keyword arguments of Renderer (engine, rasterizer, renderer, threads) that the run under test has too.
+    """
+
+    def __init__(self, avatar: Avatar, options: dict):
+        self._avatar, self._options = avatar, {**options, "precision": "f32", "crop": False, "background_compile": False}
+
+    def _renderer(self, size: tuple[int, int]) -> Renderer:
+        return Renderer(self._avatar, **{**self._options, "size": size})
+
+    def check_pictures(self) -> Difference | None:
+        """The worst difference from the pictures in the bundle; None if it has none."""
+        checks, worst = self._avatar.checks, None
+        if checks is None or not len(checks.body):
+            return None
+        name = self._options["renderer"]
+        pictures = checks.rgba[next(iter(self._avatar.renderers)) if name == "auto" else name]
+        with self._renderer(pictures.shape[1:3]) as renderer:
+            for i, picture in enumerate(pictures):
+                pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
+                frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))
+                worst = compare(frame.rgba, picture).worse(worst)
+        return worst
+
+    def frames(self, samples: Iterable[tuple[Pose, Camera, np.ndarray]], size: tuple[int, int]) -> Difference | None:
+        """The worst difference of frames (pose, camera, rgba) of `size` (height, width) from what they should be; None for no frames."""
+        worst = None
+        with self._renderer(size) as renderer:
+            for pose, camera, rgba in samples:
+                worst = compare(rgba, renderer.render(pose, camera).rgba).worse(worst)
+        return worst
+
+
+def judge(check: Difference | None, frames: Difference | None, least_psnr: float) -> list[str]:
+    """What is wrong with the pictures, as sentences; empty if nothing is."""
+    faults = []
+    if check is not None and check.psnr < CHECK_PSNR:
+        faults.append(f"the f32 renderer is {check.psnr:.1f} dB from the check pictures in the bundle, expected at least {CHECK_PSNR:g}")
+    if frames is None:
+        faults.append("no frame was compared with its reference")
+    elif frames.psnr < least_psnr:
+        faults.append(f"a frame is {frames.psnr:.1f} dB from its f32 reference (off by up to {frames.max_abs}), "
+                      f"expected at least {least_psnr:g}")
+    return faults

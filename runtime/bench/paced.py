@@ -1,0 +1,191 @@
+"""Open loop over ZeroMQ: a pose every 1/rate seconds, whatever has come back, as a headset or a motion capture sends them.
+
+Latency counts from the time a request was planned, not from when it left, so a stall is charged to every request it delays
+(no coordinated omission).
+"""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from ... import engines
+from ..avatar import Avatar
+from ..errors import DinarError, InputError
+from ..motion.motion import Motion
+from ..render.renderer import STAGES
+from ..stream import Client, Frame, StreamTimeout
+from . import images
+from .measurement import Measurement
+from .stats import residual, staleness
+from .workload import Shot, shots, window_examples
+
+SAMPLES = 8             # frames compared with their references
+CLIENT_SECONDS = 30.0   # how long a frame may take before it counts as lost
+LAST_SECONDS = 2.0      # how long to wait for the last answers
+LEAD_NS = 50_000_000    # from the end of warming up to the first tick
+WARM_SHOTS = 16
+WARM_ROUNDS = 3
+WARM_SPREAD = 1.15
+WARM_SECONDS = 20.0
+JPEG = "jpeg"
+
+
+class _Reader:
+    """Takes and decodes frames as they come, on a thread of its own, so that the ticks never wait for one."""
+
+    def __init__(self, client: Client, planned: np.ndarray):
+        self._client, self._tick = client, {int(t): k for k, t in enumerate(planned)}
+        self._wanted = np.linspace(0, len(planned) - 1, min(len(planned), SAMPLES)).astype(int).tolist()
+        self._closing = threading.Event()
+        self.rows: list[tuple[int, tuple[int, ...], dict[str, float]]] = []      # planned time, the five times of `stages`, timings
+        self.pictures: list[tuple[int, np.ndarray]] = []
+        self.fault: str | None = None
+        self.error: DinarError | None = None
+        self.newest = -1
+        self._thread = threading.Thread(target=self._run, name="dinar-bench-reader", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                frame = self._client.async_read(0.2)
+            except StreamTimeout:
+                continue
+            except DinarError as e:
+                self.error = e
+                return
+            tick = self._tick.get(frame.pose_time_ns)
+            if tick is None:        # of the warm-up
+                continue
+            self._take(tick, frame)
+
+    def _take(self, tick: int, frame: Frame) -> None:
+        times = frame.sent_ns, frame.server_recv_ns, frame.server_send_ns, frame.received_ns, frame.decoded_ns
+        self.rows.append((frame.pose_time_ns, times, frame.timings))
+        fault = images.coverage_fault(frame.rgba)
+        if fault and self.fault is None:
+            self.fault = f"{fault} (tick {tick})"
+        if self._wanted and tick >= self._wanted[0]:
+            self._wanted.pop(0)
+            self.pictures.append((tick, frame.rgba))
+        self.newest = max(self.newest, tick)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+
+def tick_count(rate: float, seconds: float) -> int:
+    """How many requests a run makes. Raises InputError."""
+    if not (0.5 <= rate <= 1000 and 0 < seconds <= 86_400 and rate * seconds >= 2):
+        raise InputError(f"--rate {rate:g} --seconds {seconds:g}: expected 0.5..1000 Hz and at least two ticks in up to a day")
+    return round(rate * seconds)
+
+
+def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, seconds: float, options: dict, *,
+              alive: Callable[[], None] = lambda: None, progress: bool = False) -> Measurement:
+    """Send poses to the server of `avatar` at `endpoint` at `rate` Hz for `seconds` and time what comes back.
+
+    options: keyword arguments of Renderer that the server was started with. alive: raises if the server is gone.
+    Raises InputError, DinarError.
+    """
+    size, ticks = options["size"], tick_count(rate, seconds)
+    work = shots(avatar, motion, size, ticks, rate)
+    notes = []
+    with Client(endpoint, timeout=CLIENT_SECONDS, encoding=JPEG, name="dinar bench") as client:
+        name = client.capabilities["renderer"]
+        began = time.monotonic()
+        client.render(*work[0], size)
+        first = time.monotonic() - began
+        windows = window_examples(avatar, avatar.renderers[name], size, work)
+        if not _warm(client, work, windows, size):
+            notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
+        planned = time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
+        reader = _Reader(client, planned[:-1])
+        try:
+            for k in tqdm(range(ticks), desc="paced", unit="tick", disable=not progress, leave=False):
+                _sleep_until(int(planned[k]))
+                if reader.error is not None:
+                    raise reader.error
+                client.send(*work[k % len(work)], size, pose_time_ns=int(planned[k]))
+            end = time.monotonic() + LAST_SECONDS
+            while reader.newest < ticks - 1 and time.monotonic() < end:
+                time.sleep(0.01)
+        finally:
+            reader.close()
+        alive()
+    if not reader.rows:
+        raise DinarError(f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s")
+    return _measurement(avatar, work, reader, planned, options, name, first, notes)
+
+
+def _warm(client: Client, work: list[Shot], windows: dict, size: tuple[int, int]) -> bool:
+    """Ask for the same few frames, one after the other, until rounds take the same time: the network's sizes are then compiled."""
+    chosen = [work[i] for i in {*windows.values(), *np.linspace(0, len(work) - 1, WARM_SHOTS).astype(int).tolist()}]
+    medians: list[float] = []
+    end = time.monotonic() + WARM_SECONDS
+    while True:
+        took = []
+        for shot in chosen:
+            start = time.monotonic()
+            client.render(*shot, size)
+            took.append(time.monotonic() - start)
+            if time.monotonic() > end:
+                return False
+        medians.append(float(np.median(took)))
+        last = medians[-WARM_ROUNDS:]
+        if len(last) == WARM_ROUNDS and max(last) <= WARM_SPREAD * min(last):
+            return True
+
+
+def _sleep_until(planned_ns: int) -> None:
+    left = planned_ns - time.monotonic_ns()
+    if left > 0:
+        time.sleep(left / 1e9)
+
+
+def stages(planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Where the latency of each frame went, ms: stage -> f64[n], in the order of time, summing to decoded - planned.
+
+    planned_ns: i64[n]. times_ns: i64[n,5] sent, server received, server sent, received, decoded (the server's two on its own clock, of
+    which only their difference is used). timings: the server's stages per frame, ms.
+    schedule: from the planned time to the sending (the tick loop's lateness, waiting for the answer before). wait: in the server's
+    mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode: waking up, decoding. transport: all the rest.
+    """
+    sent, server_in, server_out, received, decoded = times_ns.T
+    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, "encode")}
+    result = {"schedule": (sent - planned_ns) / 1e6, **server, "server": residual((server_out - server_in) / 1e6, server),
+              "decode": (decoded - received) / 1e6}
+    return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}
+
+
+def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.ndarray, options: dict, name: str, first: float,
+                 notes: list[str]) -> Measurement:
+    sent_for = np.array([row[0] for row in reader.rows], np.int64)
+    times = np.array([row[1] for row in reader.rows], np.int64)
+    table = stages(sent_for, times, [row[2] for row in reader.rows])
+    model = avatar.renderers[name].model
+    engine, precision = "none", "f32"
+    if model is None:
+        del table["network"]
+    else:       # the server picks as this does: same machine, same options
+        opened = engines.create_engine(model, options["engine"], precision=options["precision"], threads=options["threads"])
+        engine, precision = opened.info.name, opened.info.precision
+        opened.close()
+    references = images.References(avatar, {**options, "renderer": name})
+    check = references.check_pictures()
+    difference = references.frames(((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"])
+    if check is None:
+        notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
+    ticks, seconds = len(planned) - 1, float(planned[-1] - planned[0]) / 1e9
+    return Measurement(
+        scenario="paced", latency_ms=(times[:, -1] - sent_for) / 1e6, stages_ms=table, fps=len(sent_for) / seconds,
+        size=options["size"], renderer=name, engine=engine, precision=precision, rasterizer="native",
+        includes="from the planned time of a request to decoded RGBA in the client, by ZeroMQ over loopback TCP, JPEG and lossless alpha",
+        staleness=staleness(planned, sent_for, times[:, -1]), check_difference=check, frame_difference=difference, notes=notes,
+        faults=([reader.fault] if reader.fault else []) + images.judge(check, difference, images.JPEG_PSNR),
+        extra={"rate_hz": ticks / seconds, "dropped": ticks - len(sent_for), "first_frame_after_s": first})

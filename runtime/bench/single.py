@@ -1,0 +1,86 @@
+"""Closed loop in one process: the next frame when the last one is done. Shows what the pipeline costs, hides how it copes with a clock."""
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from ..avatar import Avatar
+from ..errors import InputError
+from ..motion.motion import Motion
+from ..render import Renderer
+from ..render.renderer import STAGES
+from ..render.sessions import MAX_SESSIONS
+from . import images
+from .measurement import Measurement
+from .stats import residual
+from .workload import shots, window_examples
+
+RATE = 30.0             # frames of the motion per second of the motion, whatever the speed of rendering
+SAMPLES = 8             # frames compared with their references
+WARM_FRAMES = 10        # per round
+WARM_ROUNDS = 3         # that must agree
+WARM_SPREAD = 1.1
+WARM_SECONDS = 10.0     # at most, after everything is compiled
+
+
+def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progress: bool = False) -> Measurement:
+    """Render `frames` frames and time each; options: keyword arguments of Renderer. Raises InputError, DinarError."""
+    if not 1 <= frames <= 1_000_000:
+        raise InputError(f"--frames: got {frames}, expected 1..1000000")
+    size, notes, faults = options["size"], [], []
+    work = shots(avatar, motion, size, frames, RATE)
+    began = time.perf_counter()
+    # A size of the network that is new is compiled at once: all of that is over before the clock runs.
+    with Renderer(avatar, **options, background_compile=False) as renderer:
+        windows = window_examples(avatar, avatar.renderers[renderer.renderer_name], size, work)
+        if len(windows) > MAX_SESSIONS:
+            notes.append(f"{len(windows)} window sizes, of which {MAX_SESSIONS} are kept: some frames waited for the compiler")
+        for i in tqdm(windows.values(), desc="compile", unit="size", disable=not progress, leave=False):
+            renderer.render(*work[i])
+        ready = time.perf_counter() - began
+        if not _warm(renderer, work):
+            notes.append(f"the machine did not settle within {WARM_SECONDS:g} s of warming up")
+        latency, table = np.empty(frames), np.empty((frames, len(STAGES)))
+        wanted, kept = set(np.linspace(0, frames - 1, min(frames, SAMPLES)).astype(int).tolist()), []
+        for i in tqdm(range(frames), desc="single", unit="frame", disable=not progress, leave=False):
+            pose, camera = work[i % len(work)]
+            start = time.perf_counter()
+            frame = renderer.render(pose, camera)
+            latency[i] = (time.perf_counter() - start) * 1e3
+            table[i] = [frame.timings[stage] for stage in STAGES]
+            fault = images.coverage_fault(frame.rgba)
+            if fault and not faults:
+                faults.append(f"{fault} (frame {i})")
+            if i in wanted:
+                kept.append((pose, camera, frame.rgba.copy()))
+        info, name, rasterizer = renderer.engine_info, renderer.renderer_name, renderer.rasterizer_name
+    references = images.References(avatar, {**options, "renderer": name})
+    check, difference = references.check_pictures(), references.frames(kept, size)
+    if check is None:
+        notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
+    stages = {stage: table[:, i] for i, stage in enumerate(STAGES) if info is not None or stage != "network"}
+    stages["other"] = residual(latency, stages)
+    network = table[:, STAGES.index("network")]
+    return Measurement(
+        scenario="single", latency_ms=latency, stages_ms=stages, fps=1e3 / float(latency.mean()), size=size, renderer=name,
+        engine=info.name if info else "none", precision=info.precision if info else "f32", rasterizer=rasterizer,
+        includes="pose and camera in, RGBA out, in one process; not: making the pose, encoding, sending, decoding",
+        check_difference=check, frame_difference=difference, notes=notes,
+        faults=faults + images.judge(check, difference, images.FRAME_PSNR),
+        extra={"without_network_ms": latency - network, "window_sizes": [list(w) for w in windows], "ready_s": ready})
+
+
+def _warm(renderer: Renderer, work) -> bool:
+    """Render until rounds over the same frames take the same time; False if they never did."""
+    chosen = [work[i] for i in np.linspace(0, len(work) - 1, WARM_FRAMES).astype(int)]
+    medians: list[float] = []
+    end = time.perf_counter() + WARM_SECONDS
+    while True:
+        medians.append(float(np.median([renderer.render(*shot).timings["total"] for shot in chosen])))
+        last = medians[-WARM_ROUNDS:]
+        if len(last) == WARM_ROUNDS and max(last) <= WARM_SPREAD * min(last):
+            return True
+        if time.perf_counter() > end:
+            return False

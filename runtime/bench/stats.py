@@ -1,0 +1,106 @@
+"""Latency statistics: percentiles, stages, residuals, stale frames."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+CONFIDENCE = 0.975
+
+
+def percentiles(values) -> dict[str, float]:
+    """p50, p90, p95, p99 (linear between samples, as numpy does) and max of `values` [n], in their unit.
+
+    Raises InputError for no values or ones that are not finite.
+    """
+    values = np.asarray(values, np.float64)
+    bad = int(values.size - np.isfinite(values).sum())
+    if values.size == 0 or bad:
+        raise InputError(f"percentiles: got {values.size} values, {bad} of them not finite; expected at least one, all finite")
+    quantiles = np.quantile(values, list(PERCENTILES.values()))
+    return {**{name: float(q) for name, q in zip(PERCENTILES, quantiles, strict=True)}, "max": float(values.max())}
+
+
+def samples_for(quantile: float) -> int:
+    """How many samples a quantile in (0, 1) needs: enough that the largest one lies above the true quantile with 97.5 % confidence.
+
+    n samples all lie below it with probability quantile**n (the distribution-free interval of an order statistic has no upper end before).
+    """
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log(quantile))
+
+
+def too_few(count: int) -> dict[str, int]:
+    """The percentiles that `count` samples are too few for, and how many each needs."""
+    return {name: samples_for(q) for name, q in PERCENTILES.items() if count < samples_for(q)}
+
+
+def residual(total, stages: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """What of `total` [n] no stage accounts for, per frame: f64[n], negative where stages overlap.
+
+    Raises InputError for unequal lengths.
+    """
+    rest = np.array(total, np.float64)
+    for name, values in stages.items():
+        values = np.asarray(values, np.float64)
+        if values.shape != rest.shape:
+            raise InputError(f"stage {name!r}: got {values.size} values for {rest.size} frames")
+        rest -= values
+    return rest
+
+
+def stage_table(stages: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Stage -> {p50, p99}, in the stages' own order and unit."""
+    return {name: {key: value for key, value in percentiles(values).items() if key in ("p50", "p99")} for name, values in stages.items()}
+
+
+def thirds(values) -> list[float]:
+    """The medians of the first, second and last third of a run, [] for fewer than 3 values: shows a machine that slows down."""
+    if len(values) < 3:
+        return []
+    return [float(np.median(part)) for part in np.array_split(np.asarray(values, np.float64), 3)]
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """ticks: how many were judged. stale: how many showed an old frame. runs: length of each unbroken run of stale ticks.
+    age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame)."""
+
+    ticks: int
+    stale: int
+    runs: tuple[int, ...]
+    age_ms: np.ndarray
+
+    @property
+    def longest(self) -> int:
+        return max(self.runs, default=0)
+
+
+def staleness(planned_ns, sent_for_ns, available_ns) -> Staleness:
+    """Judges each tick of an open loop: it is stale when the newest frame at hand is older than one period.
+
+    planned_ns: i64[ticks], when each tick was planned (evenly spaced), and with it its request. sent_for_ns: i64[frames], the planned
+    time of the request that each frame answers. available_ns: i64[frames], when that frame was ready to be shown, in any order.
+    All in nanoseconds of one clock. The first tick is not judged: nothing could have answered before it. Raises InputError.
+    """
+    planned, sent_for, available = (np.asarray(a, np.int64) for a in (planned_ns, sent_for_ns, available_ns))
+    if len(planned) < 2 or (np.diff(planned) <= 0).any():
+        raise InputError(f"staleness: got {len(planned)} planned ticks, expected at least 2 that grow")
+    if sent_for.shape != available.shape:
+        raise InputError(f"staleness: got {len(sent_for)} request times for {len(available)} frames")
+    order = np.argsort(available, kind="stable")
+    newest = np.maximum.accumulate(sent_for[order])
+    ticks = planned[1:]
+    at_hand = np.searchsorted(available[order], ticks, side="right")      # frames ready at the tick
+    seen = at_hand > 0
+    age = np.full(len(ticks), np.inf)
+    age[seen] = (ticks[seen] - newest[at_hand[seen] - 1]) / 1e6
+    # The schedule is rounded to nanoseconds, so a period is only known to within one.
+    period_ms = (planned[-1] - planned[0]) / (len(planned) - 1) / 1e6
+    stale = age > period_ms + 2e-6
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], stale, [False]))))
+    return Staleness(len(ticks), int(stale.sum()), tuple(int(n) for n in edges[1::2] - edges[::2]), age)

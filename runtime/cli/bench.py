@@ -1,0 +1,62 @@
+"""dinar bench [AVATAR] --scenario single|paced"""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..errors import InputError
+from . import common
+
+DEFAULTS = {"frames": 600, "rate": 30.0, "seconds": 60.0}
+SCENARIOS = {"single": ("frames",), "paced": ("rate", "seconds")}       # which of DEFAULTS each takes
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser, optional=True)
+    parser.add_argument("--scenario", choices=SCENARIOS, default="single",
+                        help="single: closed loop in this process; paced: open loop over ZeroMQ")
+    texts = {"frames": "single: how many", "rate": "paced: poses per second", "seconds": "paced: how long"}
+    for name, default in DEFAULTS.items():
+        parser.add_argument(f"--{name}", type=type(default), default=argparse.SUPPRESS, help=f"{texts[name]} (default: {default:g})")
+    parser.add_argument("--motion", metavar="MOTION", default="demo", help=".npz or .bvh file, or 'demo'")
+    parser.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="also write the figures here")
+    common.renderer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, or 1 when the pictures were wrong."""
+    from ..bench import report, yardstick
+    from ..bench.child import ServerProcess
+    from ..bench.paced import run_paced, tick_count
+    from ..bench.single import run_single
+
+    unused = [f"--{name}" for name in DEFAULTS if name in args and name not in SCENARIOS[args.scenario]]
+    if unused:
+        takes = " and ".join(f"--{name}" for name in SCENARIOS[args.scenario])
+        raise InputError(f"{', '.join(unused)}: not for --scenario {args.scenario}, which takes {takes}")
+    path = getattr(args, "json", None)
+    if path is not None:
+        report.refuse_unwritable(path)
+    given = {name: getattr(args, name, default) for name, default in DEFAULTS.items()}
+    options, progress = common.renderer_options(args), sys.stderr.isatty()
+    avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
+    if args.scenario == "single":
+        measurement = run_single(avatar, motion, given["frames"], options, progress)
+    else:
+        tick_count(given["rate"], given["seconds"])     # refused before a server is started
+        with ServerProcess(_serve_arguments(args)) as server:
+            measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options,
+                                    alive=server.check, progress=progress)
+    # After the run and with the server gone, so that neither disturbs the other.
+    result = report.summary(measurement, yardstick.machine(), yardstick.versions(), yardstick.revision())
+    print("\n".join(report.lines(result)))
+    if path is not None:
+        report.write_json(path, result)
+        print(f"{path}: written")
+    return 0 if result["valid"] else 1
+
+
+def _serve_arguments(args: argparse.Namespace) -> list[str]:
+    height, width = args.size
+    return [args.avatar, "--size", f"{width}x{height}", *(f"--{name}={getattr(args, name)}" for name in
+                                                          ("renderer", "engine", "rasterizer", "precision", "threads"))]
