@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .messages import DEFLATE_PLANE, JPEG, NO_PLANE, RAW, RAW_PLANE, CameraView, EncodedView, Format, Plane
+from .messages import DEFLATE_PLANE, JPEG, NO_PLANE, RAW, RAW_PLANE, CameraView, EncodedView, Format, Plane, Rect
 from .wire import ErrorCode, WireError
 
 # 512x512 photo of a person, one thread: deflate 1 takes 0.4 ms; run-length only is as fast and smaller, but four times slower to inflate.
@@ -26,53 +26,86 @@ class FrameEncoder:
     """Encodes pictures; keeps its scratch planes, so use one per thread."""
 
     def __init__(self):
-        self._bgr = np.empty((0, 0, 3), np.uint8)
-        self._alpha = np.empty((0, 0), np.uint8)
+        self._size = (0, 0)
 
     def encode(self, camera: CameraView, rgba: np.ndarray, depth: np.ndarray | None, format: Format) -> EncodedView:
-        """The planes of `rgba` u8[H,W,4] and `depth` f32[H,W] in `format`. Raw planes are views of the inputs, not copies."""
+        """The planes of `rgba` u8[H,W,4] and `depth` f32[H,W] in `format`, cropped to what is not empty.
+
+        Raw planes are views of the inputs or of the encoder's scratch: use them before the next call.
+        """
         height, width = rgba.shape[:2]
-        if self._alpha.shape != (height, width):
-            self._bgr, self._alpha = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+        if self._size != (height, width):
+            self._size = height, width
+            self._full, self._alpha, self._bgr = (np.empty(height * width * n, np.uint8) for n in (1, 1, 3))
+        full = cv2.extractChannel(rgba, 3, dst=self._full.reshape(height, width))
+        rect = _align(cv2.boundingRect(full), width, height)
+        crop = _slices(rect)
+        if depth is not None:
+            depth = depth[crop]
         if format.color == RAW:
-            return EncodedView(camera, Plane(RAW, rgba), None, _pack(depth, format.depth))
-        cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR, dst=self._bgr)
-        ok, jpeg = cv2.imencode(".jpg", self._bgr, (cv2.IMWRITE_JPEG_QUALITY, format.quality))
+            return EncodedView(camera, rect, Plane(RAW, rgba[crop]), None, _pack(depth, format.depth))
+        pixels = rect.width * rect.height
+        bgr = cv2.cvtColor(rgba[crop], cv2.COLOR_RGBA2BGR, dst=self._bgr[:3 * pixels].reshape(rect.height, rect.width, 3))
+        ok, jpeg = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, format.quality))
         if not ok:
-            raise RuntimeError(f"cv2.imencode refused a {width}x{height} picture at quality {format.quality}")
-        alpha = None if format.alpha == NO_PLANE else cv2.extractChannel(rgba, 3, dst=self._alpha)
-        return EncodedView(camera, Plane(JPEG, jpeg), _pack(alpha, format.alpha), _pack(depth, format.depth))
+            raise RuntimeError(f"cv2.imencode refused a {rect.width}x{rect.height} picture at quality {format.quality}")
+        alpha = self._alpha[:pixels].reshape(rect.height, rect.width)
+        alpha[...] = full[crop]
+        return EncodedView(camera, rect, Plane(JPEG, jpeg), _pack(alpha, format.alpha), _pack(depth, format.depth))
 
 
 def decode_view(view: EncodedView, straight: bool = False) -> PixelView:
     """The pixels of `view`. Sizes are checked before anything of that size is allocated. Raises ProtocolError.
 
-    Raw RGBA and raw depth stay views of the message. Premultiplied JPEG colour is clamped to alpha, which removes the JPEG's
-    ringing outside the silhouette; a picture without alpha plane is opaque.
+    Raw planes that cover the whole picture stay views of the message. Premultiplied JPEG colour is clamped to alpha, which removes
+    the JPEG's ringing outside the silhouette; a picture without alpha plane is opaque.
     """
-    width, height = view.camera.width, view.camera.height
+    rect, camera = view.rect, view.camera
     depth = None
     if view.depth is not None:
-        depth = np.frombuffer(_unpack("DEPTH", view.depth, width * height * 4), "<f4").reshape(height, width)
+        plane = _unpack("DEPTH", view.depth, rect.width * rect.height * 4)
+        depth = _paste(np.frombuffer(plane, "<f4").reshape(rect.height, rect.width), rect, camera)
     if view.color.encoding == RAW:
-        return PixelView(np.frombuffer(view.color.data, np.uint8).reshape(height, width, 4), depth)
-    bgr = _decode_jpeg(view.color.data, width, height)
-    rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
-    if view.alpha is not None:
-        alpha = np.frombuffer(_unpack("ALPHA", view.alpha, width * height), np.uint8).reshape(height, width)
-        cv2.insertChannel(alpha, rgba, 3)
-        if not straight:
-            cv2.min(rgba, cv2.merge((alpha, alpha, alpha, alpha)), dst=rgba)
+        return PixelView(_paste(np.frombuffer(view.color.data, np.uint8).reshape(rect.height, rect.width, 4), rect, camera), depth)
+    bgr = _decode_jpeg(view.color.data, rect.width, rect.height)
+    rgba = np.zeros((camera.height, camera.width, 4), np.uint8)
+    part = rgba[_slices(rect)]
+    cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA, dst=part)
+    if view.alpha is None:
+        rgba[..., 3] = 255
+        return PixelView(rgba, depth)
+    alpha = np.frombuffer(_unpack("ALPHA", view.alpha, rect.width * rect.height), np.uint8).reshape(rect.height, rect.width)
+    cv2.insertChannel(alpha, part, 3)
+    if not straight:
+        cv2.min(part, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGBA), dst=part)
     return PixelView(rgba, depth)
+
+
+def _align(box: tuple[int, int, int, int], width: int, height: int) -> Rect:
+    """`box` (x, y, width, height) grown to JPEG's blocks of 16 pixels, so that chroma is averaged as without cropping; never empty."""
+    x, y, w, h = box
+    x0, y0 = x & ~15, y & ~15
+    return Rect(x0, y0, min(max(x + w, x0 + 1) + 15 & ~15, width) - x0, min(max(y + h, y0 + 1) + 15 & ~15, height) - y0)
+
+
+def _slices(rect: Rect):
+    return np.s_[rect.y:rect.y + rect.height, rect.x:rect.x + rect.width]
+
+
+def _paste(part: np.ndarray, rect: Rect, camera: CameraView) -> np.ndarray:
+    if (rect.width, rect.height) == (camera.width, camera.height):
+        return part
+    whole = np.zeros((camera.height, camera.width, *part.shape[2:]), part.dtype)
+    whole[_slices(rect)] = part
+    return whole
 
 
 def _pack(plane: np.ndarray | None, encoding: int) -> Plane | None:
     if plane is None or encoding == NO_PLANE:
         return None
     if encoding == RAW_PLANE:
-        # Alpha is the encoder's scratch, depth the renderer's: both live until the message is put together.
         return Plane(RAW_PLANE, plane)
-    return Plane(DEFLATE_PLANE, zlib.compress(plane, _DEFLATE_LEVEL))
+    return Plane(DEFLATE_PLANE, zlib.compress(np.ascontiguousarray(plane), _DEFLATE_LEVEL))
 
 
 def _unpack(name: str, plane: Plane, size: int):

@@ -83,10 +83,20 @@ class Plane(NamedTuple):
     data: object
 
 
+class Rect(NamedTuple):
+    """The part of a picture that is sent, in pixels from the top left corner; the rest of the picture is empty."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 class EncodedView(NamedTuple):
-    """The planes of one camera's picture."""
+    """The planes of one camera's picture; all cover `rect`."""
 
     camera: CameraView
+    rect: Rect
     color: Plane
     alpha: Plane | None = None
     depth: Plane | None = None

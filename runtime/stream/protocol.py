@@ -30,6 +30,7 @@ from .messages import (
     Message,
     Plane,
     PoseValues,
+    Rect,
     RenderRequest,
     Superseded,
     Time,
@@ -44,6 +45,7 @@ MAX_COEFFICIENT = 100.0
 
 _FORMAT = struct.Struct("<BBBBI")
 _SIZE = struct.Struct("<HH")
+_RECT = struct.Struct("<HHHH")
 _CAMERA_BYTES = 25 * 4 + _SIZE.size
 _TIMING = struct.Struct("<12sf")
 _ZERO_TRANSL = np.zeros(3, np.float32)
@@ -137,11 +139,11 @@ def _render_blocks(request: RenderRequest) -> list:
 def _frame_blocks(frame: FrameMessage) -> list:
     blocks = []
     for view in frame.views:
-        blocks += [_camera_block(view.camera), (BlockType.COLOR, view.color.encoding, view.color.data)]
+        blocks += [_camera_block(view.camera), (BlockType.RECT, 1, _RECT.pack(*view.rect)), (BlockType.COLOR, *view.color)]
         if view.alpha is not None:
-            blocks.append((BlockType.ALPHA, view.alpha.encoding, view.alpha.data))
+            blocks.append((BlockType.ALPHA, *view.alpha))
         if view.depth is not None:
-            blocks.append((BlockType.DEPTH, view.depth.encoding, view.depth.data))
+            blocks.append((BlockType.DEPTH, *view.depth))
     timings = list(frame.timings.items())[:MAX_TIMINGS]
     blocks.append((BlockType.TIMING, 1, b"".join(_TIMING.pack(name.encode("ascii", "replace")[:12], ms) for name, ms in timings)))
     return blocks
@@ -238,11 +240,18 @@ def _decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
                 if len(views) == MAX_CAMERAS:
                     raise WireError(f"FRAME: more than {MAX_CAMERAS} views")
                 views.append({"camera": _camera(data, block)})
-            case BlockType.COLOR | BlockType.ALPHA | BlockType.DEPTH:
+            case BlockType.RECT | BlockType.COLOR | BlockType.ALPHA | BlockType.DEPTH:
                 name = BlockType(block.type).name
                 if not views or name.lower() in views[-1]:
                     raise WireError(f"FRAME: {name} without a CAMERA before it, or twice")
-                views[-1][name.lower()] = _plane(name, block, views[-1]["camera"])
+                view = views[-1]
+                if block.type == BlockType.RECT:
+                    if len(view) > 1:
+                        raise WireError("FRAME: RECT after a plane, expected it directly after CAMERA")
+                    view["rect"] = _rect(block, view["camera"])
+                else:
+                    view.setdefault("rect", Rect(0, 0, view["camera"].width, view["camera"].height))
+                    view[name.lower()] = _plane(name, block, view["rect"])
             case BlockType.TIMING:
                 _expect(block)
                 timings = _decode_timings(block)
@@ -255,13 +264,21 @@ def _decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
 _BYTES_PER_PIXEL = {"COLOR": 4, "ALPHA": 1, "DEPTH": 4}
 
 
-def _plane(name: str, block: Block, camera: CameraView) -> Plane:
+def _rect(block: Block, camera: CameraView) -> Rect:
+    _expect(block, _RECT.size)
+    rect = Rect(*_RECT.unpack(block.data))
+    if not (rect.width and rect.height and rect.x + rect.width <= camera.width and rect.y + rect.height <= camera.height):
+        raise WireError(f"RECT: {tuple(rect)} is empty or reaches out of the picture of {camera.width}x{camera.height}")
+    return rect
+
+
+def _plane(name: str, block: Block, rect: Rect) -> Plane:
     raw, packed = (RAW, JPEG) if name == "COLOR" else (RAW_PLANE, DEFLATE_PLANE)
     if block.format not in (raw, packed):
         raise WireError(f"{name}: encoding {block.format} is not known, expected {raw} or {packed}", ErrorCode.ENCODING)
-    expected = camera.width * camera.height * _BYTES_PER_PIXEL[name]
+    expected = rect.width * rect.height * _BYTES_PER_PIXEL[name]
     if block.format == raw and len(block.data) != expected:
-        raise WireError(f"{name}: {len(block.data)} bytes, expected {expected} for {camera.width}x{camera.height}")
+        raise WireError(f"{name}: {len(block.data)} bytes, expected {expected} for {rect.width}x{rect.height}")
     return Plane(block.format, block.data)
 
 

@@ -5,6 +5,8 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import ProtocolError
 
 MAGIC = int.from_bytes(b"DNRL", "little")
@@ -41,6 +43,7 @@ class BlockType(IntEnum):
     DEPTH = 18
     TIMING = 19
     ERROR = 20
+    RECT = 21
 
 
 class ErrorCode(IntEnum):
@@ -89,18 +92,21 @@ class Block(NamedTuple):
 
 
 def pack(type: int, blocks, *, flags=0, id=0, client_time_ns=0, server_recv_ns=0, server_send_ns=0, session=0) -> bytearray:
-    """One message from `blocks` = [(type, format, bytes-like)]; every payload is copied exactly once."""
-    views = [(t, f, memoryview(data).cast("B")) for t, f, data in blocks]
-    body = sum(BLOCK.size + (len(v) + 7 & ~7) for _, _, v in views)
+    """One message from `blocks` = [(type, format, bytes-like or array, strided ones too)]; every payload is copied exactly once."""
+    sizes = [v.nbytes if isinstance(v, np.ndarray) else len(v) for _, _, v in blocks]
+    body = sum(BLOCK.size + (n + 7 & ~7) for n in sizes)
     out = bytearray(HEADER_SIZE + body)         # zeroed, so is the padding
-    HEADER.pack_into(out, 0, MAGIC, VERSION, type, flags, HEADER_SIZE, len(views),
+    HEADER.pack_into(out, 0, MAGIC, VERSION, type, flags, HEADER_SIZE, len(sizes),
                      id, client_time_ns, server_recv_ns, server_send_ns, body, session, 0)
     at = HEADER_SIZE
-    for t, f, v in views:
-        BLOCK.pack_into(out, at, t, f, len(v))
+    for (t, f, v), n in zip(blocks, sizes, strict=True):
+        BLOCK.pack_into(out, at, t, f, n)
         at += BLOCK.size
-        out[at:at + len(v)] = v
-        at += len(v) + 7 & ~7
+        if isinstance(v, np.ndarray):
+            np.ndarray(v.shape, v.dtype, out, at)[...] = v
+        else:
+            out[at:at + n] = v
+        at += n + 7 & ~7
     return out
 
 
