@@ -104,6 +104,8 @@ void lbs(const LbsArgs &a) {
     if (a.pose_dirs)
         for (int f = 0; f < 9 * (a.joints - 1); ++f)
             if (a.features[f] != 0) a.active_features[active++] = f;
+    // Below about 0.2 ms waking another thread costs more than it saves.
+    const int threads = a.vertices * static_cast<int64_t>(active + 10) < (1 << 19) ? 1 : a.threads;
     bool has_expression = false;
     for (int e = 0; e < a.expression_count; ++e) has_expression |= a.expression[e] != 0;
     has_expression &= a.expression_vertices > 0;
@@ -113,10 +115,10 @@ void lbs(const LbsArgs &a) {
         auto task = [&](int g) {
             for (int b = g * group; b < min2((g + 1) * group, blocks); ++b) expression_block(a, b);
         };
-        parallel((blocks + group - 1) / group, a.threads, task);
+        parallel((blocks + group - 1) / group, threads, task);
     }
     auto task = [&](int tile) { skin_tile(a, tile, has_expression, active); };
-    parallel((a.vertices + VERTEX_TILE - 1) / VERTEX_TILE, a.threads, task);
+    parallel((a.vertices + VERTEX_TILE - 1) / VERTEX_TILE, threads, task);
 }
 
 Status project(ProjectArgs &a) {

@@ -6,8 +6,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels.h"
@@ -33,6 +35,25 @@ const dinar::Kernels &kernels() {
 }
 
 int thread_count(int threads) { return threads > 0 ? threads : dinar::available_threads(); }
+
+// Lets other Python threads run. Unlike nb::gil_scoped_release it survives the end of the interpreter: before Python 3.14 a daemon
+// thread that asks for the lock then is ended by unwinding its stack, which may not pass a destructor; it waits here instead.
+class WithoutGil {
+  public:
+    WithoutGil() : state_(PyEval_SaveThread()) {}
+    WithoutGil(const WithoutGil &) = delete;
+    WithoutGil &operator=(const WithoutGil &) = delete;
+    ~WithoutGil() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+
+  private:
+    PyThreadState *state_;
+};
 
 template <class A> auto data_or_null(const std::optional<A> &a) -> decltype(a->data()) { return a ? a->data() : nullptr; }
 
@@ -96,7 +117,7 @@ class Body {
         a.out = out.data();
         a.joints_out = data_or_null(joints_out);
         a.threads = thread_count(threads);
-        nb::gil_scoped_release release;
+        WithoutGil release;
         kernels().lbs(a);
     }
 
@@ -157,7 +178,7 @@ nb::object project(In<float> points, In<double> matrix, float near_z, Out<float>
     a.out = out.data();
     dinar::Status status;
     {
-        nb::gil_scoped_release release;
+        WithoutGil release;
         status = kernels().project(a);
     }
     refuse(status, "project: vertices or matrix hold NaN or Inf (or overflow float32); expected finite values", "");
@@ -184,7 +205,7 @@ void rasterize(In<float> projective, In<int32_t> faces, int origin_x, int origin
     a.threads = thread_count(threads);
     dinar::Status status;
     {
-        nb::gil_scoped_release release;
+        WithoutGil release;
         status = kernels().rasterize(a);
     }
     refuse(status, "rasterize: projective holds NaN or Inf; expected finite vertices", "rasterize: faces refers to a vertex that projective does not have");
@@ -207,7 +228,7 @@ void gather(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<in
     a.threads = thread_count(threads);
     dinar::Status status;
     {
-        nb::gil_scoped_release release;
+        WithoutGil release;
         status = kernels().gather(a);
     }
     refuse(status, "", "gather_uv: raster.triangle_id refers to a face that uv_faces does not have, or uv_faces to a missing uv");
@@ -237,7 +258,7 @@ void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std:
     a.out = reinterpret_cast<uint32_t *>(out.data());
     a.depth_out = data_or_null(depth_out);
     a.threads = thread_count(threads);
-    nb::gil_scoped_release release;
+    WithoutGil release;
     kernels().compose(a);
 }
 
