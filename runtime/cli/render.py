@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..render import Renderer
-from ..render.framing import whole_body_camera
+from ..render.framing import standing_pelvis, whole_body_camera
 from ..render.sinks import CODECS, PngSink, VideoSink
 from . import common
 
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if video and args.background is None:
         raise InputError("--background transparent: a video file has no alpha; give a folder for PNGs as --out")
     avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
-    for note in motion.notes:
-        print(f"note: {note}")
     fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    for note in fitted.notes:
+        print(f"note: {note}")
     duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
     frames = max(1, round(duration * args.fps))
     with Renderer(avatar, background=args.background, straight=not video, background_compile=False, **common.renderer_options(args)) as renderer:
@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
         sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
         complete = False
         try:
-            for i in tqdm(range(frames), unit="frame"):
+            for i in tqdm(range(frames), unit="frame", disable=None):
                 pose = fitted.pose_at(i / args.fps)
                 azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
-                camera = whole_body_camera(avatar.rig, fitted.centre_at(i / args.fps), args.size, azimuth=azimuth, elevation=args.elevation)
+                camera = whole_body_camera(avatar.rig, standing_pelvis(avatar.rig, pose.transl), args.size, azimuth=azimuth, elevation=args.elevation)
                 sink.write(renderer.render(pose, camera).rgba)
             complete = True
         finally:

@@ -16,6 +16,13 @@ def body_extent(rig: Rig) -> tuple[float, float]:
     return float(y.min() - rig.joints[0, 1]), float(y.max() - rig.joints[0, 1]) + HEAD_ROOM
 
 
+def standing_pelvis(rig: Rig, transl) -> np.ndarray:
+    """Where the pelvis of a body with this `transl` [3] would be if it stood upright on y = 0 at the same place, f64[3], metres:
+    what a camera follows, so that it neither bobs nor loses a body that walks."""
+    x, _, z = rig.joints[0] + np.asarray(transl, np.float64)
+    return np.array([x, -body_extent(rig)[0], z])
+
+
 def whole_body_camera(rig: Rig, pelvis, size: tuple[int, int], *, azimuth: float = 0.0, elevation: float = 0.0, fill: float = 0.85) -> Camera:
     """A camera that shows a standing body whose pelvis joint is at `pelvis` (metres) at `fill` of the picture's height.
 

@@ -23,15 +23,15 @@ class VideoSink:
             raise InputError(f"{path}: got {self.path.suffix!r}, expected {', '.join(CODECS)} or a folder name for PNGs")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._work = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
-        level = cv2.getLogLevel()
-        cv2.setLogLevel(0)     # OpenCV warns about every codec tag it rewrites
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)     # OpenCV warns about every codec tag it rewrites
         try:
             for codec in CODECS[self.path.suffix]:
                 self._writer = cv2.VideoWriter(str(self._work), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0]))
                 if self._writer.isOpened():
                     return
         finally:
-            cv2.setLogLevel(level)
+            cv2.utils.logging.setLogLevel(level)
         raise InputError(f"{path}: this OpenCV has none of the codecs {CODECS[self.path.suffix]}; write a folder of PNGs instead")
 
     def write(self, rgba: np.ndarray) -> None:
