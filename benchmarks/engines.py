@@ -91,7 +91,8 @@ def main() -> None:
         print(f"{case['engine']:<10}{case['precision']:<11}{size:>9}{case['gflop']:>8.2f}{case['compile_s']:>11.3f}"
               f"{case['best_ms']:>9.2f}{case['p50_ms']:>9.2f}{case['gflop'] / case['best_ms'] * 1e3:>9.0f}")
     if args.json:
-        args.json.write_text(json.dumps({"yardstick": scale, "channels": args.channels, "width": args.width, "cases": cases}, indent=1) + "\n")
+        report = {"yardstick": scale, "channels": args.channels, "width": args.width, "cases": cases}
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

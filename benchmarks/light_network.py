@@ -5,9 +5,9 @@ A half-resolution U-Net, features [N, C+3, H, W] -> rgb [N, 3, H, W], alpha [N, 
     4x4 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3, 3x3 -> up, + skip, 3x3 -> up, + skip, 3x3 -> 3x3 to 16 -> depth-to-space
 
 Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is), convolutions have no bias (on the
-body the mask channel stands in for it), alpha is clamped instead of passed through a sigmoid. So zero padding at the border of a crop is what
-the full frame has there: a crop whose border lies `reach()` pixels or more from the mask, at multiples of STRIDE, gives the same pixels, and
-alpha is 0 everywhere else.
+body the mask channel stands in for it), alpha is clamped instead of passed through a sigmoid. So zero padding at the border of a crop is
+what the full frame has there: a crop whose border lies `reach()` pixels or more from the mask, at multiples of STRIDE, gives the same
+pixels, and alpha is 0 everywhere else.
 """
 import argparse
 import pathlib
@@ -65,8 +65,8 @@ def reach() -> int:
 def build(channels: int = 16, width: int = 32, seed: int = 0) -> bytes:
     """ONNX file (opset 17, float32, self-contained) with random weights of a scale that keeps activations of order 1 (arXiv 1502.01852).
 
-    channels: of the texture. width: channels at half resolution, a multiple of 16 (OpenVINO works in blocks of 16); deeper levels have 1.5 and
-    2 times as many.
+    channels: of the texture. width: channels at half resolution, a multiple of 16 (OpenVINO works in blocks of 16); deeper levels have 1.5
+    and 2 times as many.
     """
     if width < 16 or width % 16:
         raise ValueError(f"width is {width}; expected a multiple of 16")

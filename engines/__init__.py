@@ -26,20 +26,21 @@ class Backend:
     """Where an engine lives.
 
     module: imported on first use, has `open_engine(model: OnnxFile, precision, threads, reason, **options) -> Engine`.
-    requires: top-level packages it imports; install: the command that brings them.
+    requires: top-level packages it imports; install: the command that brings them; options: keyword arguments of open_engine.
     """
 
     module: str
     requires: tuple[str, ...]
     install: str
+    options: tuple[str, ...] = ()
 
     def missing(self) -> list[str]:
         return [package for package in self.requires if importlib.util.find_spec(package) is None]
 
 
 _backends: dict[str, Backend] = {   # in the order in which "auto" tries them
-    "openvino": Backend("dinar_live.engines.openvino_engine", ("openvino",), "pip install openvino"),
-    "torch": Backend("dinar_live.engines.torch_engine", ("torch", "onnx"), "pip install torch onnx"),
+    "openvino": Backend("dinar_live.engines.openvino_engine", ("openvino",), "pip install openvino", ("cache_dir",)),
+    "torch": Backend("dinar_live.engines.torch_engine", ("torch", "onnx"), "pip install torch onnx", ("device",)),
 }
 
 
@@ -69,17 +70,22 @@ def create_engine(onnx: bytes | str | os.PathLike, name: str = "auto", precision
     """Open a self-contained ONNX model (bytes or path); inputs and outputs float32, N, H, W symbolic.
 
     name: "auto" or one of engine_names(). precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
-    threads: 0 = all cores. options: openvino: cache_dir (a folder of yours, default none); torch: device ("auto", "cpu", "cuda").
+    threads: 0 = all cores. options: openvino: cache_dir (a folder of yours, default none); torch: device ("auto", "cpu", "cuda");
+    "auto" passes each engine those it has.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was asked.
     """
     check_precision(precision)
     check_threads(threads)
     if name != "auto" and name not in _backends:
         raise EngineError(f"engine {name!r} is unknown; choose auto, {', '.join(_backends)}")
+    candidates = _backends if name == "auto" else {name: _backends[name]}
+    known = {option for backend in candidates.values() for option in backend.options}
+    if not known.issuperset(options):
+        unknown = ", ".join(sorted(set(options) - known))
+        raise EngineError(f"engine {name} has no option {unknown}; it has {', '.join(sorted(known)) or 'none'}")
     model = load_onnx(onnx)
     failures = []
-    for candidate in _backends if name == "auto" else (name,):
-        backend = _backends[candidate]
+    for candidate, backend in candidates.items():
         why_not = _why_not(candidate, backend)
         if not why_not:
             try:
@@ -90,5 +96,6 @@ def create_engine(onnx: bytes | str | os.PathLike, name: str = "auto", precision
             failures.append(why_not)
             continue
         reason = "asked for" if name != "auto" else "; ".join(["auto", *failures]) if failures else f"auto: first of {', '.join(_backends)}"
-        return module.open_engine(model, precision, threads, reason, **options)
+        own = {key: value for key, value in options.items() if key in backend.options}
+        return module.open_engine(model, precision, threads, reason, **own)
     raise EngineError("; ".join(failures))

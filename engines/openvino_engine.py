@@ -2,16 +2,15 @@
 
 Settings, measured on 2 cores (Zen 4 with avx512_bf16) with the light network of benchmarks/ at batch 1: static shapes are 1.25x faster than
 dynamic ones, 2 threads 1.95x faster than 1, bf16 2x faster than f32. The TBB partitioner, denormal handling, a bf16 input and an NHWC input
-(each within 5 %) are left alone. Only Core.read_model and compile_model are used: OpenVINO's telemetry belongs to its model converter,
-which never runs here.
+(each within 5 %) are left alone.
 """
 import os
 
 import numpy as np
-import openvino
 
 from .base import Engine, EngineError, EngineInfo, Session, aligned_zeros, static_input_shapes
 from .onnx_file import OnnxFile
+from .quiet_openvino import openvino
 
 _ERRORS = (RuntimeError, ValueError)   # ValueError: a message that quotes damaged names is not UTF-8
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}

@@ -255,7 +255,7 @@ def _pad(a, opset, x, pads, value=None, axes=None):
                 index = (x.shape[axis] - 1) - ((x.shape[axis] - 1) - index.abs()).abs()
             else:
                 amount = max(first, last)
-                raise OperatorError(f"mode {mode} by {amount} of {x.shape[axis]}; covered are constant, edge, reflect by less than the size")
+                raise OperatorError(f"mode {mode} by {amount} of {x.shape[axis]}; covered are constant, edge, reflect below the size")
             x = x.index_select(axis, index.to(x.device))
     return x
 

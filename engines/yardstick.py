@@ -14,7 +14,7 @@ def yardstick(threads: int = 0) -> dict[str, float | None]:
     conv: four 3x3 convolutions of 64 -> 64 channels at 128x128 in OpenVINO on `threads` threads (0 = all); a multiply-add counts as two.
     memcpy: numpy copies of 64 MiB on one thread, 1 GB = 1e9 bytes copied. Raises ImportError without openvino.
     """
-    import openvino  # heavy, and only needed here
+    from .quiet_openvino import openvino  # heavy, and only needed here
 
     core = openvino.Core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,5 +1,6 @@
 """The engine interface: choice, buffers and sessions, the same for every engine."""
 
+import os
 import subprocess
 import sys
 
@@ -133,6 +134,8 @@ def test_forced_precision_changes_the_arithmetic(light, run):
         ({"threads": True}, "threads is True"),
         ({"name": "torch", "precision": "bf16", "device": "cpu"}, "needs a GPU"),
         ({"name": "torch", "device": "tpu"}, "device 'tpu'"),
+        ({"name": "openvino", "device": "cpu"}, "openvino has no option device; it has cache_dir"),
+        ({"cachedir": "x"}, "auto has no option cachedir; it has cache_dir, device"),
     ],
 )
 def test_wrong_choices(tiny, arguments, text):
@@ -165,8 +168,8 @@ def test_damaged_engine_is_reported_and_passed_over(tiny, registry):
 
 
 def test_registered_engine_joins_auto(tiny, registry):
-    register_engine("reference", Backend("dinar_live.engines.torch_engine", ("torch",), ""), first=True)
-    assert create_engine(tiny).info.name == "torch"
+    register_engine("reference", Backend("dinar_live.engines.torch_engine", ("torch",), "", ("device",)), first=True)
+    assert create_engine(tiny, device="cpu", cache_dir="unused by torch").info.name == "torch"
 
 
 def test_import_is_light():
@@ -174,14 +177,34 @@ def test_import_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def test_openvino_engine_imports_no_torch_and_touches_no_telemetry(tiny, tmp_path):
-    (tmp_path / "m.onnx").write_bytes(tiny)
-    code = (
-        "import sys, dinar_live.engines as e; s = e.create_engine(sys.argv[1], 'openvino').compile((1, 2, 2)); s.enqueue(); s.synchronize()\n"
-        "import openvino_telemetry as t; print('torch' in sys.modules, t.Telemetry._instances if hasattr(t.Telemetry, '_instances') else {})"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.onnx")], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False {}"
+WATCHED_IMPORT = """
+import pathlib, sys, time
+events = set()
+watched = ("socket.connect", "socket.getaddrinfo", "os.fork", "os.mkdir")
+sys.addaudithook(lambda event, args: events.add(event) if event in watched else None)
+{importing}
+time.sleep(0.3)   # telemetry works in a thread
+print(sorted(events), "torch" in sys.modules, "openvino_telemetry" in sys.modules, list(pathlib.Path.home().iterdir()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="watches forks and the home folder of Linux")
+def test_openvino_engine_starts_no_telemetry_and_imports_no_torch(tiny, tmp_path):
+    (tmp_path / "home").mkdir()
+    model = tmp_path / "m.onnx"
+    model.write_bytes(tiny)
+    importing = """
+import dinar_live.engines as e
+session = e.create_engine(sys.argv[1], "openvino").compile((1, 2, 2))
+session.enqueue()
+session.synchronize()
+import dinar_live.engines.yardstick
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "CI"}  # telemetry keeps quiet in continuous integration
+    environment |= {"HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9"}  # were it to start, nothing would leave
+    command = [sys.executable, "-c", WATCHED_IMPORT.format(importing=importing), str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[] False False []"
 
 
 def test_cache_dir(tiny, tmp_path, run):
