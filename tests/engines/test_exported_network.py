@@ -1,0 +1,57 @@
+"""A network as torch's exporter writes it (shape arithmetic, normalizations, resizing, sampling) gives torch's own result in every engine."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dinar_live.engines import create_engine
+
+
+class Network(nn.Module):
+    """No sensible renderer, but one of everything a renderer may use."""
+
+    def __init__(self):
+        super().__init__()
+        self.entry = nn.Sequential(nn.Conv2d(19, 16, 3, 2, 1), nn.GroupNorm(4, 16), nn.BatchNorm2d(16), nn.LeakyReLU(0.2))
+        self.mix = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(16, 32, 7), nn.GELU())
+        self.squeeze = nn.Linear(16, 16)
+        self.slope = nn.PReLU(16)
+        self.refine = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.InstanceNorm2d(16, affine=True))
+        self.grow = nn.ConvTranspose2d(16, 16, 2, 2)
+
+    def forward(self, features):
+        mask = features[:, -1:]
+        y, gate = self.mix(self.entry(features)).chunk(2, 1)
+        y = y * torch.sigmoid(gate)
+        y = self.slope(y * torch.sigmoid(self.squeeze(y.mean((2, 3))))[:, :, None, None])
+        small = F.avg_pool2d(y, 2) + F.max_pool2d(y, 2)
+        y = y + F.interpolate(small, size=y.shape[2:], mode="bilinear", align_corners=False) + F.interpolate(small, scale_factor=2, mode="nearest")
+        y = self.refine(y + F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=True))
+        sampled = F.grid_sample(self.grow(y), features[:, 16:18].permute(0, 2, 3, 1), align_corners=True)
+        shuffled = F.pixel_shuffle(torch.tanh(y), 2)
+        alpha = torch.where(mask > 0.5, shuffled[:, 3:4], torch.zeros_like(mask)) + mask
+        return (shuffled[:, :3] + sampled[:, :3] + 1) / 2, alpha.clamp(0, 1)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_exported_network(opset, name, run):
+    torch.manual_seed(0)
+    network = Network().eval()
+    file = io.BytesIO()
+    names = {"input_names": ["features"], "output_names": ["rgb", "alpha"]}
+    axes = {key: {0: "N", 2: "H", 3: "W"} for key in ("features", "rgb", "alpha")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself
+        torch.onnx.export(network, (torch.rand(1, 19, 64, 48),), file, opset_version=opset, dynamic_axes=axes, dynamo=False, **names)
+    features = torch.rand(2, 19, 96, 64)
+    with torch.no_grad():
+        rgb, alpha = network(features)
+    session = create_engine(file.getvalue(), name, "f32").compile((2, 96, 64))
+    run(session, features.numpy())
+    np.testing.assert_allclose(session.outputs["rgb"], rgb.numpy(), atol=1e-4)
+    np.testing.assert_allclose(session.outputs["alpha"], alpha.numpy(), atol=1e-4)
