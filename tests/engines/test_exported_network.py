@@ -1,4 +1,4 @@
-"""A network as torch's exporter writes it (shape arithmetic, normalizations, resizing, sampling) gives torch's own result in every engine."""
+"""A network as torch's exporter writes it (shape arithmetic, normalization, resizing, sampling) gives torch's result in every engine."""
 
 import io
 import warnings
@@ -30,7 +30,8 @@ class Network(nn.Module):
         y = y * torch.sigmoid(gate)
         y = self.slope(y * torch.sigmoid(self.squeeze(y.mean((2, 3))))[:, :, None, None])
         small = F.avg_pool2d(y, 2) + F.max_pool2d(y, 2)
-        y = y + F.interpolate(small, size=y.shape[2:], mode="bilinear", align_corners=False) + F.interpolate(small, scale_factor=2, mode="nearest")
+        y = y + F.interpolate(small, size=y.shape[2:], mode="bilinear", align_corners=False)
+        y = y + F.interpolate(small, scale_factor=2, mode="nearest")
         y = self.refine(y + F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=True))
         sampled = F.grid_sample(self.grow(y), features[:, 16:18].permute(0, 2, 3, 1), align_corners=True)
         shuffled = F.pixel_shuffle(torch.tanh(y), 2)
