@@ -32,7 +32,7 @@ _POINT = 22.7
 
 @dataclass
 class _Figure:
-    """What an animator moves, over times t [N]: metres, radians (arms in degrees, see gestures.arm). Angles are pitch, yaw, roll = x, y, z."""
+    """What an animator moves, over times t [N]. Metres; radians as pitch, yaw, roll (arms in degrees, see gestures.arm)."""
 
     t: np.ndarray
     sway: np.ndarray = field(init=False)  # pelvis to the left, forward and down of where it stands at ease, [N,3]
@@ -171,9 +171,9 @@ class _Figure:
         side = np.sin(np.pi * phase) * going  # 1 = the left foot is up
         stride = np.sin(np.pi * (phase - 0.12)) * going
         self.sway[:, 0] -= 0.030 * side
-        self.sway[:, 1] -= (0.004 + 0.006 * np.cos(2 * np.pi * phase)) * going
+        self.sway[:, 1] -= (0.010 + 0.004 * np.cos(2 * np.pi * phase)) * going
         self.sway[:, 2] -= 0.012 * going
-        self.hips += np.stack([0.03 * going, -0.06 * stride, -0.05 * side], -1)
+        self.hips += np.stack([0.03 * going, -0.06 * stride, -0.04 * side], -1)
         self.chest += np.stack([0.01 * going, 0.13 * stride, 0.06 * side], -1)
         self.head[:, 1] -= 0.06 * stride
         self.head[:, 0] -= 0.02 * np.cos(2 * np.pi * (phase - 0.1)) * going
@@ -191,11 +191,11 @@ class _Figure:
         for index, side in enumerate(("left", "right")):
             foot, yaw = self.feet[side], 0.0
             for k in range(index, steps, 2):
-                height = 0.075 if turn_from <= k <= turn_end else 0.125
-                up = (phase - k - 0.10) / 0.84
+                height = 0.065 if turn_from <= k <= turn_end else 0.115
+                up = (phase - k - 0.06) / 0.92
                 foot["lift"] += height * np.where((up > 0) & (up < 1), np.sin(np.pi * np.clip(up, 0, 1)) ** 2, 0.0)
-                foot["pitch"] += (0.35 + 2.6 * height) * bump(phase, k - 0.25, k + 0.36, k + 0.98)
-                foot["back"] += 0.25 * height * bump(phase, k + 0.05, k + 0.38, k + 0.9)
+                foot["pitch"] += (0.28 + 2.6 * height) * bump(phase, k - 0.25, k + 0.36, k + 0.98)
+                foot["back"] += 0.25 * height * bump(phase, k + 0.14, k + 0.42, k + 0.9)
                 # turning left, the left foot opens ahead of the body and the right one closes behind it
                 target = float(heading(k + (1.9, 1.3)[index])) if k + 2 < steps else 2 * np.pi
                 foot["yaw"] += (target - yaw) * ease((phase - k - 0.14) / 0.72)

@@ -107,6 +107,7 @@ class _Hierarchy:
     def __init__(self, lines: list[str], name: str):
         self.lines, self.name = lines, name
         self.line = 0  # index of the line being read
+        self.started = False
         self._words: list[str] = []
         self.names, self.parents, self.offsets, self.channels = [], [], [], []
         self.ends: dict[int, np.ndarray] = {}
@@ -123,8 +124,6 @@ class _Hierarchy:
                 raise self.fail("the file ends inside HIERARCHY, expected MOTION")
             self._words = self.lines[self.line].split()
         return self._words.pop(0)
-
-    started = False
 
     def expect(self, *options: str) -> str:
         word = self.word()
@@ -247,4 +246,5 @@ def _explain(lines, rows, count, columns, fail) -> None:
             if not good:
                 raise fail(f"got {word[:40]!r}, expected a finite number", i)
         total += len(words)
-    raise fail(f"the file ends after {total} of {count * columns} values ({count} frames of {columns})", rows[-1] if rows else len(lines) - 1)
+    last = rows[-1] if rows else len(lines) - 1
+    raise fail(f"the file ends after {total} of {count * columns} values ({count} frames of {columns})", last)

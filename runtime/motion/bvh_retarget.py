@@ -214,7 +214,8 @@ class _Retarget:
                 if roll == "hinge" or error > _ROLL_TRUST:
                     redo |= {_J[f"{side}_{n}"] for n in (top, *below)}
                     if roll == "auto":
-                        self.notes.append(f"{side} {top}: the rest pose puts the hinge {np.degrees(error):.0f} degrees off, roll taken from the clip")
+                        self.notes.append(f"{side} {top}: the reference pose has the hinge {np.degrees(error):.0f} degrees off, "
+                                          "roll taken from the clip")
         return cal.from_bones(source, target, redo, calibrations) if redo else calibrations
 
     def _compose(self, source, calibrations) -> np.ndarray:

@@ -67,13 +67,14 @@ def from_reference(s: Source, reference: np.ndarray, target: np.ndarray) -> dict
     """
     pose = np.tile((1.0, 0.0, 0.0, 0.0), (len(PARENTS), 1))
     out = {}
+    inner = {PARENTS[j] for j in s.source}  # an End Site beyond the last joint of a chain is often a dummy
     for j, p in enumerate(PARENTS):
         upright = j in _TORSO or JOINT_NAMES[j].endswith("ankle") or JOINT_NAMES[j].endswith("collar")
         pose[j] = pose[j] if upright else pose[p]
         if j not in s.source:
             continue
         k = s.source[j]
-        if j not in _TORSO and k in s.bones:
+        if j not in _TORSO and j in inner and k in s.bones:
             now, wanted = rot.rotate(pose[j], target[j]), rot.rotate(reference[k], s.bones[k])
             if j in _LIMBS or now @ wanted < np.cos(_LOOSE):
                 pose[j] = rot.multiply(rot.between(now, wanted), pose[j])
@@ -155,7 +156,7 @@ def clip_hinge(s: Source, j: int) -> tuple[np.ndarray, float]:
 
 
 def roll_error(s: Source, j: int, calibration: np.ndarray) -> float:
-    """Signed angle about the bone, radians, from where `calibration` [4] puts the hinge below j to where the clip bends it; 0 if unknown."""
+    """Angle about the bone, radians, from where `calibration` [4] puts the hinge below j to where the clip bends; 0 if unknown."""
     axis, sure = clip_hinge(s, j)
     if not sure:
         return 0.0

@@ -112,6 +112,10 @@ def _trunk(source: dict[str, int], index: dict[str, int], parents: Sequence[int]
         source["spine1"], source["spine2"] = spine
     elif len(spine) >= 3:
         source["spine1"], source["spine2"] = spine[0], spine[len(spine) // 2]
+    for joint, options in (("jaw", ("jaw",)), ("left_eye", ("lefteye", "lefteyesmplhf")), ("right_eye", ("righteye", "righteyesmplhf"))):
+        found = next((index[n] for n in options if n in index), None)
+        if found is not None:
+            source[joint] = found
     head = index.get("head")
     if head is not None:
         source["head"] = head

@@ -37,13 +37,12 @@ def solve_leg(side: str, rest, pelvis, pelvis_turn, ball, foot_yaw, foot_pitch) 
     sine = np.sqrt(np.maximum(1 - cosine * cosine, 0))
     upper = cosine[:, None] * along + sine[:, None] * forward
     lower = rot.unit(length[:, None] * along - a * upper)
-    hinge = np.cross(forward, along)  # to the left: what both bones turn about
-    rest_hinge = np.cross(thigh, shank)  # a rest leg that is bent a little has its own
-    rest_hinge = np.sign(rest_hinge[0]) * rot.unit(rest_hinge) if np.linalg.norm(rest_hinge) > 0.02 * a * b else (1.0, 0.0, 0.0)
+    hinge = np.cross(forward, along)  # to the left: the knee turns about it
     return {
-        hip: _carry(thigh, rest_hinge, upper, hinge), knee: _carry(shank, rest_hinge, lower, hinge), ankle: foot_turn, foot: toes,
+        hip: _carry(thigh, upper, hinge), knee: _carry(shank, lower, hinge), ankle: foot_turn, foot: toes,
     }
 
 
-def _carry(bone, hinge, new_bone, new_hinge) -> np.ndarray:
-    return rot.matrix_to_quaternion(rot.frame(new_bone, new_hinge) @ rot.frame(bone, hinge).T)
+def _carry(bone, new_bone, hinge) -> np.ndarray:
+    """World rotations [N,4] that carry a rest bone [3] to new_bone [N,3] and the rest hinge, x, to hinge [N,3]."""
+    return rot.matrix_to_quaternion(rot.frame(new_bone, hinge) @ rot.frame(bone, (1.0, 0.0, 0.0)).T)

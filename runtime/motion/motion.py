@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import InputError, MotionError
-from ..render.pose import JOINTS, Pose, checked
+from ..render.pose import JOINTS, MAX_ANGLE, Pose, checked
 from . import kinematics
 from . import rotations as rot
 
@@ -48,7 +48,7 @@ class Motion:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self):
-        body = _checked("Motion.body", self.body, (-1, JOINTS, 3))
+        body = _checked("Motion.body", self.body, (-1, JOINTS, 3), MAX_ANGLE)
         n = len(body)
         if not 1 <= n <= MAX_FRAMES:
             raise MotionError(f"Motion.body: got {n} frames, expected 1 to {MAX_FRAMES}")

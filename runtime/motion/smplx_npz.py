@@ -63,6 +63,9 @@ def _open(path: Path):
 
 
 class _Reader:
+    smpl = False  # the pose columns are those of SMPL or SMPL+H
+    handless = False
+
     def __init__(self, path: Path, archive):
         self.path, self.archive = path, archive
         self.keys = set(archive.files)
@@ -96,7 +99,7 @@ class _Reader:
             raise
         except Exception as e:  # zipfile and numpy raise many kinds for damaged members
             raise self.fail(key, f"cannot be read ({e})") from None
-        array = array.reshape(len(array), -1) if array.ndim > 1 else array
+        array = array.reshape(len(array), int(np.prod(shape[1:]))) if array.ndim > 1 else array
         if columns is not None and (array.ndim != 2 or array.shape[1] != columns):
             raise self.fail(key, f"got shape {list(array.shape)}, expected [frames, {columns}]")
         if frames is not None and (array.ndim != 2 or len(array) != frames):
@@ -130,7 +133,8 @@ class _Reader:
             return self.whole(key, self.numbers(key))
         root_key, body_key = self.first(_ROOT_KEYS), self.first(_BODY_KEYS)
         if not (root_key and body_key):
-            raise self.fail("poses", f"not in the file, nor {_ROOT_KEYS[0]} and {_BODY_KEYS[0]}; it has {', '.join(sorted(self.keys)[:12])}")
+            found = ", ".join(sorted(self.keys)[:12])
+            raise self.fail("poses", f"not in the file, nor {_ROOT_KEYS[0]} and {_BODY_KEYS[0]}; it has {found}")
         root = self.numbers(root_key, 3)
         n = len(root)
         parts = {0: root, 1: self.numbers(body_key, 63, n)}
@@ -166,9 +170,6 @@ class _Reader:
         self.smpl = columns in (72, 156)
         self.handless = columns in (66, 72)
         return full
-
-    smpl = False
-    handless = False
 
     def upward(self, up: str, root: np.ndarray, beat2: bool) -> str:
         """Which axis of the file points up: the container says so, else the mean direction of the spine shows it."""
@@ -221,8 +222,8 @@ class _Reader:
             return
         if mean is None:
             offset = ref.relaxed_hands()
-            self.notes.append("hands are relative to SMPL-X's mean hand, which is not ours to ship: the open body's relaxed hand stands in; "
-                              "pass hands_mean= for exact fingers")
+            self.notes.append("hands are relative to SMPL-X's mean hand, which is not ours to ship: "
+                              "the open body's relaxed hand stands in; pass hands_mean= for exact fingers")
         else:
             offset = np.concatenate([np.asarray(side, np.float64).reshape(-1) for side in mean])
             if offset.shape != (90,) or not np.isfinite(offset).all():
