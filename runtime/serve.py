@@ -12,7 +12,8 @@ from .avatar import Avatar
 from .avatar.skeleton import JOINT_NAMES
 from .errors import DinarError, InputError
 from .render import Camera, Frame, Pose, Renderer
-from .render.framing import body_extent, whole_body_camera
+from .render.follow import FollowingCamera
+from .render.framing import body_extent
 from .stream import RenderedFrame, RenderRequest
 from .stream.messages import MAX_EXPRESSION, CameraView
 
@@ -28,7 +29,7 @@ _Key = tuple[int, tuple[int, int], bool, bool]
 class AvatarService:
     """The `render` and the capabilities that a stream.Server needs.
 
-    avatar: an Avatar. source: what moves while a request has no pose, with pose_at(seconds), centre_at(seconds) and duration
+    avatar: an Avatar. source: what moves while a request has no pose, with pose_at(seconds) and duration
         (a Motion fitted to the avatar); None refuses such requests. size: (height, width), the default told to clients.
     renderer_options: of Renderer (engine, renderer, precision, threads, ...).
 
@@ -41,6 +42,7 @@ class AvatarService:
         self._source, self._options = source, renderer_options
         self._began = time.monotonic()
         self._renderers: OrderedDict[_Key, Renderer] = OrderedDict()
+        self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
         self._main = self._renderer((0, self.size, False, False))
 
     def describe(self) -> str:
@@ -65,9 +67,8 @@ class AvatarService:
         return info
 
     def camera(self) -> Camera:
-        """A camera that shows the whole body where the source has it now."""
-        pelvis = self.avatar.rig.joints[0] if self._source is None else self._source.centre_at(self._now())
-        return whole_body_camera(self.avatar.rig, pelvis, self.size)
+        """A camera that shows the whole body where the source has it now. From one thread at a time."""
+        return self._following.at(np.zeros(3) if self._source is None else self._source.pose_at(self._now()).transl)
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""

@@ -102,6 +102,13 @@ class Gateway:
         started.wait(_CLOSE_SECONDS)
         return self
 
+    def describe(self, info: Mapping) -> None:
+        """Adds to what the page says about the server."""
+        self._info = {**self._info, **info}
+        with self._lock:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._tell, self._hello())
+
     def drive_idle(self, endpoint: str, camera: Callable) -> None:
         """While someone watches and no client drives, ask the server at `endpoint` for frames without a pose, seen by `camera()`."""
         self._idle = IdleDriver(endpoint, camera, lambda: self._watched, self._report)
@@ -161,7 +168,7 @@ class Gateway:
             await connection.close(1013, "too many pages are open")
             return
         viewer = _Viewer()
-        viewer.put(json.dumps({"type": "hello", "backdrops": BACKDROPS, **self._info}))
+        viewer.put(self._hello())
         if self._problem:
             viewer.put(_problem_message(self._problem))
         self._viewers.add(viewer)
@@ -265,6 +272,9 @@ class Gateway:
             with self._lock:
                 if not self._closed:
                     self._loop.call_soon_threadsafe(self._tell, _problem_message(text))
+
+    def _hello(self) -> str:
+        return json.dumps({"type": "hello", "backdrops": BACKDROPS, **self._info})
 
     def _tell(self, message: str) -> None:
         for viewer in self._viewers:

@@ -1,0 +1,199 @@
+"""dinar demo [AVATAR] [--frames N] [--headless] [--out out/demo]"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from ..errors import DinarError, InputError
+from ..motion import Motion, demo_motion
+from ..render.sinks import VideoSink, contact_sheet, write_png
+from ..stream import Client, Frame
+from . import common
+from .driving import Figures, Target, closed_loop, paced
+
+FPS = 30
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+MAX_VIDEO_FRAMES = 1800         # kept in memory as JPEGs until the measurement is over
+SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 6, 4, 224
+BACKGROUND = (223, 227, 232)    # RGB
+UNMEASURED = 5                  # frames before each measurement
+SIDES = ("to be sent", "transport", "decode")       # stages that are not the server's
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser, optional=True)
+    parser.add_argument("--frames", type=int, help="end after so many frames (default: run until Ctrl-C)")
+    parser.add_argument("--headless", action="store_true",
+                        help="no page: measure, write a video and a contact sheet, end (after 300 frames without --frames)")
+    parser.add_argument("--out", default="out/demo", help="folder for demo.mp4 and sheet.png")
+    parser.add_argument("--page-port", type=int, default=8080, help="port of the page; another one is taken when it is busy")
+    parser.add_argument("--no-open", action="store_true", help="only print the page's address, do not open it")
+    common.renderer_arguments(parser)
+
+
+def free_port(port: int) -> int:
+    """`port`, or 0 (any) when it is in use."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+@contextlib.contextmanager
+def served(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """Runs `dinar serve` in a process of its own; yields (endpoint, page address). It ends with the block, or when this process dies: its
+    standard input closes then. Raises DinarError when it does not get ready."""
+    command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", *arguments, "--until-stdin-closes"]
+    # In a session of its own a Ctrl-C reaches only this process, which then ends the server in its own time.
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        watchdog = threading.Timer(START_SECONDS, server.kill)
+        watchdog.start()
+        try:
+            for line in server.stdout:
+                if line.startswith("ready "):
+                    break
+                print(f"server: {line.rstrip()}", flush=True)
+            else:
+                raise DinarError(f"the server ended with code {server.wait()} before it was ready (it has {START_SECONDS:g} s); "
+                                 "its own message is above")
+        finally:
+            watchdog.cancel()
+        threading.Thread(target=lambda: [None for _ in server.stdout], daemon=True).start()     # or a full pipe would stop it
+        _, endpoint, page = line.split()
+        yield endpoint, page
+    finally:
+        server.stdin.close()
+        try:
+            server.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+class Recorder:
+    """Keeps what came at each tick, composited and as JPEG, so that writing the video does not disturb what is measured."""
+
+    def __init__(self):
+        self._jpegs: dict[int, np.ndarray] = {}
+
+    def frame(self, frame: Frame, tick: int | None) -> None:
+        if tick is None or tick >= MAX_VIDEO_FRAMES:
+            return
+        rgba = frame.rgba
+        rest = 255 - rgba[..., 3:].astype(np.uint16)
+        rgb = rgba[..., :3] + ((rest * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
+        self._jpegs[tick] = cv2.imencode(".jpg", rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
+
+    def write(self, folder: pathlib.Path, ticks: int) -> None:
+        """demo.mp4, where a tick without a picture shows the one before, and sheet.png."""
+        if not self._jpegs:
+            raise DinarError("no frame came back, so there is no video to write")
+        ticks = min(ticks, MAX_VIDEO_FRAMES)
+        cells = set(np.linspace(0, ticks - 1, min(ticks, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist())
+        images, sink, complete = [], None, False
+        jpeg = self._jpegs[min(self._jpegs)]
+        try:
+            for tick in range(ticks):
+                jpeg = self._jpegs.get(tick, jpeg)
+                rgba = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGBA)
+                sink = sink or VideoSink(folder / "demo.mp4", rgba.shape[:2], FPS)
+                sink.write(rgba)
+                if tick in cells:
+                    scale = min(1.0, SHEET_CELL / max(rgba.shape[:2]))
+                    images.append(cv2.resize(rgba[..., :3], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+            complete = True
+        finally:
+            if sink is not None:
+                sink.close(complete)
+        write_png(folder / "sheet.png", contact_sheet(images, SHEET_COLUMNS))
+
+
+def table(figures: Figures) -> str:
+    """Latency per stage, p50 and p99 in ms; the stages of a frame sum to its latency."""
+    rows = [("stage", "where", "p50 ms", "p99 ms")]
+    for stage, values in figures.stages.items():
+        p50, p99 = np.percentile(values, (50, 99))
+        rows.append((stage, "client" if stage in SIDES else "server", f"{p50:.2f}", f"{p99:.2f}"))
+    p50, p99 = np.percentile(figures.latency_ms, (50, 99))
+    rows.append(("pose to picture", "", f"{p50:.2f}", f"{p99:.2f}"))
+    return "\n".join(f"  {a:<16} {b:<7} {c:>8} {d:>8}" for a, b, c, d in rows)
+
+
+def measure(endpoint: str, motion: Motion, frames: int, out: pathlib.Path) -> None:
+    """Two thirds of the frames at 30 per second, for latency and the video; the rest as fast as the server answers, for the frame rate."""
+    free = frames // 3
+    at_pace, recorder, figures = frames - free, Recorder(), Figures()
+    print(f"{at_pace} frames at {FPS} per second ...", flush=True)
+    with Client(endpoint, name="dinar demo") as client:
+        target = Target(client.capabilities, motion)
+        for _ in range(UNMEASURED):
+            client.render(*target.at(0.0), target.size)
+        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.frame)
+    if not figures.frames:
+        raise DinarError(f"{endpoint}: the server answered none of {at_pace} requests")
+    running = Figures()
+    if free:
+        print(f"{free} frames as fast as they come ...", flush=True)
+        with Client(endpoint, window=2, name="dinar demo") as client:
+            closed_loop(client, target, Figures(), UNMEASURED, start=at_pace / FPS)
+            closed_loop(client, target, running, free, start=at_pace / FPS)
+    recorder.write(out, at_pace)
+    print(f"\npaced at {FPS} fps:  {figures.line()}")
+    if free:
+        print(f"as fast as it goes: {running.line()}")
+    print(f"\nlatency per stage, paced, {figures.frames} frames:\n{table(figures)}\n")
+    print(f"{out / 'demo.mp4'}  {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{out / 'sheet.png'}", flush=True)
+
+
+def show(endpoint: str, page: str, motion: Motion, frames: int | None, open_page: bool) -> None:
+    """Drives the server until Ctrl-C, for whoever watches the page."""
+    print(f"\nwatch it on {page}   (Ctrl-C ends)\n", flush=True)
+    graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if open_page and graphical:     # elsewhere a text browser might take over the terminal
+        webbrowser.open(page)
+    figures = Figures()
+    with Client(endpoint, name="dinar demo") as client:
+        target = Target(client.capabilities, motion)
+        figures.began = time.monotonic()
+        try:
+            paced(client, target, figures, fps=FPS, frames=frames)
+        except KeyboardInterrupt:
+            pass
+    print(f"\n{figures.line()}", flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.frames is not None and not 1 <= args.frames <= 1_000_000:
+        raise InputError(f"--frames: got {args.frames}, expected 1..1000000")
+    out = pathlib.Path(args.out)
+    if args.headless:
+        out.mkdir(parents=True, exist_ok=True)
+    options = common.renderer_options(args)
+    height, width = options.pop("size")
+    command = [args.avatar, "--endpoint", "tcp://127.0.0.1:0", "--size", f"{width}x{height}"]
+    command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
+    motion = demo_motion()
+    with served(command) as (endpoint, page):
+        if args.headless:
+            measure(endpoint, motion, args.frames or 300, out)
+        else:
+            show(endpoint, page, motion, args.frames, not args.no_open)
+    return 0

@@ -1,0 +1,175 @@
+"""Driving a server with a motion: on a fixed schedule, or as fast as it answers. What `play` and `demo` share."""
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..errors import DinarError, RemoteError
+from ..motion import Motion
+from ..render import Camera, Pose
+from ..render.follow import FollowingCamera
+from ..stream import Client, Frame, StreamTimeout
+from ..stream.wire import ErrorCode
+
+MAX_KEPT = 200_000          # figures of so many frames
+# A pose is computed so long before it is due, not right after the one before: the client's thread needs the interpreter to send that.
+POSE_LEAD_NS = 8_000_000
+# Refusals that pass by themselves: the server restarts, or another client leaves.
+_PASSING = {ErrorCode.CLOSING, ErrorCode.CLIENTS, ErrorCode.HELLO_REQUIRED}
+
+
+class Target:
+    """A motion fitted to the avatar that a server has.
+
+    capabilities: of Client. size: (height, width), default the server's. Raises DinarError.
+    """
+
+    def __init__(self, capabilities: Mapping, motion: Motion, size: tuple[int, int] | None = None):
+        try:
+            joints = np.array(capabilities["rest_joints"], np.float32)
+            names = tuple(str(n) for n in capabilities["expression_names"])
+            low, high = (float(y) for y in capabilities["body_extent"])
+            self.size = tuple(int(n) for n in size or capabilities["size"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise DinarError("the server's capabilities lack what a motion needs, expected rest_joints, expression_names, body_extent and "
+                             f"size ({e!r}); it is no `dinar serve`") from None
+        self.fitted = motion.for_avatar(joints, names)
+        self._following = FollowingCamera(joints[0], (low, high), self.size)
+
+    def at(self, t: float, loop: bool = True) -> tuple[Pose, Camera]:
+        """The pose at t seconds and a camera that shows it whole; to be called in the order of time."""
+        pose = self.fitted.pose_at(t, loop)
+        return pose, self._following.at(pose.transl)
+
+
+class Figures:
+    """What came back: latencies from the planned send time (ms), ticks whose newest picture was older than a period, superseded."""
+
+    def __init__(self):
+        self.sent = self.frames = self.stale = self.superseded = 0
+        self.latency_ms: deque[float] = deque(maxlen=MAX_KEPT)
+        self.stages: dict[str, deque[float]] = {}
+        self.began = self.last_frame = time.monotonic()
+        self._pending: dict[int, int] = {}      # id -> tick
+        self._newest_tick: int | None = None
+
+    def count_sent(self, id: int, tick: int) -> None:
+        self.sent += 1
+        self._pending[id] = tick
+
+    def count_frame(self, frame: Frame) -> int | None:
+        """Returns the tick that the frame was asked for at."""
+        tick = self._pending.pop(frame.id, None)
+        passed = [i for i in self._pending if i < frame.id]
+        for i in passed:
+            del self._pending[i]
+        self.superseded += len(passed)
+        self.frames += 1
+        self.last_frame = time.monotonic()
+        self._newest_tick = tick if tick is not None else self._newest_tick
+        self.latency_ms.append(frame.latency_ms)
+        for stage, ms in stage_times(frame).items():
+            self.stages.setdefault(stage, deque(maxlen=MAX_KEPT)).append(ms)
+        return tick
+
+    def count_tick(self, tick: int) -> None:
+        self.stale += self._newest_tick is not None and self._newest_tick < tick - 1
+
+    def forget_pending(self) -> None:
+        """Requests that a vanished server will not answer are neither superseded nor stale."""
+        self._pending.clear()
+        self._newest_tick = None
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second from the start to the last frame."""
+        return self.frames / max(self.last_frame - self.began, 1e-6)
+
+    def line(self) -> str:
+        """fps, latency, stale and superseded frames in one line."""
+        if not self.frames:
+            return "no frames"
+        p50, p95 = np.percentile(self.latency_ms, (50, 95))
+        return f"{self.fps:5.1f} fps   latency p50 {p50:.1f} ms, p95 {p95:.1f} ms   stale {self.stale}   superseded {self.superseded}"
+
+
+def stage_times(frame: Frame) -> dict[str, float]:
+    """Where a frame's latency went, ms; the values sum to frame.latency_ms. No clock of one machine is compared with another's."""
+    t = dict(frame.timings)
+    wait, render, encode, rendered = (t.pop(k, 0.0) for k in ("wait", "render", "encode", "total"))
+    on_server = (frame.server_send_ns - frame.server_recv_ns) / 1e6
+    return {
+        "to be sent": (frame.sent_ns - frame.pose_time_ns) / 1e6, "wait": wait, **t, "other render": render - rendered, "encode": encode,
+        "hand over": on_server - wait - render - encode, "transport": (frame.received_ns - frame.sent_ns) / 1e6 - on_server,
+        "decode": (frame.decoded_ns - frame.received_ns) / 1e6,
+    }
+
+
+def read(client: Client, seconds: float) -> Frame | None:
+    """The next new frame, or None when none comes in time or the server is on its way out. Raises RemoteError for real refusals."""
+    try:
+        return client.async_read(seconds)
+    except StreamTimeout:
+        return None
+    except RemoteError as e:
+        if e.code not in _PASSING:
+            raise
+        return None
+
+
+def paced(client: Client, target: Target, figures: Figures, *, fps: float, frames: int | None = None, loop: bool = True,
+          on_frame: Callable[[Frame, int | None], None] | None = None, on_tick: Callable[[int], None] | None = None) -> None:
+    """Sends poses at began + tick / fps whatever comes back, `frames` of them (None = until interrupted).
+
+    The schedule is absolute, so that no lateness adds up; ticks that were slept through are left out. on_frame(frame, tick) is called
+    for each picture and on_tick(tick) shortly before each pose.
+    """
+    figures.began = time.monotonic()
+    began, period, tick = time.monotonic_ns(), 1e9 / fps, 0
+    lead = min(POSE_LEAD_NS, period / 4)
+
+    def take(frame: Frame | None) -> None:
+        if frame is not None:
+            asked_at = figures.count_frame(frame)
+            if on_frame is not None:
+                on_frame(frame, asked_at)
+
+    def read_until(time_ns: float) -> None:
+        while (left := time_ns - time.monotonic_ns()) > 0:
+            take(read(client, left / 1e9))
+
+    while frames is None or tick < frames:
+        planned = began + round(tick * period)
+        read_until(planned - lead)
+        if on_tick is not None:
+            on_tick(tick)
+        pose, camera = target.at(tick / fps, loop)
+        read_until(planned)
+        figures.count_tick(tick)
+        figures.count_sent(client.send(pose, camera, target.size, pose_time_ns=planned), tick)
+        tick = max(tick + 1, int((time.monotonic_ns() - began) / period))
+    end = time.monotonic() + 1.0
+    while figures.pending and (left := end - time.monotonic()) > 0:
+        take(read(client, left))
+
+
+def closed_loop(client: Client, target: Target, figures: Figures, frames: int, *, start: float = 0.0) -> None:
+    """Asks for the next frame as soon as one has come, two on their way at once, until `frames` came.
+
+    client: made with window=2. start: where in the motion, seconds. Raises StreamTimeout when the server stops answering.
+    """
+    figures.began = time.monotonic()
+    while figures.frames < frames:
+        while figures.pending < 2:
+            if figures.pending:
+                time.sleep(0.001)       # until the one before has left; else this one would replace it
+            t = start + time.monotonic() - figures.began
+            figures.count_sent(client.send(*target.at(t), target.size), 0)
+        figures.count_frame(client.async_read())

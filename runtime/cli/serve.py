@@ -1,0 +1,66 @@
+"""dinar serve AVATAR [--endpoint tcp://127.0.0.1:5555] [--page-port 8080 | --no-page] [--motion FILE]"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+
+from ..motion import idle_motion
+from ..serve import AvatarService
+from ..stream import Server
+from ..viewer import Gateway
+from . import common
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser)
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
+    page.add_argument("--no-page", action="store_true", help="serve no page")
+    parser.add_argument("--motion", help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person)")
+    parser.add_argument("--insecure", action="store_true", help="allow an endpoint that others can reach, unencrypted and unauthenticated")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does, for programs that start a server")
+    common.renderer_arguments(parser)
+
+
+def reachable(endpoint: str) -> str:
+    """An address of this machine for an endpoint that may stand for all of them."""
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # ends as cleanly as Ctrl-C does
+    stop = threading.Event()
+    if args.until_stdin_closes:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop.set()), daemon=True).start()
+    avatar = common.open_avatar(args.avatar)
+    motion = common.open_motion(args.motion) if args.motion else idle_motion()
+    source = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    for note in source.notes:
+        print(f"note: {note}")
+    with contextlib.ExitStack() as stack:
+        info = {"name": avatar.name}
+        gateway = None if args.no_page else stack.enter_context(Gateway(info, port=args.page_port))      # a busy port shows before the work
+        service = stack.enter_context(AvatarService(avatar, source=source, **common.renderer_options(args)))
+        print(f"avatar {avatar.name}: {service.describe()}", flush=True)
+        service.warm_up()
+        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, insecure=args.insecure,
+                                            on_frame=gateway and gateway.offer))
+        if gateway is not None:
+            gateway.describe({"description": service.describe(), "endpoint": server.endpoint})
+            gateway.drive_idle(reachable(server.endpoint), service.camera)
+            stack.callback(gateway.close)       # before the server, which the page is a client of
+        print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}")
+        print(f"watch it on {gateway.url}" if gateway else "no page")
+        print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
+                pass
+        stats = server.stats()
+    print(f"served {stats['frames']} frames, {stats['superseded']} superseded, {stats['errors']} errors", flush=True)
+    return 0
