@@ -12,32 +12,35 @@ from ..errors import DinarError
 
 START_SECONDS = 120.0       # a network of hundreds of GFLOP takes a while to compile
 STOP_SECONDS = 5.0
-ENDPOINT = re.compile(r"\btcp://[^\s,;)]+")
+READY = re.compile(r"ready (\S+) ")
 
 
 class ServerProcess:
-    """Starts `dinar serve` with `arguments` and waits until it prints the ZeroMQ endpoint it listens on (`endpoint`).
+    """Starts `dinar serve` with `arguments` on a free port, without its page, and waits until it is ready at `endpoint`.
 
+    It also ends when this process dies, because its standard input does.
     Raises DinarError with the server's own words if it ends or says nothing in time.
     """
 
     def __init__(self, arguments: list[str]):
-        command = [sys.executable, "-u", "-m", "dinar_live.runtime.cli.main", "serve", *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                         errors="replace")
+        command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", *arguments, "--endpoint", "tcp://127.0.0.1:0", "--no-page",
+                   "--until-stdin-closes"]
+        # In a session of its own: a Ctrl-C reaches only this process, which then ends the server.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                         errors="replace", start_new_session=True)
         self._last: deque[str] = deque(maxlen=20)
-        self._listening = threading.Event()
+        self._ready = threading.Event()
         self.endpoint = ""
         # Read to the end: a server whose output nobody takes would stop at a full pipe.
         self._reader = threading.Thread(target=self._read, name="dinar-serve-output", daemon=True)
         self._reader.start()
         end = time.monotonic() + START_SECONDS
         try:
-            while not self._listening.wait(0.05):
-                if not self._reader.is_alive() and not self._listening.is_set():
-                    raise DinarError(f"the server ended before it listened (exit code {self._process.wait()}): {self.output()}")
+            while not self._ready.wait(0.05):
+                if not self._reader.is_alive() and not self._ready.is_set():
+                    raise DinarError(f"the server ended before it was ready (exit code {self._process.wait()}): {self.output()}")
                 if time.monotonic() > end:
-                    raise DinarError(f"the server did not listen within {START_SECONDS:g} s: {self.output()}")
+                    raise DinarError(f"the server was not ready within {START_SECONDS:g} s: {self.output()}")
         except BaseException:
             self.close()
             raise
@@ -45,10 +48,10 @@ class ServerProcess:
     def _read(self) -> None:
         for line in self._process.stdout:
             self._last.append(line.rstrip())
-            found = ENDPOINT.search(line)
-            if found and not self.endpoint:
-                self.endpoint = found.group()
-                self._listening.set()
+            found = READY.match(line)
+            if found:
+                self.endpoint = found.group(1)
+                self._ready.set()
 
     def output(self) -> str:
         """The last lines the server wrote."""
@@ -62,13 +65,12 @@ class ServerProcess:
 
     def close(self) -> None:
         """Ends the server and waits for it. May be called twice."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._reader.join(STOP_SECONDS)
         self._process.stdout.close()
 

@@ -8,12 +8,14 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..render import Camera, Pose, Renderer
+from ..stream import Format
+from ..stream.codec import FrameEncoder, decode_view
+from ..stream.messages import CameraView
 
 MAX_PSNR = 99.0     # dB; what identical pictures are reported as
 # Least PSNR in dB over the pixels of the person. Another machine's f32 differs in the last bit of a few silhouette pixels.
 CHECK_PSNR = 40.0
 FRAME_PSNR = 35.0   # bf16 against f32
-JPEG_PSNR = 28.0    # the same with JPEG (quality 85, halved colour resolution) on top
 # The person's share of a square as high as the picture, standing at 85 % of the height: about 0.1; arms wide, crouching, sideways
 # and narrow pictures stay within these.
 COVERAGE = 0.01, 0.75
@@ -79,23 +81,31 @@ class References:
                 worst = compare(frame.rgba, picture).worse(worst)
         return worst
 
-    def frames(self, samples: Iterable[tuple[Pose, Camera, np.ndarray]], size: tuple[int, int]) -> Difference | None:
-        """The worst difference of frames (pose, camera, rgba) of `size` (height, width) from what they should be; None for no frames."""
-        worst = None
+    def frames(self, samples: Iterable[tuple[Pose, Camera, np.ndarray]], size: tuple[int, int],
+               encoding: Format | None = None) -> Difference | None:
+        """The worst difference of frames (pose, camera, rgba) of `size` (height, width) from what they should be; None for no frames.
+
+        encoding: what the frames went through on their way; the references then do too, so that what a JPEG loses is no difference.
+        """
+        worst, encoder = None, FrameEncoder()
         with self._renderer(size) as renderer:
             for pose, camera, rgba in samples:
-                worst = compare(rgba, renderer.render(pose, camera).rgba).worse(worst)
+                expected = renderer.render(pose, camera).rgba
+                if encoding is not None:
+                    view = CameraView(camera.K, camera.world_to_camera, size[1], size[0])
+                    expected = decode_view(encoder.encode(view, expected, None, encoding), encoding.straight).rgba
+                worst = compare(rgba, expected).worse(worst)
         return worst
 
 
-def judge(check: Difference | None, frames: Difference | None, least_psnr: float) -> list[str]:
+def judge(check: Difference | None, frames: Difference | None) -> list[str]:
     """What is wrong with the pictures, as sentences; empty if nothing is."""
     faults = []
     if check is not None and check.psnr < CHECK_PSNR:
         faults.append(f"the f32 renderer is {check.psnr:.1f} dB from the check pictures in the bundle, expected at least {CHECK_PSNR:g}")
     if frames is None:
         faults.append("no frame was compared with its reference")
-    elif frames.psnr < least_psnr:
+    elif frames.psnr < FRAME_PSNR:
         faults.append(f"a frame is {frames.psnr:.1f} dB from its f32 reference (off by up to {frames.max_abs}), "
-                      f"expected at least {least_psnr:g}")
+                      f"expected at least {FRAME_PSNR:g}")
     return faults

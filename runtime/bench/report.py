@@ -10,24 +10,29 @@ from ..errors import InputError
 from .measurement import Measurement
 from .stats import percentiles, stage_table, thirds, too_few
 
+BUSY = 0.1      # cores' worth of other processes that a note is due for
 
-def summary(m: Measurement, machine: dict, versions: dict, revision: str | None) -> dict:
+
+def summary(m: Measurement, machine: dict, versions: dict, revision: str | None, other_load: float | None) -> dict:
     """What `--json` writes. The first eleven keys are fixed; sizes are [height, width], times ms.
 
-    stale_frames is None in a closed loop: without a clock nothing can be late.
+    stale_frames is None in a closed loop: without a clock nothing can be late. other_load: cores busy with other processes, None = unknown.
     """
     stale, check, frame = m.staleness, m.check_difference, m.frame_difference
+    notes = list(m.notes)
+    if other_load is not None and other_load > BUSY:
+        notes.append(f"other processes kept {other_load:.1f} of {machine['cores']} cores busy meanwhile; measure again on an idle machine")
     extra = {k: percentiles(v) if k.endswith("_ms") else v for k, v in m.extra.items()}
     return {
         "scenario": m.scenario, "frames": len(m.latency_ms), "fps": m.fps, "latency_ms": percentiles(m.latency_ms),
         "stages_ms": stage_table(m.stages_ms), "stale_frames": None if stale is None else stale.stale, "size": list(m.size),
         "renderer": m.renderer, "engine": m.engine, "rasterizer": m.rasterizer, "yardstick": machine,
-        "valid": not m.faults, "faults": m.faults, "notes": m.notes, "includes": m.includes, "precision": m.precision,
+        "valid": not m.faults, "faults": m.faults, "notes": notes, "includes": m.includes, "precision": m.precision,
         "psnr": {"check_pictures": check and check.psnr, "frames": frame and frame.psnr},
         "max_abs": {"check_pictures": check and check.max_abs, "frames": frame and frame.max_abs},
         "thirds_p50_ms": thirds(m.latency_ms), "too_few_frames_for": too_few(len(m.latency_ms)),
         **({} if stale is None else {"ticks": stale.ticks, "stale_runs": list(stale.runs), "longest_stale_run": stale.longest}),
-        **extra, "versions": versions, "revision": revision,
+        **extra, "other_load_cores": other_load, "versions": versions, "revision": revision,
     }
 
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import time
 from functools import partial
 
 PACKAGES = ("dinar-live", "numpy", "openvino", "opencv-python-headless", "pyzmq", "torch")
@@ -51,6 +52,36 @@ def revision(file: str | os.PathLike = __file__) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
+
+
+class OtherLoad:
+    """How many cores were busy with other processes inside the `with` block: `cores`, None where the system does not say (no Linux).
+
+    Children count as ours once they were waited for inside of the block. In a container the system's figure is that of the whole host.
+    """
+
+    cores: float | None = None
+
+    def __enter__(self) -> OtherLoad:
+        self._start = self._read()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        end = self._read()
+        if self._start and end:
+            wall, busy, ours = (b - a for a, b in zip(self._start, end, strict=True))
+            self.cores = max(0.0, (busy - ours) / wall) if wall > 0 else None
+
+    @staticmethod
+    def _read() -> tuple[float, float, float] | None:
+        try:
+            ticks = [int(n) for n in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        except OSError:
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+        own = os.times()
+        return (time.monotonic(), (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
+                own.user + own.system + own.children_user + own.children_system)
 
 
 def machine() -> dict:

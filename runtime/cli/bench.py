@@ -40,15 +40,17 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name, default) for name, default in DEFAULTS.items()}
     options, progress = common.renderer_options(args), sys.stderr.isatty()
     avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
-    if args.scenario == "single":
-        measurement = run_single(avatar, motion, given["frames"], options, progress)
-    else:
+    if args.scenario == "paced":
         tick_count(given["rate"], given["seconds"])     # refused before a server is started
-        with ServerProcess(_serve_arguments(args)) as server:
-            measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options,
-                                    alive=server.check, progress=progress)
+    with yardstick.OtherLoad() as other:
+        if args.scenario == "single":
+            measurement = run_single(avatar, motion, given["frames"], options, progress)
+        else:
+            with ServerProcess(_serve_arguments(args)) as server:
+                measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options,
+                                        alive=server.check, progress=progress)
     # After the run and with the server gone, so that neither disturbs the other.
-    result = report.summary(measurement, yardstick.machine(), yardstick.versions(), yardstick.revision())
+    result = report.summary(measurement, yardstick.machine(), yardstick.versions(), yardstick.revision(), other.cores)
     print("\n".join(report.lines(result)))
     if path is not None:
         report.write_json(path, result)
