@@ -46,7 +46,7 @@ template <int S, bool THRESHOLD> void add_row(const ComposeArgs &c, int64_t firs
             float d = sums.depth[i];
             for (int j = 0; j < S; ++j) {
                 const float z = depth[S * i + j];
-                d = (z > 0) & (z < d) ? z : d;
+                d = ((z > 0) & (z < d)) ? z : d;
             }
             sums.depth[i] = d;
         }
