@@ -20,7 +20,7 @@ _EXPRESSIONS = (
     "smile", "mouthSmileLeft", "mouthSmileRight", "mouthOpen", "pucker", "lipsStretch", "mouthFunnel", "browRaise", "browDown",
     "eyesClosed", "eyeBlinkLeft", "cheekSquintLeft",
 )
-_HANG = arm(flex=1, abduct=8, twist=-6, elbow=13, pronate=22, shrug=-5)
+_HANG = arm(flex=1, abduct=7, twist=0, elbow=13, pronate=22, shrug=-5)
 _FOOT_X, _FOOT_Z, _TOE_OUT = 0.120, 0.168, 0.13  # stance: ball of the foot, metres from the middle; radians
 
 # The demonstration, seconds.
@@ -182,7 +182,7 @@ class _Figure:
             pose = self.arms[name]
             pose[:, 0] += 21 * swing + 3 * going
             pose[:, 3] += (12 + 11 * np.sin(np.pi * (phase - 0.36)) * -sign) * going
-            pose[:, 1] += 5 * ease((phase + 0.9) / 0.9) * (1 - ease((phase - steps) / 1.2))  # clear of the lifted thigh
+            pose[:, 1] += 4.5 * ease((phase + 0.9) / 0.9) * (1 - ease((phase - steps) / 1.2))  # clear of the lifted thigh
             pose[:, 5] += 5 * np.sin(np.pi * (phase - 0.5)) * -sign * going
         self._plant(phase, steps, turn_from, turn_end, heading)
 
