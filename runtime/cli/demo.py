@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import webbrowser
 from collections.abc import Iterator
 
@@ -164,18 +163,16 @@ def measure(endpoint: str, motion: Motion, frames: int, out: pathlib.Path) -> No
 
 def show(endpoint: str, page: str, motion: Motion, frames: int | None, open_page: bool) -> None:
     """Drives the server until Ctrl-C, for whoever watches the page."""
-    print(f"\nwatch it on {page}   (Ctrl-C ends)\n", flush=True)
     graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if open_page and graphical:     # elsewhere a text browser might take over the terminal
-        webbrowser.open(page)
     figures = Figures()
-    with Client(endpoint, name="dinar demo") as client:
-        target = Target(client.capabilities, motion)
-        figures.began = time.monotonic()
-        try:
-            paced(client, target, figures, fps=FPS, frames=frames)
-        except KeyboardInterrupt:
-            pass
+    try:
+        print(f"\nwatch it on {page}   (Ctrl-C ends)\n", flush=True)
+        if open_page and graphical:     # elsewhere a text browser might take over the terminal
+            webbrowser.open(page)
+        with Client(endpoint, name="dinar demo") as client:
+            paced(client, Target(client.capabilities, motion), figures, fps=FPS, frames=frames)
+    except KeyboardInterrupt:
+        pass
     print(f"\n{figures.line()}", flush=True)
 
 

@@ -103,10 +103,11 @@ class Figures:
 def stage_times(frame: Frame) -> dict[str, float]:
     """Where a frame's latency went, ms; the values sum to frame.latency_ms. No clock of one machine is compared with another's."""
     t = dict(frame.timings)
-    wait, render, encode, rendered = (t.pop(k, 0.0) for k in ("wait", "render", "encode", "total"))
+    wait, render, encode, _ = (t.pop(k, 0.0) for k in ("wait", "render", "encode", "total"))
     on_server = (frame.server_send_ns - frame.server_recv_ns) / 1e6
     return {
-        "to be sent": (frame.sent_ns - frame.pose_time_ns) / 1e6, "wait": wait, **t, "other render": render - rendered, "encode": encode,
+        "to be sent": (frame.sent_ns - frame.pose_time_ns) / 1e6,
+        "wait": wait, **t, "other render": render - sum(t.values()), "encode": encode,
         "hand over": on_server - wait - render - encode, "transport": (frame.received_ns - frame.sent_ns) / 1e6 - on_server,
         "decode": (frame.decoded_ns - frame.received_ns) / 1e6,
     }

@@ -34,7 +34,6 @@ def reachable(endpoint: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # ends as cleanly as Ctrl-C does
     stop = threading.Event()
     if args.until_stdin_closes:
         threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop.set()), daemon=True).start()
@@ -57,10 +56,11 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(gateway.close)       # before the server, which the page is a client of
         print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}")
         print(f"watch it on {gateway.url}" if gateway else "no page")
+        for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
+            signal.signal(number, lambda *_: stop.set())
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
-                pass
+        while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
+            pass
         stats = server.stats()
     print(f"served {stats['frames']} frames, {stats['superseded']} superseded, {stats['errors']} errors", flush=True)
     return 0

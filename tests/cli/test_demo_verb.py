@@ -1,0 +1,187 @@
+"""dinar demo end to end: two processes, a video, a sheet, figures; and the schedule that it and play share."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+
+from dinar_live.runtime import Avatar, Body
+from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.avatar.skeleton import PARENTS
+from dinar_live.runtime.cli.driving import Figures, Target, closed_loop, paced, stage_times
+from dinar_live.runtime.errors import DinarError, RemoteError
+from dinar_live.runtime.motion import demo_motion
+from dinar_live.runtime.stream import Client, RenderedFrame, Server
+
+DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
+
+
+@pytest.fixture(scope="module")
+def rig():
+    return Body.open().rig()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, rig):
+    path = tmp_path_factory.mktemp("avatar") / "tiny"
+    texture = np.random.default_rng(1).integers(40, 255, (64, 64, 3), np.uint8)
+    Avatar(name="tiny", rig=rig, renderers={"texture": RendererSpec(texture)}).save(path)
+    return str(path)
+
+
+def test_headless_demo_writes_video_sheet_and_figures(bundle, tmp_path):
+    result = subprocess.run([*DINAR, "demo", bundle, "--frames", "45", "--headless", "--size", "192x256", "--out", str(tmp_path / "out")],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    video = cv2.VideoCapture(str(tmp_path / "out" / "demo.mp4"))
+    pictures = []
+    while (read := video.read())[0]:
+        pictures.append(read[1])
+    assert len(pictures) == 30 and pictures[0].shape == (256, 192, 3) and video.get(cv2.CAP_PROP_FPS) == 30
+    assert np.abs(pictures[0].astype(int) - pictures[-1]).max() > 60        # it moves
+    assert pictures[0][128, 96].astype(int).min() < 225                     # a person in the middle
+    assert np.abs(pictures[0][4, 4].astype(int) - (232, 227, 223)).max() < 8        # on the background
+    sheet = cv2.imread(str(tmp_path / "out" / "sheet.png"))
+    assert sheet is not None and sheet.std() > 5
+    assert sorted(os.listdir(tmp_path / "out")) == ["demo.mp4", "sheet.png"]
+    rates = re.findall(r"([\d.]+) fps   latency p50", result.stdout)
+    assert len(rates) == 2 and 20 < float(rates[0]) <= 31 and float(rates[1]) > float(rates[0])
+    for stage in ("lbs", "rasterize", "gather", "compose", "encode", "decode", "pose to picture"):
+        assert re.search(rf"^  {stage} .*\d\.\d\d +\d+\.\d\d$", result.stdout, re.M), stage
+
+
+def test_demo_with_a_page_runs_until_ctrl_c_and_takes_its_server_along(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as busy:       # as if 8080 were taken
+        port = busy.getsockname()[1]
+        demo, page = _demo(bundle, port)
+        try:
+            assert str(port) not in page and b"<canvas" in urllib.request.urlopen(page, timeout=5).read()
+            time.sleep(1)
+            demo.send_signal(signal.SIGINT)
+            rest, _ = demo.communicate(timeout=15)
+            assert demo.returncode == 0 and "fps" in rest and "Traceback" not in rest
+        finally:
+            demo.kill()
+        _gone(page)
+
+
+def test_a_killed_demo_leaves_no_server_behind(bundle):
+    demo, page = _demo(bundle, 0)
+    demo.kill()
+    demo.communicate()
+    _gone(page)
+
+
+def _demo(bundle, port):
+    demo = subprocess.Popen([*DINAR, "demo", bundle, "--size", "64", "--page-port", str(port), "--no-open"], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+    for line in demo.stdout:
+        if found := re.match(r"watch it on (\S+)", line):
+            return demo, found[1]
+    pytest.fail(f"no page: {demo.communicate()[1]}")
+
+
+def _gone(page):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(page, timeout=1).close()
+        except OSError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server still runs")
+
+
+def test_errors_of_the_server_end_the_demo_with_one_line(tmp_path):
+    result = subprocess.run([*DINAR, "demo", str(tmp_path / "nowhere"), "--headless", "--frames", "3", "--out", str(tmp_path / "out")],
+                            capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2 and "no such avatar" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_demo_refuses_a_bad_count():
+    result = subprocess.run([*DINAR, "demo", "--frames", "0"], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2 and "--frames: got 0" in result.stderr
+
+
+SIZE = (32, 32)
+
+
+class Stub:
+    """A server's renderer that takes a given time."""
+
+    def __init__(self, rig):
+        self.seconds, self.poses = 0.0, []
+        self.capabilities = {"name": "stub", "rest_joints": rig.joints.tolist(), "parents": PARENTS, "body_extent": [-1.0, 0.8],
+                             "expression_names": [], "size": list(SIZE)}
+
+    def __call__(self, request):
+        time.sleep(self.seconds)
+        self.poses.append(request.pose)
+        return RenderedFrame(np.zeros((*SIZE, 4), np.uint8), None, {"lbs": 0.1, "total": 1e3 * self.seconds})
+
+
+@pytest.fixture
+def stub(rig):
+    return Stub(rig)
+
+
+@pytest.fixture
+def client(stub):
+    with Server(stub, stub.capabilities) as server, Client(server.endpoint, window=2) as c:
+        yield c
+
+
+def test_paced_keeps_its_schedule_and_counts_a_quick_server_as_never_stale(stub, client):
+    figures, ticks = Figures(), []
+    began = time.monotonic()
+    paced(client, Target(client.capabilities, demo_motion()), figures, fps=50, frames=40, on_frame=lambda frame, tick: ticks.append(tick))
+    assert 0.78 <= time.monotonic() - began < 1.5
+    assert ticks == sorted(ticks) and len(ticks) == figures.frames >= 30
+    assert figures.sent + (40 - figures.sent) == 40 and figures.frames + figures.superseded == figures.sent
+    assert figures.stale <= 40 - figures.frames + 2 and 35 < figures.fps < 56
+
+
+def test_paced_counts_what_a_slow_server_leaves_out(stub, client):
+    stub.seconds = 0.09
+    figures = Figures()
+    paced(client, Target(client.capabilities, demo_motion()), figures, fps=50, frames=50)
+    assert figures.frames + figures.superseded + figures.pending == figures.sent
+    assert 7 <= figures.frames <= 14 and figures.superseded > 20 and figures.stale > 20
+    assert np.median(figures.latency_ms) > 80
+
+
+def test_closed_loop_gets_every_frame_and_keeps_the_server_busy(stub, client):
+    stub.seconds = 0.01
+    figures = Figures()
+    closed_loop(client, Target(client.capabilities, demo_motion()), figures, 40)
+    assert figures.frames == 40 and figures.superseded <= 2 and 30 < figures.fps < 101
+
+
+def test_stage_times_sum_to_the_latency(stub, client):
+    stub.seconds = 0.005
+    target = Target(client.capabilities, demo_motion())
+    frame = client.render(*target.at(0.5), target.size)
+    times = stage_times(frame)
+    assert sum(times.values()) == pytest.approx(frame.latency_ms, abs=1e-6)
+    assert min(times.values()) > -0.01 and set(times) >= {"wait", "lbs", "encode", "transport", "decode"}
+
+
+def test_refusals_are_raised(stub, client):
+    def refuse(request):
+        raise DinarError("not this one")
+
+    with Server(refuse, stub.capabilities) as server, Client(server.endpoint) as refused, pytest.raises(RemoteError, match="not this one"):
+        paced(refused, Target(refused.capabilities, demo_motion()), Figures(), fps=30, frames=10)
+
+
+@pytest.mark.parametrize("missing", ["rest_joints", "body_extent", "expression_names", "size"])
+def test_target_names_what_the_capabilities_lack(stub, missing):
+    with pytest.raises(DinarError, match=missing):
+        Target({k: v for k, v in stub.capabilities.items() if k != missing}, demo_motion())

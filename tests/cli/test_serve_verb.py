@@ -1,0 +1,155 @@
+"""dinar serve and dinar play as users run them: processes, ports, Ctrl-C."""
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+from dinar_live.runtime import Avatar, Body, Camera, Pose
+from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.stream import Client
+
+DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
+SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("avatar") / "tiny"
+    texture = np.random.default_rng(1).integers(40, 255, (64, 64, 3), np.uint8)
+    Avatar(name="tiny", rig=Body.open().rig(), renderers={"texture": RendererSpec(texture)}).save(path)
+    return str(path)
+
+
+@contextlib.contextmanager
+def started(*arguments, **options):
+    process = subprocess.Popen([*DINAR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def serving(bundle, *arguments, endpoint="tcp://127.0.0.1:0", page=("--page-port", "0"), **options):
+    """(process, endpoint, page address) of a server that is ready."""
+    with started("serve", bundle, "--endpoint", endpoint, "--size", "128", "--threads", "1", *page, *arguments, **options) as process:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("ready "):
+                break
+        else:
+            pytest.fail(f"not ready: {said}")
+        yield process, *line.split()[1:]
+
+
+def run(*arguments):
+    return subprocess.run([*DINAR, *arguments], capture_output=True, text=True, timeout=SECONDS)
+
+
+def test_serves_frames_and_page_and_ends_on_ctrl_c(bundle):
+    with serving(bundle) as (process, endpoint, page):
+        with Client(endpoint) as client:
+            assert client.capabilities["name"] == "tiny" and client.capabilities["size"] == [128, 128]
+            assert client.render(Pose(), Camera.look_at((0, 1, 5), (0, 1, 0), (128, 128))).rgba[..., 3].any()
+        assert b"<canvas" in urllib.request.urlopen(page, timeout=5).read()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=10)
+        assert process.returncode == 0 and "served 1 frames" in rest and "Traceback" not in rest
+
+
+def test_ends_on_sigterm_and_when_standard_input_closes(bundle):
+    with serving(bundle, page=["--no-page"]) as (process, _, page):
+        assert page == "-"
+        process.terminate()
+        assert "Traceback" not in process.communicate(timeout=10)[0] and process.returncode == 0
+    with serving(bundle, "--until-stdin-closes", page=["--no-page"], stdin=subprocess.PIPE) as (process, *_):
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.stdin.close()
+        process.stdin = None
+        assert process.wait(10) == 0
+
+
+def test_busy_ports_are_one_line_and_code_2(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        for arguments in (["--endpoint", f"tcp://127.0.0.1:{port}", "--no-page"],
+                          ["--endpoint", "tcp://127.0.0.1:0", "--page-port", str(port)]):
+            result = run("serve", bundle, "--size", "64", *arguments)
+            assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
+            assert str(port) in result.stderr and "in use" in result.stderr and "ready" not in result.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["nowhere"], "nowhere.*no such avatar"),
+    (["{bundle}", "--endpoint", "http://x"], "expected tcp://HOST:PORT"),
+    (["{bundle}", "--endpoint", "tcp://0.0.0.0:0", "--no-page"], "will not listen"),
+    (["{bundle}", "--page-port", "70000"], "page port: got 70000"),
+    (["{bundle}", "--motion", "nowhere.bvh"], "nowhere.bvh: no such file"),
+    (["{bundle}", "--renderer", "dinar"], "renderer: got 'dinar'.*texture"),
+])
+def test_bad_arguments_are_one_line_and_code_2(bundle, arguments, message):
+    arguments = [a.format(bundle=bundle) for a in arguments]
+    if "--page-port" not in arguments and "--no-page" not in arguments:
+        arguments += ["--page-port", "0"]
+    result = run("serve", *arguments)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1 and re.search(message, result.stderr), result.stderr
+
+
+def test_insecure_endpoint_is_reachable_and_the_page_still_moves(bundle):
+    with serving(bundle, "--insecure", endpoint="tcp://0.0.0.0:0") as (_, endpoint, page):
+        from websockets.sync.client import connect
+        with connect(page.replace("http", "ws", 1) + "ws") as viewer:
+            assert "tiny" in viewer.recv(5)
+            assert isinstance(viewer.recv(5), bytes)
+        assert "0.0.0.0" in endpoint
+
+
+def test_play_once_drives_the_server(bundle):
+    with serving(bundle, page=["--no-page"]) as (_, endpoint, _), started("play", "demo", "--connect", endpoint, "--fps", "60") as player:
+        lines = []
+        while len(lines) < 3:
+            lines.append(player.stdout.readline())
+        assert "driving tiny" in lines[0] and "128x128" in lines[0]
+        assert re.search(r"[1-9]\d*\.\d fps .*p50 .*p95 .*stale \d+ +superseded \d+", lines[2])
+        player.send_signal(signal.SIGINT)
+        rest, _ = player.communicate(timeout=10)
+        assert player.returncode == 0 and "poses sent" in rest and "Traceback" not in rest
+
+
+def test_play_waits_for_a_server_and_survives_its_restart(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        endpoint = f"tcp://127.0.0.1:{s.getsockname()[1]}"
+    with started("play", "demo", "--connect", endpoint) as player:
+        assert "does not answer" in player.stdout.readline()
+        with serving(bundle, endpoint=endpoint, page=["--no-page"]):
+            _read_until(player, "fps   latency")
+        _read_until(player, "does not answer")
+        with serving(bundle, endpoint=endpoint, page=["--no-page"]):
+            _read_until(player, "fps   latency")
+
+
+def _read_until(process, text):
+    end = time.monotonic() + SECONDS
+    while text not in (line := process.stdout.readline()):
+        assert line and time.monotonic() < end, f"never said {text!r}"
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["nowhere.npz"], "nowhere.npz: no such file"),
+    (["demo", "--connect", "localhost"], "expected tcp://HOST:PORT"),
+    (["demo", "--fps", "0"], "--fps: got 0"),
+])
+def test_play_refuses_bad_arguments(arguments, message):
+    result = run("play", *arguments)
+    assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
