@@ -1,4 +1,5 @@
 """rasterize against the float64 ray caster, the golden file, and the properties it promises."""
+import importlib.resources
 import threading
 
 import numpy as np
@@ -109,6 +110,23 @@ def test_front_is_counter_clockwise_as_seen():
     front = draw(triangle, [0, 1, 2], (10, 16))
     np.testing.assert_array_equal(both.triangle_id, front.triangle_id)
     np.testing.assert_allclose(both.barycentrics[..., [0, 2, 1]], front.barycentrics, atol=1e-6)
+
+
+def test_open_body_shows_its_outside():
+    """From all sides the culled picture is the nearest surface: the body is wound counter-clockwise seen from outside."""
+    with importlib.resources.files("dinar_live.runtime").joinpath("assets/open_body.npz").open("rb") as f:
+        body = dict(np.load(f, allow_pickle=False))
+    centre = (body["v_template"].min(0) + body["v_template"].max(0)) / 2
+    for yaw in (0.0, 0.9, np.pi, -1.7):
+        c, s = np.cos(yaw), np.sin(yaw)
+        world_to_camera = np.array([[c, 0, -s], [0, -1, 0], [-s, 0, -c]])
+        assert np.linalg.det(world_to_camera) == pytest.approx(1)
+        camera = (body["v_template"] - centre) @ world_to_camera.T + [0, 0, 3]
+        flat = (camera @ np.array([[300.0, 0, 128], [0, 300, 128], [0, 0, 1]]).T).astype(np.float32)
+        culled, nearest = (draw(flat, body["faces"], (256, 256), cull=cull) for cull in (True, False))
+        seen = nearest.triangle_id >= 0
+        assert seen.sum() > 2000
+        assert (culled.triangle_id == nearest.triangle_id)[seen].mean() > 0.99
 
 
 def test_perspective_correct_barycentrics():
