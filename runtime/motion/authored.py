@@ -1,4 +1,4 @@
-"""Clips of our own: a demonstration that uses the whole body, and an idle loop for when nobody drives. Deterministic, CC0."""
+"""Clips of our own: a demonstration that uses the whole body, and an idle loop for when nobody drives. Computed, the same every time."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -193,7 +193,7 @@ class AvatarMotion:
             motion = _facing_forward(motion)
         self.motion = motion
         self.scale = leg / motion.leg_length
-        self.notes = list(motion.notes)
+        self.notes = list(motion.notes)  # the clip's, and what this avatar cannot show
         self._travel = np.array((0.0, 1.0, 0.0) if root == "fixed" else (1.0, 1.0, 1.0)) * self.scale
         self._offset = -rest[0]
         if root == "start":
