@@ -40,7 +40,8 @@ template <class Condition> bool spin_until(Condition done) {
     }
 }
 
-// Workers wait for `generation` to change, take part if there is room for them, and count themselves out.
+// Workers wait for `generation` to change and join the job if it is still open. Once the caller finds no task left it closes the job
+// and waits only for those who joined: on a busy machine a worker that has not woken yet holds nobody up.
 class Pool {
   public:
     // False when another thread is using the pool.
@@ -53,17 +54,18 @@ class Pool {
         tasks_ = tasks;
         next_.store(0, std::memory_order_relaxed);
         out_of_memory_.store(false, std::memory_order_relaxed);
-        active_.store(helpers, std::memory_order_relaxed);
-        if (helpers) {
-            {
-                std::lock_guard<std::mutex> lock(wake_mutex_);
-                helpers_ = helpers;
-                generation_.fetch_add(1, std::memory_order_release);
-            }
-            wake_.notify_all();
+        {
+            std::lock_guard<std::mutex> lock(wake_mutex_);
+            room_ = helpers;
+            generation_.fetch_add(1, std::memory_order_release);
         }
+        wake_.notify_all();
         work();
-        if (helpers && !spin_until([this] { return active_.load(std::memory_order_acquire) == 0; })) {
+        {
+            std::lock_guard<std::mutex> lock(wake_mutex_);
+            room_ = 0;
+        }
+        if (!spin_until([this] { return active_.load(std::memory_order_acquire) == 0; })) {
             std::unique_lock<std::mutex> lock(done_mutex_);
             done_.wait(lock, [this] { return active_.load(std::memory_order_acquire) == 0; });
         }
@@ -75,7 +77,7 @@ class Pool {
     int start_workers(int wanted) {
         while (workers_ < wanted) {
             try {
-                std::thread(&Pool::loop, this, workers_, generation_.load(std::memory_order_relaxed)).detach();
+                std::thread(&Pool::loop, this, generation_.load(std::memory_order_relaxed)).detach();
             } catch (const std::system_error &) {
                 break;      // no more threads to be had: go on with those there are
             }
@@ -94,18 +96,18 @@ class Pool {
         }
     }
 
-    void loop(int number, unsigned seen) {
+    void loop(unsigned seen) {
         for (;;) {
             const auto changed = [&] { return generation_.load(std::memory_order_acquire) != seen; };
             spin_until(changed);
-            bool takes_part;
             {
                 std::unique_lock<std::mutex> lock(wake_mutex_);
                 wake_.wait(lock, changed);
                 seen = generation_.load(std::memory_order_relaxed);
-                takes_part = number < helpers_;
+                if (room_ == 0) continue;
+                --room_;
+                active_.fetch_add(1, std::memory_order_relaxed);
             }
-            if (!takes_part) continue;
             work();
             if (active_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
                 std::lock_guard<std::mutex> lock(done_mutex_);
@@ -119,7 +121,7 @@ class Pool {
     std::atomic<unsigned> generation_{0};
     std::atomic<int> next_{0}, active_{0};
     std::atomic<bool> out_of_memory_{false};
-    int workers_ = 0, helpers_ = 0, tasks_ = 0;
+    int workers_ = 0, room_ = 0, tasks_ = 0;
     Task task_ = nullptr;
     void *context_ = nullptr;
 };
