@@ -89,3 +89,8 @@ def machine() -> dict:
     from ...engines.yardstick import yardstick
 
     return {**yardstick(), "cpu": cpu_name(), "cores": cores()}
+
+
+def best(*machines: dict) -> dict:
+    """The fastest figures of several readings of `machine`: anything else that runs can only slow it down."""
+    return {key: max(values) if None not in (values := [m[key] for m in machines]) else None for key in machines[0]}

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
     if args.scenario == "paced":
         tick_count(given["rate"], given["seconds"])     # refused before a server is started
+    before = yardstick.machine()
     with yardstick.OtherLoad() as other:
         if args.scenario == "single":
             measurement = run_single(avatar, motion, given["frames"], options, progress)
@@ -49,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
             with ServerProcess(_serve_arguments(args)) as server:
                 measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options,
                                         alive=server.check, progress=progress)
-    # After the run and with the server gone, so that neither disturbs the other.
-    result = report.summary(measurement, yardstick.machine(), yardstick.versions(), yardstick.revision(), other.cores)
+    # The server is gone by now, so that neither disturbs the other.
+    machine = yardstick.best(before, yardstick.machine())
+    result = report.summary(measurement, machine, yardstick.versions(), yardstick.revision(), other.cores)
     print("\n".join(report.lines(result)))
     if path is not None:
         report.write_json(path, result)

@@ -1,6 +1,8 @@
 """What the report says about the machine and the checkout."""
 import shutil
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -44,6 +46,24 @@ def test_versions_and_names():
     found = yardstick.versions()
     assert {"python", "numpy", "openvino", "dinar-live"} <= set(found) and all(found.values())
     assert yardstick.cpu_name() and yardstick.cores() >= 1
+
+
+def test_best_of_several_readings():
+    a = {"conv_gflops_f32": 100.0, "conv_gflops_bf16": None, "memcpy_gbps": 9.0, "cpu": "x", "cores": 2}
+    assert yardstick.best(a, {**a, "conv_gflops_f32": 60.0, "memcpy_gbps": 10.0}) == {**a, "memcpy_gbps": 10.0}
+
+
+def test_other_load_sees_what_this_process_does_not_do():
+    with yardstick.OtherLoad() as own:
+        sum(i * i for i in range(3_000_000))
+    with yardstick.OtherLoad() as other:
+        process = subprocess.Popen([sys.executable, "-c", "while True: pass"])      # waited for only after the block
+        time.sleep(1.0)
+    process.kill()
+    process.wait()
+    if own.cores is None:
+        pytest.skip("no /proc/stat")
+    assert 0 <= own.cores <= yardstick.cores() + 0.1 and other.cores > 0.2
 
 
 def test_machine_says_how_fast_it_is():
