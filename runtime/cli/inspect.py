@@ -18,7 +18,7 @@ CELL = 384
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    common.avatar_argument(parser)
+    common.avatar_argument(parser, optional=True)
     parser.add_argument("--sheet", help="where to draw the sheet (default: NAME.png in this folder)")
 
 

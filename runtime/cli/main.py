@@ -20,13 +20,21 @@ VERBS = {
 }
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to help texts where they say something and the text does not already."""
+
+    def _get_help_string(self, action):
+        says = isinstance(action.default, str | int | float) and not isinstance(action.default, bool)
+        return super()._get_help_string(action) if says and "default" not in action.help else action.help
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; errors a user can cause end with one line and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help)
         if verb in argv[:1]:     # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
