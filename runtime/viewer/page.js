@@ -4,10 +4,11 @@
 const $ = (id) => document.getElementById(id);
 const canvas = $("view"), context = canvas.getContext("2d", { alpha: false });
 const dark = matchMedia("(prefers-color-scheme: dark)");
-// stages that contain others, or that have nothing to do with the picture's way to other clients
+// in this order; `render` contains those above it but waiting, and what is below it concerns only this page
 const LABELS = { wait: "waiting", lbs: "skinning", project: "projection", rasterize: "rasterizer", gather: "texture", network: "network",
-                 compose: "compositing", page: "JPEG for this page", render: "all of the picture" };
+                 compose: "compositing", render: "render, in all", page: "JPEG for this page" };
 const ORDER = Object.keys(LABELS);
+const HIDDEN = 0.02;        // ms: a stage that this renderer does not have
 const RETRY_FIRST = 500, RETRY_MOST = 4000, SMOOTH = 0.1, SILENT = 1500;
 
 let socket = null, retry = RETRY_FIRST, paused = false, backdrop = "auto", problem = "";
@@ -54,7 +55,7 @@ async function frame(data) {
     if (canvas.width !== header.width || canvas.height !== header.height) {
       canvas.width = header.width;
       canvas.height = header.height;
-      canvas.style.aspectRatio = `${header.width} / ${header.height}`;
+      canvas.style.setProperty("--aspect", header.width / header.height);
     }
     context.drawImage(image, 0, 0);
     image.close();
@@ -90,8 +91,9 @@ function figures() {
 }
 
 function stages() {
-  const list = $("stages"), names = ORDER.filter((n) => n in smoothed), most = Math.max(1, ...names.map((n) => smoothed[n]));
-  if (list.children.length !== names.length) {
+  const list = $("stages"), names = ORDER.filter((n) => smoothed[n] > HIDDEN), most = Math.max(1, ...names.map((n) => smoothed[n]));
+  if (list.dataset.names !== names.join()) {
+    list.dataset.names = names.join();
     list.replaceChildren(...names.map((name) => {
       const row = document.createElement("li");
       row.append(document.createElement("i"), document.createElement("span"), document.createElement("span"));
