@@ -181,7 +181,7 @@ class Client:
         now = time.monotonic_ns()
         values = None if pose is None else PoseValues(pose.body, pose.transl, pose.expression)
         height, width = size or self.capabilities.get("size") or (512, 512)
-        cameras = camera if isinstance(camera, (tuple, list)) else (camera,)
+        cameras = (camera,) if hasattr(camera, "K") else tuple(camera)
         views = tuple(CameraView(c.K, c.world_to_camera, width, height) for c in cameras)
         with self._changed:
             self._check_open()

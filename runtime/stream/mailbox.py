@@ -31,9 +31,10 @@ class Mailbox:
                 self._changed.wait()
             return None if self._closed else self._slots.popitem(last=False)
 
-    def drop(self, client: bytes) -> None:
+    def drop(self, client: bytes) -> object | None:
+        """Empties the client's slot; returns what was in it."""
         with self._changed:
-            self._slots.pop(client, None)
+            return self._slots.pop(client, None)
 
     def close(self) -> list[tuple[bytes, object]]:
         """Ends `take`; returns what nobody took."""

@@ -243,11 +243,9 @@ def _decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
             case BlockType.RECT | BlockType.COLOR | BlockType.ALPHA | BlockType.DEPTH:
                 name = BlockType(block.type).name
                 if not views or name.lower() in views[-1]:
-                    raise WireError(f"FRAME: {name} without a CAMERA before it, or twice")
+                    raise WireError(f"FRAME: {name} without a CAMERA before it, twice, or after a plane")
                 view = views[-1]
                 if block.type == BlockType.RECT:
-                    if len(view) > 1:
-                        raise WireError("FRAME: RECT after a plane, expected it directly after CAMERA")
                     view["rect"] = _rect(block, view["camera"])
                 else:
                     view.setdefault("rect", Rect(0, 0, view["camera"].width, view["camera"].height))

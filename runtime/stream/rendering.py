@@ -19,7 +19,7 @@ class Limits:
     max_pixels: int = 2048 * 2048
     max_cameras: int = MAX_CAMERAS
     idle_timeout: float = 10.0
-    send_queue: int = 4
+    send_queue: int = 8
 
     def __post_init__(self):
         for name, value in asdict(self).items():

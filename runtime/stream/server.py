@@ -25,21 +25,32 @@ log = logging.getLogger(__name__)
 
 _DRAIN = 256                # messages read before finished frames get their turn again
 _POLL_MS = 500
-_STALLED_POLL_MS = 10
+_STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
 _COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
 
 
 class _Peer:
-    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog` and its newest request in `held`."""
+    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while pictures are among them,
+    its newest request waits in `held`, since nobody would look at another picture."""
 
-    __slots__ = ("backlog", "held", "last_id", "last_seen", "stalled_since")
+    __slots__ = ("backlog", "backlog_frames", "held", "last_id", "last_seen", "stalled_since")
 
     def __init__(self):
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.held = 0.0, None
+        self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None
+
+    def keep(self, message: bytearray) -> None:
+        if not self.backlog:
+            self.stalled_since = time.monotonic()
+        self.backlog.append(message)
+        self.backlog_frames += message[TYPE_OFFSET] == MessageType.FRAME
+
+    def sent_first(self) -> None:
+        self.backlog_frames -= self.backlog.popleft()[TYPE_OFFSET] == MessageType.FRAME
+        self.stalled_since = time.monotonic()
 
 
 class Server:
@@ -212,8 +223,8 @@ class Server:
         else:
             peer.last_id = request.id
             item = request, received_ns
-            if peer.backlog:
-                replaced, peer.held = peer.held, item
+            if peer.backlog_frames:
+                replaced, peer.held = peer.held or self._mailbox.drop(client), item
             else:
                 replaced = self._mailbox.put(client, item)
             if replaced is item:
@@ -246,10 +257,9 @@ class Server:
             client, message = self._outbox.popleft()
             peer = self._peers.get(client)
             if peer is not None and peer.backlog:
-                peer.backlog.append(message)
-            elif not self._transmit(client, message) and peer is not None and client in self._peers:
-                peer.backlog.append(message)
-                peer.stalled_since = time.monotonic()
+                peer.keep(message)
+            elif not self._transmit(client, message) and client in self._peers:
+                peer.keep(message)
                 self._stalled.add(client)
 
     def _transmit(self, client: bytes, message: bytearray) -> bool:
@@ -272,16 +282,15 @@ class Server:
         """Goes on with a client that did not read: sends what it can, and takes up its held request when all is sent."""
         peer = self._peers[client]
         while peer.backlog and self._transmit(client, peer.backlog[0]):
-            peer.backlog.popleft()
-            peer.stalled_since = time.monotonic()
+            peer.sent_first()
         if client not in self._peers:
             return
+        if not peer.backlog_frames and peer.held is not None:
+            item, peer.held = peer.held, None
+            if self._mailbox.put(client, item) is item:
+                self._post(client, self._error(item[0], ErrorCode.CLOSING, "the server is closing"))
         if not peer.backlog:
             self._stalled.discard(client)
-            if peer.held is not None:
-                (request, _), item, peer.held = peer.held, peer.held, None
-                if self._mailbox.put(client, item) is item:
-                    self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
         elif len(peer.backlog) > _MAX_BACKLOG or time.monotonic() - peer.stalled_since > self._limits.idle_timeout:
             log.info("client dropped: it does not read its answers")
             self._stats["dropped_clients"] += 1
