@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from ... import engines
 from ..avatar import Avatar
 from ..errors import DinarError, InputError
 from ..motion.motion import Motion
+from ..render import Renderer
 from ..render.renderer import STAGES
 from ..stream import Client, Format, Frame, StreamTimeout
 from . import images
@@ -109,6 +109,7 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
         try:
             for k in tqdm(range(ticks), desc="paced", unit="tick", disable=not progress, leave=False):
                 _sleep_until(int(planned[k]))
+                alive()
                 if reader.error is not None:
                     raise reader.error
                 client.send(*work[k % len(work)], size, pose_time_ns=int(planned[k]))
@@ -168,14 +169,10 @@ def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.
     sent_for = np.array([row[0] for row in reader.rows], np.int64)
     times = np.array([row[1] for row in reader.rows], np.int64)
     table = stages(sent_for, times, [row[2] for row in reader.rows])
-    model = avatar.renderers[name].model
-    engine, precision = "none", "f32"
-    if model is None:
+    with Renderer(avatar, **options) as renderer:       # picks what the server picked: same machine, same options
+        info, rasterizer = renderer.engine_info, renderer.rasterizer_name
+    if info is None:
         table["server"] += table.pop("network")     # two readings of the clock with nothing between them
-    else:       # the server picks as this does: same machine, same options
-        opened = engines.create_engine(model, options["engine"], precision=options["precision"], threads=options["threads"])
-        engine, precision = opened.info.name, opened.info.precision
-        opened.close()
     references = images.References(avatar, {**options, "renderer": name})
     check = references.check_pictures()
     difference = references.frames(((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"], FORMAT)
@@ -184,7 +181,8 @@ def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.
     ticks, seconds = len(planned) - 1, float(planned[-1] - planned[0]) / 1e9
     return Measurement(
         scenario="paced", latency_ms=(times[:, -1] - sent_for) / 1e6, stages_ms=table, fps=len(sent_for) / seconds,
-        size=options["size"], renderer=name, engine=engine, precision=precision, rasterizer="native",
+        size=options["size"], renderer=name, engine=info.name if info else "none",
+        precision=info.precision if info else "f32", rasterizer=rasterizer,
         includes="from the planned time of a request to decoded RGBA in the client, by ZeroMQ over loopback TCP, JPEG and lossless alpha",
         staleness=staleness(planned, sent_for, times[:, -1]), check_difference=check, frame_difference=difference, notes=notes,
         faults=([reader.fault] if reader.fault else []) + images.judge(check, difference),

@@ -156,6 +156,17 @@ def test_a_server_that_fails_is_an_error_not_a_figure(avatar, motion):
         paced(avatar, motion, change=fail)
 
 
+def test_a_server_that_dies_ends_the_run_at_once(avatar, motion):
+    def gone():
+        raise DinarError("the server ended")
+
+    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+        began = time.monotonic()
+        with pytest.raises(DinarError, match="the server ended"):
+            run_paced(avatar, motion, server.endpoint, 30, 60, OPTIONS, alive=gone)
+        assert time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize("rate, seconds", [(0, 1), (30, 0), (30, -1), (5000, 1), (1, 1), (float("nan"), 1), (30, float("inf"))])
 def test_rates_that_make_no_sense(rate, seconds):
     with pytest.raises(InputError, match="--rate"):
