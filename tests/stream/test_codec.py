@@ -40,8 +40,8 @@ def psnr(a, b):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (512, 512)])
-@pytest.mark.parametrize("format", [Format(RAW, alpha=NO_PLANE), Format(RAW, alpha=NO_PLANE, depth=RAW_PLANE), Format(), Format(alpha=RAW_PLANE),
-                                    Format(depth=DEFLATE_PLANE), Format(depth=RAW_PLANE)])
+@pytest.mark.parametrize("format", [Format(RAW, alpha=NO_PLANE), Format(RAW, alpha=NO_PLANE, depth=RAW_PLANE), Format(),
+                                    Format(alpha=RAW_PLANE), Format(depth=DEFLATE_PLANE), Format(depth=RAW_PLANE)])
 def test_pictures_come_through(make_picture, size, format):
     rgba = make_picture(*size)
     depth = np.where(rgba[..., 3] > 0, np.float32(2.5), np.float32(0))

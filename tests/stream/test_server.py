@@ -239,7 +239,8 @@ def test_a_failing_renderer(server, stub, raw_peer, failure, code, text, caplog)
 
 
 @pytest.mark.parametrize("frame", [None, RenderedFrame(np.zeros((4, 4, 4), np.uint8)), RenderedFrame(np.zeros((64, 48, 3), np.uint8)),
-                                   RenderedFrame(np.zeros((64, 48, 4), np.float32)), RenderedFrame(np.zeros((48, 64, 4), np.uint8).transpose(1, 0, 2)),
+                                   RenderedFrame(np.zeros((64, 48, 4), np.float32)),
+                                   RenderedFrame(np.zeros((48, 64, 4), np.uint8).transpose(1, 0, 2)),
                                    RenderedFrame(np.zeros((64, 48, 4), np.uint8), np.zeros((64, 48))),
                                    RenderedFrame(np.zeros((64, 48, 4), np.uint8), timings={"total": "soon"})])
 def test_a_renderer_that_breaks_its_contract(frame):
@@ -379,7 +380,8 @@ def test_insecure_opens_all_addresses(stub):
 
 
 @pytest.mark.parametrize(("more", "words"), [
-    ({"endpoint": "127.0.0.1:5"}, "endpoint: got"), ({"endpoint": "tcp://127.0.0.1"}, "endpoint: got"), ({"endpoint": "udp://127.0.0.1:5"}, "endpoint"),
+    ({"endpoint": "127.0.0.1:5"}, "endpoint: got"), ({"endpoint": "tcp://127.0.0.1"}, "endpoint: got"),
+    ({"endpoint": "udp://127.0.0.1:5"}, "endpoint"),
     ({"endpoint": "tcp://127.0.0.1:99999"}, "endpoint"), ({"workers": 0}, "workers"), ({"capabilities": {"a": "x" * 20000}}, "16384"),
     ({"capabilities": {"a": np.zeros(2)}}, "JSON")])
 def test_what_a_server_cannot_be_made_of(stub, more, words):
@@ -399,7 +401,8 @@ def test_a_server_starts_once(server):
 
 def test_socket_options_are_set(server):
     s = server._socket
-    wanted = {zmq.MAXMSGSIZE: 65536, zmq.SNDHWM: 8, zmq.RCVHWM: 64, zmq.HEARTBEAT_IVL: 1000, zmq.HEARTBEAT_TIMEOUT: 3000, zmq.HANDSHAKE_IVL: 3000}
+    wanted = {zmq.MAXMSGSIZE: 65536, zmq.SNDHWM: 8, zmq.RCVHWM: 64,
+              zmq.HEARTBEAT_IVL: 1000, zmq.HEARTBEAT_TIMEOUT: 3000, zmq.HANDSHAKE_IVL: 3000}
     assert {o: s.getsockopt(o) for o in wanted} == wanted and s.getsockopt(zmq.LINGER) > 0
 
 
