@@ -28,7 +28,7 @@ END_SECONDS = 10.0
 MAX_VIDEO_FRAMES = 1800         # kept in memory as JPEGs until the measurement is over
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 6, 4, 224
 BACKGROUND = (223, 227, 232)    # RGB
-UNMEASURED = 5                  # frames before each measurement
+UNMEASURED = 10                 # frames before the measurement
 SIDES = ("to be sent", "transport", "decode")       # stages that are not the server's
 
 
@@ -87,41 +87,49 @@ def served(arguments: list[str]) -> Iterator[tuple[str, str]]:
 
 
 class Recorder:
-    """Keeps what came at each tick, composited and as JPEG, so that writing the video does not disturb what is measured."""
+    """Keeps what comes, so that writing it disturbs no measurement: the video's pictures as JPEG, the sheet's as they are."""
 
     def __init__(self):
         self._jpegs: dict[int, np.ndarray] = {}
+        self._cells: dict[int, np.ndarray] = {}
+        self.wanted: frozenset[int] = frozenset()       # which frames of the free run go to the sheet
 
-    def frame(self, frame: Frame, tick: int | None) -> None:
-        if tick is None or tick >= MAX_VIDEO_FRAMES:
-            return
-        rgba = frame.rgba
-        rest = 255 - rgba[..., 3:].astype(np.uint16)
-        rgb = rgba[..., :3] + ((rest * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
-        self._jpegs[tick] = cv2.imencode(".jpg", rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
+    def paced(self, frame: Frame, tick: int | None) -> None:
+        if tick is not None and tick < MAX_VIDEO_FRAMES:
+            self._jpegs[tick] = cv2.imencode(".jpg", opaque(frame.rgba)[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
 
-    def write(self, folder: pathlib.Path, ticks: int) -> None:
-        """demo.mp4, where a tick without a picture shows the one before, and sheet.png."""
-        if not self._jpegs:
-            raise DinarError("no frame came back, so there is no video to write")
-        ticks = min(ticks, MAX_VIDEO_FRAMES)
-        cells = set(np.linspace(0, ticks - 1, min(ticks, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist())
-        images, sink, complete = [], None, False
+    def free(self, frame: Frame, index: int | None) -> None:
+        if index in self.wanted:
+            self._cells[index] = frame.rgba
+
+    def write_video(self, path: pathlib.Path, ticks: int) -> None:
+        """One picture per tick; a tick without one shows the one before."""
         jpeg = self._jpegs[min(self._jpegs)]
+        sink, complete = None, False
         try:
-            for tick in range(ticks):
+            for tick in range(min(ticks, MAX_VIDEO_FRAMES)):
                 jpeg = self._jpegs.get(tick, jpeg)
                 rgba = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGBA)
-                sink = sink or VideoSink(folder / "demo.mp4", rgba.shape[:2], FPS)
+                sink = sink or VideoSink(path, rgba.shape[:2], FPS)
                 sink.write(rgba)
-                if tick in cells:
-                    scale = min(1.0, SHEET_CELL / max(rgba.shape[:2]))
-                    images.append(cv2.resize(rgba[..., :3], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
             complete = True
         finally:
             if sink is not None:
                 sink.close(complete)
-        write_png(folder / "sheet.png", contact_sheet(images, SHEET_COLUMNS))
+
+    def write_sheet(self, path: pathlib.Path) -> None:
+        """The pictures of the free run, in the order of the motion."""
+        cells = []
+        for _, rgba in sorted(self._cells.items()):
+            scale = min(1.0, SHEET_CELL / max(rgba.shape[:2]))
+            cells.append(cv2.resize(opaque(rgba), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        write_png(path, contact_sheet(cells, SHEET_COLUMNS))
+
+
+def opaque(rgba: np.ndarray) -> np.ndarray:
+    """Premultiplied u8[H,W,4] over BACKGROUND, u8[H,W,3]."""
+    rest = 255 - rgba[..., 3:].astype(np.uint16)
+    return rgba[..., :3] + ((rest * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
 
 
 def table(figures: Figures) -> str:
@@ -136,29 +144,27 @@ def table(figures: Figures) -> str:
 
 
 def measure(endpoint: str, motion: Motion, frames: int, out: pathlib.Path) -> None:
-    """Two thirds of the frames at 30 per second, for latency and the video; the rest as fast as the server answers, for the frame rate."""
-    free = frames // 3
-    at_pace, recorder, figures = frames - free, Recorder(), Figures()
-    print(f"{at_pace} frames at {FPS} per second ...", flush=True)
-    with Client(endpoint, name="dinar demo") as client:
+    """Two thirds of the frames at 30 per second, for latency and the video; the rest, spread over the whole motion, as fast as the server
+    answers, for the frame rate and the sheet."""
+    free = max(1, frames // 3)
+    at_pace, recorder, figures, running = max(1, frames - free), Recorder(), Figures(), Figures()
+    times = np.linspace(0, motion.duration, free, endpoint=False).tolist()
+    recorder.wanted = frozenset(np.linspace(0, free - 1, min(free, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist())
+    with Client(endpoint, window=2, name="dinar demo") as client:
         target = Target(client.capabilities, motion)
-        for _ in range(UNMEASURED):
-            client.render(*target.at(0.0), target.size)
-        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.frame)
-    if not figures.frames:
-        raise DinarError(f"{endpoint}: the server answered none of {at_pace} requests")
-    running = Figures()
-    if free:
+        closed_loop(client, target, Figures(), [0.0] * UNMEASURED)
+        print(f"{at_pace} frames at {FPS} per second ...", flush=True)
+        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.paced)
+        if not figures.frames:
+            raise DinarError(f"{endpoint}: the server answered none of {at_pace} requests")
         print(f"{free} frames as fast as they come ...", flush=True)
-        with Client(endpoint, window=2, name="dinar demo") as client:
-            closed_loop(client, target, Figures(), UNMEASURED, start=at_pace / FPS)
-            closed_loop(client, target, running, free, start=at_pace / FPS)
-    recorder.write(out, at_pace)
-    print(f"\npaced at {FPS} fps:  {figures.line()}")
-    if free:
-        print(f"as fast as it goes: {running.line()}")
+        closed_loop(client, target, running, times, recorder.free)
+    video, sheet = out / "demo.mp4", out / "sheet.png"
+    recorder.write_video(video, at_pace)
+    recorder.write_sheet(sheet)
+    print(f"\npaced at {FPS} fps:  {figures.line()}\nas fast as it goes: {running.line()}")
     print(f"\nlatency per stage, paced, {figures.frames} frames:\n{table(figures)}\n")
-    print(f"{out / 'demo.mp4'}  {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{out / 'sheet.png'}", flush=True)
+    print(f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures", flush=True)
 
 
 def show(endpoint: str, page: str, motion: Motion, frames: int | None, open_page: bool) -> None:
@@ -184,7 +190,8 @@ def run(args: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
     options = common.renderer_options(args)
     height, width = options.pop("size")
-    command = [args.avatar, "--endpoint", "tcp://127.0.0.1:0", "--size", f"{width}x{height}"]
+    # the motion that comes is what the server warms up with
+    command = [args.avatar, "--motion", "demo", "--endpoint", "tcp://127.0.0.1:0", "--size", f"{width}x{height}"]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
     motion = demo_motion()

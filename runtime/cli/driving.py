@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -161,16 +161,20 @@ def paced(client: Client, target: Target, figures: Figures, *, fps: float, frame
         take(read(client, left))
 
 
-def closed_loop(client: Client, target: Target, figures: Figures, frames: int, *, start: float = 0.0) -> None:
-    """Asks for the next frame as soon as one has come, two on their way at once, until `frames` came.
+def closed_loop(client: Client, target: Target, figures: Figures, times: Sequence[float],
+                on_frame: Callable[[Frame, int | None], None] | None = None) -> None:
+    """Asks for the pose at each of `times` (seconds) as soon as the server has time for it: two on their way at once, none left out.
 
-    client: made with window=2. start: where in the motion, seconds. Raises StreamTimeout when the server stops answering.
+    client: made with window=2. on_frame(frame, index) is called for each picture. Raises StreamTimeout when the server stops answering.
     """
-    figures.began = time.monotonic()
-    while figures.frames < frames:
-        while figures.pending < 2:
+    figures.began, asked = time.monotonic(), 0
+    while asked < len(times) or figures.pending:
+        while figures.pending < 2 and asked < len(times):
             if figures.pending:
                 time.sleep(0.001)       # until the one before has left; else this one would replace it
-            t = start + time.monotonic() - figures.began
-            figures.count_sent(client.send(*target.at(t), target.size), 0)
-        figures.count_frame(client.async_read())
+            figures.count_sent(client.send(*target.at(times[asked]), target.size), asked)
+            asked += 1
+        frame = client.async_read()
+        index = figures.count_frame(frame)
+        if on_frame is not None:
+            on_frame(frame, index)

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
             gateway.drive_idle(reachable(server.endpoint), service.camera)
             stack.callback(gateway.close)       # before the server, which the page is a client of
         print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}")
-        print(f"watch it on {gateway.url}" if gateway else "no page")
+        if gateway is not None:
+            print(f"watch it on {gateway.url}")
         for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
             signal.signal(number, lambda *_: stop.set())
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)

@@ -160,8 +160,10 @@ def test_paced_counts_what_a_slow_server_leaves_out(stub, client):
 def test_closed_loop_gets_every_frame_and_keeps_the_server_busy(stub, client):
     stub.seconds = 0.01
     figures = Figures()
-    closed_loop(client, Target(client.capabilities, demo_motion()), figures, 40)
-    assert figures.frames == 40 and figures.superseded <= 2 and 30 < figures.fps < 101
+    indices = []
+    closed_loop(client, Target(client.capabilities, demo_motion()), figures, [0.1 * i for i in range(40)], lambda f, i: indices.append(i))
+    assert figures.sent == 40 and figures.frames + figures.superseded == 40 and figures.superseded <= 3 and 30 < figures.fps < 101
+    assert indices == sorted(indices) and indices[-1] == 39 and len(indices) == figures.frames
 
 
 def test_stage_times_sum_to_the_latency(stub, client):
