@@ -11,6 +11,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -54,10 +55,23 @@ def free_port(port: int) -> int:
     return port
 
 
+class Served(NamedTuple):
+    """A `dinar serve` in a process of its own."""
+
+    process: subprocess.Popen
+    endpoint: str
+    page: str
+
+    def check(self, tick: int) -> None:
+        """DinarError if the server is gone; an on_tick of `paced`."""
+        if (code := self.process.poll()) is not None:
+            raise DinarError(f"the server ended with code {code} while the demo ran; what it said is above")
+
+
 @contextlib.contextmanager
-def served(arguments: list[str]) -> Iterator[tuple[str, str]]:
-    """Runs `dinar serve` in a process of its own; yields (endpoint, page address). It ends with the block, or when this process dies: its
-    standard input closes then. Raises DinarError when it does not get ready."""
+def served(arguments: list[str]) -> Iterator[Served]:
+    """Runs `dinar serve`. It ends with the block, or when this process dies: its standard input closes then.
+    Raises DinarError when it does not get ready."""
     command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", *arguments, "--until-stdin-closes"]
     # In a session of its own a Ctrl-C reaches only this process, which then ends the server in its own time.
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -76,7 +90,7 @@ def served(arguments: list[str]) -> Iterator[tuple[str, str]]:
             watchdog.cancel()
         threading.Thread(target=lambda: [None for _ in server.stdout], daemon=True).start()     # or a full pipe would stop it
         _, endpoint, page = line.split()
-        yield endpoint, page
+        yield Served(server, endpoint, page)
     finally:
         server.stdin.close()
         try:
@@ -143,20 +157,20 @@ def table(figures: Figures) -> str:
     return "\n".join(f"  {a:<16} {b:<7} {c:>8} {d:>8}" for a, b, c, d in rows)
 
 
-def measure(endpoint: str, motion: Motion, frames: int, out: pathlib.Path) -> None:
+def measure(server: Served, motion: Motion, frames: int, out: pathlib.Path) -> None:
     """Two thirds of the frames at 30 per second, for latency and the video; the rest, spread over the whole motion, as fast as the server
     answers, for the frame rate and the sheet."""
     free = max(1, frames // 3)
     at_pace, recorder, figures, running = max(1, frames - free), Recorder(), Figures(), Figures()
     times = np.linspace(0, motion.duration, free, endpoint=False).tolist()
     recorder.wanted = frozenset(np.linspace(0, free - 1, min(free, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist())
-    with Client(endpoint, window=2, name="dinar demo") as client:
+    with Client(server.endpoint, window=2, name="dinar demo") as client:
         target = Target(client.capabilities, motion)
         closed_loop(client, target, Figures(), [0.0] * UNMEASURED)
         print(f"{at_pace} frames at {FPS} per second ...", flush=True)
-        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.paced)
+        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.paced, on_tick=server.check)
         if not figures.frames:
-            raise DinarError(f"{endpoint}: the server answered none of {at_pace} requests")
+            raise DinarError(f"{server.endpoint}: the server answered none of {at_pace} requests")
         print(f"{free} frames as fast as they come ...", flush=True)
         closed_loop(client, target, running, times, recorder.free)
     video, sheet = out / "demo.mp4", out / "sheet.png"
@@ -167,16 +181,16 @@ def measure(endpoint: str, motion: Motion, frames: int, out: pathlib.Path) -> No
     print(f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures", flush=True)
 
 
-def show(endpoint: str, page: str, motion: Motion, frames: int | None, open_page: bool) -> None:
+def show(server: Served, motion: Motion, frames: int | None, open_page: bool) -> None:
     """Drives the server until Ctrl-C, for whoever watches the page."""
     graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     figures = Figures()
     try:
-        print(f"\nwatch it on {page}   (Ctrl-C ends)\n", flush=True)
+        print(f"\nwatch it on {server.page}   (Ctrl-C ends)\n", flush=True)
         if open_page and graphical:     # elsewhere a text browser might take over the terminal
-            webbrowser.open(page)
-        with Client(endpoint, name="dinar demo") as client:
-            paced(client, Target(client.capabilities, motion), figures, fps=FPS, frames=frames)
+            webbrowser.open(server.page)
+        with Client(server.endpoint, name="dinar demo") as client:
+            paced(client, Target(client.capabilities, motion), figures, fps=FPS, frames=frames, on_tick=server.check)
     except KeyboardInterrupt:
         pass
     print(f"\n{figures.line()}", flush=True)
@@ -185,6 +199,8 @@ def show(endpoint: str, page: str, motion: Motion, frames: int | None, open_page
 def run(args: argparse.Namespace) -> int:
     if args.frames is not None and not 1 <= args.frames <= 1_000_000:
         raise InputError(f"--frames: got {args.frames}, expected 1..1000000")
+    if not 0 <= args.page_port < 65536:
+        raise InputError(f"--page-port: got {args.page_port}, expected 0..65535 (0 picks a free one)")
     out = pathlib.Path(args.out)
     if args.headless:
         out.mkdir(parents=True, exist_ok=True)
@@ -195,9 +211,9 @@ def run(args: argparse.Namespace) -> int:
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
     motion = demo_motion()
-    with served(command) as (endpoint, page):
+    with served(command) as server:
         if args.headless:
-            measure(endpoint, motion, args.frames or 300, out)
+            measure(server, motion, args.frames or 300, out)
         else:
-            show(endpoint, page, motion, args.frames, not args.no_open)
+            show(server, motion, args.frames, not args.no_open)
     return 0

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -15,6 +16,7 @@ import pytest
 from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.avatar.skeleton import PARENTS
+from dinar_live.runtime.cli.demo import served, show
 from dinar_live.runtime.cli.driving import Figures, Target, closed_loop, paced, stage_times
 from dinar_live.runtime.errors import DinarError, RemoteError
 from dinar_live.runtime.motion import demo_motion
@@ -105,9 +107,18 @@ def test_errors_of_the_server_end_the_demo_with_one_line(tmp_path):
     assert result.returncode == 2 and "no such avatar" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_demo_refuses_a_bad_count():
-    result = subprocess.run([*DINAR, "demo", "--frames", "0"], capture_output=True, text=True, timeout=30)
-    assert result.returncode == 2 and "--frames: got 0" in result.stderr
+def test_a_server_that_dies_ends_the_demo(bundle):
+    with served([bundle, "--size", "64", "--endpoint", "tcp://127.0.0.1:0", "--no-page"]) as server:
+        threading.Timer(1.0, server.process.kill).start()
+        with pytest.raises(DinarError, match="the server ended with code -9"):
+            show(server, demo_motion(), 300, open_page=False)
+
+
+@pytest.mark.parametrize("arguments, message", [(["--frames", "0"], "--frames: got 0"),
+                                                (["--page-port", "70000"], "--page-port: got 70000")])
+def test_demo_refuses_bad_numbers(arguments, message):
+    result = subprocess.run([*DINAR, "demo", *arguments], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 SIZE = (32, 32)
