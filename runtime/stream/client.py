@@ -152,7 +152,7 @@ class Client:
             raise InputError(f"endpoint: cannot connect to {endpoint}: {e.strerror}") from None
         self._thread.start()
         try:
-            self._wait(lambda: self._caps, 0, timeout, "no server answered")
+            self._wait(lambda: self._caps is not None, 0, timeout, "no server answered")
         except BaseException:
             self.close()
             raise
@@ -180,7 +180,11 @@ class Client:
         """
         now = time.monotonic_ns()
         values = None if pose is None else PoseValues(pose.body, pose.transl, pose.expression)
-        height, width = size or self.capabilities.get("size") or (512, 512)
+        size = size or self.capabilities.get("size") or (512, 512)
+        try:
+            height, width = size
+        except (TypeError, ValueError):
+            raise InputError(f"size: got {size!r}, expected (height, width) in pixels") from None
         cameras = (camera,) if hasattr(camera, "K") else tuple(camera)
         views = tuple(CameraView(c.K, c.world_to_camera, width, height) for c in cameras)
         with self._changed:

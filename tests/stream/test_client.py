@@ -173,6 +173,8 @@ def test_bad_values_are_refused_before_they_are_sent(client, stub, pose, camera)
         client.send(p, camera)
     with pytest.raises(InputError, match="size"):
         client.send(pose(), camera, (0, 70000))
+    with pytest.raises(InputError, match="size: got 512"):
+        client.send(pose(), camera, 512)
     p = pose()
     p.body[3] = np.nan
     with pytest.raises(RemoteError, match="POSE"):
