@@ -25,7 +25,8 @@ def main() -> None:
     texture = np.random.default_rng(0).standard_normal((TEXTURE, TEXTURE, args.channels)).astype(np.float16)
     model = light_network.build(args.channels, args.width)
     spec = RendererSpec(texture, model=model, margin=light_network.reach(), stride=light_network.STRIDE)
-    avatar = replace(demo, name="light", renderers={"light": spec}, checks=None, provenance={"method": "random weights, for measuring only"})
+    provenance = {"method": "random weights, for measuring only"}
+    avatar = replace(demo, name="light", renderers={"light": spec}, checks=None, provenance=provenance)
     make_checks(avatar, [Pose()]).save(args.output, overwrite=True)
     gflop = light_network.gflop(args.channels, args.width)
     print(f"{args.output}: {gflop:.1f} GFLOP at 512x512, margin {light_network.reach()} px, model {len(model) / 1e6:.1f} MB")

@@ -1,4 +1,5 @@
 """The check/ part of a bundle: a few frames with reference pictures, made when the avatar is."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,6 +26,14 @@ def make_checks(avatar: Avatar, poses: Sequence[Pose]) -> Avatar:
     for name in avatar.renderers:
         with Renderer(avatar, SIZE, renderer=name, precision="f32", background_compile=False) as renderer:
             rgba[name] = np.stack([renderer.render(*f).rgba.copy() for f in frames])
-    return replace(avatar, checks=Checks(
-        body=np.stack([p.body for p, _ in frames]), transl=np.stack([p.transl for p, _ in frames]), expression=np.stack([p.expression for p, _ in frames]),
-        K=np.stack([c.K for _, c in frames]), world_to_camera=np.stack([c.world_to_camera for _, c in frames]), rgba=rgba))
+    return replace(
+        avatar,
+        checks=Checks(
+            body=np.stack([p.body for p, _ in frames]),
+            transl=np.stack([p.transl for p, _ in frames]),
+            expression=np.stack([p.expression for p, _ in frames]),
+            K=np.stack([c.K for _, c in frames]),
+            world_to_camera=np.stack([c.world_to_camera for _, c in frames]),
+            rgba=rgba,
+        ),
+    )

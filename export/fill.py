@@ -1,4 +1,5 @@
 """Colours for what no photo shows: diffused over the surface of the mesh, so that they cross the seams of the atlas."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,12 +11,13 @@ from ..runtime.avatar import Rig
 from .texture_space import Texels
 
 SMOOTHING_STEPS = 400
-RIM_CONFIDENCE = 0.55     # of colours guessed at the rim of the body: enough to steer, smoothed by the neighbours
-TEETH, TONGUE = (0.60, 0.56, 0.50), (0.45, 0.22, 0.21)    # sRGB, in the shade of the mouth
+RIM_CONFIDENCE = 0.55  # of colours guessed at the rim of the body: enough to steer, smoothed by the neighbours
+TEETH, TONGUE = (0.60, 0.56, 0.50), (0.45, 0.22, 0.21)  # sRGB, in the shade of the mouth
 
 
 def extend(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """`image` [T,T,...] with every uncovered texel taking the value of the nearest covered one, so that bilinear reads at island borders see no gap."""
+    """`image` [T,T,...] with every uncovered texel taking the value of the nearest covered one, so that bilinear reads at island borders
+    see no gap."""
     _, label = cv2.distanceTransformWithLabels((~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     source = np.zeros(label.max() + 1, np.int64)
     flat = np.flatnonzero(covered.ravel())
@@ -44,14 +46,15 @@ def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def diffuse(faces: np.ndarray, colour: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Harmonic fill: vertices keep their colour [V,C] as far as their confidence [V] in [0,1] says, the others become the mean of their neighbours.
+    """Harmonic fill: vertices keep their colour [V,C] as far as their confidence [V] in [0,1] says, the others become the mean of their
+    neighbours.
     Components without any confident vertex keep `colour`."""
     i, j = _edges(faces)
     V = len(colour)
     known = confidence > 0.5
     value = np.where(known[:, None], colour, 0).astype(np.float64)
     weight = known.astype(np.float64)
-    while True:      # first guess: grow inwards from what is known
+    while True:  # first guess: grow inwards from what is known
         total = np.bincount(i, weight[j], V)
         new = (weight == 0) & (total > 0)
         if not new.any():
@@ -69,8 +72,11 @@ def diffuse(faces: np.ndarray, colour: np.ndarray, confidence: np.ndarray) -> np
     return value
 
 
-def fill_texture(rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray, rims: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> np.ndarray:
-    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours diffused over the mesh; blended in between.
+def fill_texture(
+    rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray, rims: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+) -> np.ndarray:
+    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours diffused over the mesh;
+    blended in between.
 
     rims: per view, colours f32[V,3] and bool[V], guesses that guide the diffusion where no texel of a vertex is seen.
     """

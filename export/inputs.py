@@ -1,4 +1,5 @@
 """What a user gives: photos, masks and SMPL-X fits, read and checked."""
+
 from __future__ import annotations
 
 import pathlib
@@ -42,7 +43,8 @@ def read_image(path, flags: int) -> np.ndarray:
 
 
 def read_fit(path) -> dict[str, np.ndarray]:
-    """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera, image_size (width, height); a leading 1 may be absent)."""
+    """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera, image_size (width, height); a
+    leading 1 may be absent)."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}")
@@ -83,9 +85,17 @@ def read_view(photo, mask, fit_path) -> View:
             raise InputError(f"image_size: got {size.tolist()}, expected (width, height) in pixels")
         scale = np.array([rgb.shape[1], rgb.shape[0]]) / size
         if abs(scale[0] / scale[1] - 1) > 0.01:
-            raise InputError(f"image_size: got {size.astype(int).tolist()}, but the photo is {rgb.shape[1]}x{rgb.shape[0]}: another aspect ratio")
+            raise InputError(
+                f"image_size: got {size.astype(int).tolist()}, but the photo is {rgb.shape[1]}x{rgb.shape[0]}: another aspect ratio"
+            )
         K = np.diag([*scale, 1.0]) @ checked("K", fit["K"], (3, 3)).astype(np.float64)
-        return View(name=pathlib.Path(photo).stem, rgb=rgb, mask=alpha.astype(np.float32) / 255, pose=Pose(fit["poses"], fit["transl"], fit["expression"]),
-                    camera=Camera(K, fit["world_to_camera"]), betas=checked("betas", fit["betas"], (-1,), 50.0))
+        return View(
+            name=pathlib.Path(photo).stem,
+            rgb=rgb,
+            mask=alpha.astype(np.float32) / 255,
+            pose=Pose(fit["poses"], fit["transl"], fit["expression"]),
+            camera=Camera(K, fit["world_to_camera"]),
+            betas=checked("betas", fit["betas"], (-1,), 50.0),
+        )
     except InputError as e:
         raise InputError(f"{fit_path}: {e}") from None

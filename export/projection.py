@@ -1,4 +1,5 @@
 """Avatars from photos without any learned weights: the photos are projected onto the body and merged (`--method projection`)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,14 +14,15 @@ from .fill import extend, fill_texture
 from .inputs import View
 from .texture_space import Projection, texels
 
-TAU = 0.1          # paper Eq. 5: sharpness of the softmax over views; the published code uses 10 * cosine
-FEATHER = 10       # texels of a 1024-texel texture over which a view fades out towards what it does not see
+TAU = 0.1  # paper Eq. 5: sharpness of the softmax over views; the published code uses 10 * cosine
+FEATHER = 10  # texels of a 1024-texel texture over which a view fades out towards what it does not see
 
 
 def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Merge views by how frontally each sees a texel (paper Eq. 5): softmax(cosine / tau) over the views that see it.
 
-    rgbs [N,T,T,3], cosines [N,T,T], weights [N,T,T] in [0,1] (0 = not seen). Returns rgb [T,T,3] and the confidence [T,T] = the largest weight.
+    rgbs [N,T,T,3], cosines [N,T,T], weights [N,T,T] in [0,1] (0 = not seen). Returns rgb [T,T,3] and the confidence [T,T] = the largest
+    weight.
     """
     w = weights * np.exp((cosines - 1) / TAU)
     total = w.sum(0)
@@ -29,7 +31,8 @@ def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> t
 
 
 def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarray:
-    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid, or over half of what a small patch (an eye) has.
+    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid, or over half of what a small patch (an
+    eye) has.
     Borders of the atlas's islands do not count."""
     whole = extend(valid, covered).astype(np.uint8)
     inside = cv2.distanceTransform(whole, cv2.DIST_L2, 5)
@@ -40,7 +43,9 @@ def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarra
     return np.where(valid, t * t * (3 - 2 * t), 0).astype(np.float32)
 
 
-def project_photos(views: Sequence[View], body: Body, *, name: str, texture_size: int = 1024, licence: str = "") -> tuple[Avatar, dict[str, float]]:
+def project_photos(
+    views: Sequence[View], body: Body, *, name: str, texture_size: int = 1024, licence: str = ""
+) -> tuple[Avatar, dict[str, float]]:
     """Build an avatar from one or more views of one person.
 
     Returns the avatar (renderer `texture`) and figures: the share of the surface seen, and by each view. Raises InputError.
@@ -61,11 +66,20 @@ def project_photos(views: Sequence[View], body: Body, *, name: str, texture_size
     figures = {f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum()) for v, s in zip(views, sampled, strict=True)}
     figures["seen"] = float(np.any([s.valid for s in sampled], 0).sum() / tx.covered.sum())
     if figures["seen"] < 0.02:
-        raise InputError(f"photos: only {100 * figures['seen']:.1f} % of the body's surface is visible in the masks; do photo, mask and fit belong together?")
+        raise InputError(
+            f"photos: only {100 * figures['seen']:.1f} % of the body's surface is visible in the masks; do photo, mask and fit belong "
+            f"together?"
+        )
     weights = np.stack([feathered(s.valid, tx.covered, FEATHER * texture_size / 1024) for s in sampled])
     rgb, confidence = merge_views(np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weights)
     texture = extend(fill_texture(rig, tx, rgb, confidence, [p.rim() for p in projections]), tx.covered)
     texture = np.ascontiguousarray(np.clip(texture * 255 + 0.5, 0, 255).astype(np.uint8))
-    avatar = Avatar(name=name, rig=rig, renderers={"texture": RendererSpec(texture, samples=2)}, body_kind=body.kind, licence=licence,
-                    provenance={"method": "projection", "photos": [v.name for v in views], "texture_size": texture_size})
+    avatar = Avatar(
+        name=name,
+        rig=rig,
+        renderers={"texture": RendererSpec(texture, samples=2)},
+        body_kind=body.kind,
+        licence=licence,
+        provenance={"method": "projection", "photos": [v.name for v in views], "texture_size": texture_size},
+    )
     return make_checks(avatar, [v.pose for v in views]), figures

@@ -1,4 +1,5 @@
 """The body seen from texture space: which surface point each texel shows, and where a photo sees it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,14 +11,14 @@ from .. import kernels
 from ..runtime.avatar import Rig
 from .inputs import View
 
-MIN_COS = 0.2             # surfaces more grazing than this (78 degrees) are not sampled: their colour is smeared over many texels
-MASK_EROSION = 4          # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
-OVERLAP_STEP = 0.03       # metres: a depth step this large inside the silhouette is the outline of a limb in front of something (paper 3.5)
-OVERLAP_DILATION = 6      # pixels of a 1024-pixel photo kept away from such outlines, because fits are never exact
-DEPTH_SLACK = 0.002       # metres by which a visible texel may lie behind the depth buffer; eyeballs lie only a little behind their lids
-RIM_COS = 0.35            # |cosine| below which a vertex is on the rim of the body as the photo sees it
-RIM_STEP = 8              # pixels of a 1024-pixel photo that a rim colour is taken outwards of the body: that is where hair and clothes are
-RIM_DEPTH = 0.04          # metres by which a rim vertex may lie behind what is drawn there
+MIN_COS = 0.2  # surfaces more grazing than this (78 degrees) are not sampled: their colour is smeared over many texels
+MASK_EROSION = 4  # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
+OVERLAP_STEP = 0.03  # metres: a depth step this large inside the silhouette is the outline of a limb in front of something (paper 3.5)
+OVERLAP_DILATION = 6  # pixels of a 1024-pixel photo kept away from such outlines, because fits are never exact
+DEPTH_SLACK = 0.002  # metres by which a visible texel may lie behind the depth buffer; eyeballs lie only a little behind their lids
+RIM_COS = 0.35  # |cosine| below which a vertex is on the rim of the body as the photo sees it
+RIM_STEP = 8  # pixels of a 1024-pixel photo that a rim colour is taken outwards of the body: that is where hair and clothes are
+RIM_DEPTH = 0.04  # metres by which a rim vertex may lie behind what is drawn there
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,9 @@ class Projection:
 
     def read(self, image: np.ndarray, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> np.ndarray:
         """An image at pixel positions [n,m]; 0 outside. cv2.remap puts the centre of the first pixel at 0, we at 0.5."""
-        return cv2.remap(image, x - 0.5, y - 0.5, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        return cv2.remap(
+            image, x - 0.5, y - 0.5, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        )
 
     def sample(self, rig: Rig, tx: Texels) -> Sampled:
         """Sample the photo at every texel that it sees: in front, facing it, and where it may be used (paper 3.2, 3.5).
@@ -136,7 +139,7 @@ class Projection:
         column = lambda a: np.ascontiguousarray(a, np.float32)[:, None]  # noqa: E731  (cv2.remap wants 2-D maps)
         front = self.read(front, column(x), column(y))[:, 0]
         outside = cv2.dilate((self.depth == 0).astype(np.uint8), _disc(RIM_STEP * self.scale))
-        at_contour = self.read(outside, column(x), column(y))[:, 0] > 0        # the body's own contour, not folds within it
+        at_contour = self.read(outside, column(x), column(y))[:, 0] > 0  # the body's own contour, not folds within it
         on_rim = at_contour & (np.abs(self.cosine(self.vertices, self.normals)) < RIM_COS) & (z < front + RIM_DEPTH)
         _, label = cv2.distanceTransformWithLabels((~self.allowed).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
         flat = np.flatnonzero(self.allowed.ravel())

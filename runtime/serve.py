@@ -12,8 +12,7 @@ from .avatar import Avatar
 from .avatar.skeleton import JOINT_NAMES
 from .errors import DinarError, InputError
 from .render import Camera, Frame, Pose, Renderer
-from .render.follow import FollowingCamera
-from .render.framing import body_extent
+from .render.framing import FollowingCamera, body_extent
 from .stream import RenderedFrame, RenderRequest
 from .stream.messages import MAX_EXPRESSION, CameraView
 

@@ -1,4 +1,5 @@
 """Checks of arrays that come from users."""
+
 from __future__ import annotations
 
 import numpy as np

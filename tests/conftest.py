@@ -1,4 +1,5 @@
 """Fixtures shared by all tests."""
+
 import os
 import pathlib
 

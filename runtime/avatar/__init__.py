@@ -1,4 +1,5 @@
 """Avatar bundles, rigs and body models."""
+
 from .avatar import Avatar, Checks, RendererSpec
 from .body import Body
 from .rig import Rig

@@ -1,4 +1,5 @@
 """Avatar: a bundle in memory. `load_avatar` and `write_avatar` are the only code that knows the layout of a bundle."""
+
 from __future__ import annotations
 
 import hashlib
@@ -27,7 +28,8 @@ MAX_CHECK_PIXELS = 1 << 22
 class RendererSpec:
     """How one renderer of a bundle makes pixels.
 
-    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three channels are the colour and the mask is alpha.
+    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three channels are the colour and the
+    mask is alpha.
     hardsegm: alpha = min(1, alpha + mask); threshold: tau of the remap, 0 = off; samples: 1, 2 or 4, supersampling per axis;
     margin: pixels around the body's box that the network needs; stride: the box starts and ends on multiples of it.
     """
@@ -46,7 +48,9 @@ class RendererSpec:
             raise BundleError(f"texture: got dtype {dtype}, expected one of {TEXTURE_DTYPES}")
         check_array("texture", self.texture, dtype, ("Ht", "Wt", "C"), {}, TEXTURE_CAPS)
         if min(self.texture.shape[:2]) < 2 or (self.model is None and self.texture.shape[2] != 3):
-            raise BundleError(f"texture: got shape {list(self.texture.shape)}, expected at least 2x2 texels and, without a network, 3 channels")
+            raise BundleError(
+                f"texture: got shape {list(self.texture.shape)}, expected at least 2x2 texels and, without a network, 3 channels"
+            )
         for name, ok, expected in (
             ("hardsegm", isinstance(self.hardsegm, bool), "true or false"),
             ("threshold", isinstance(self.threshold, int | float) and 0 <= self.threshold < 1, "a number in [0, 1)"),
@@ -66,7 +70,8 @@ class RendererSpec:
 @dataclass(frozen=True, eq=False)
 class Checks:
     """A few frames with the reference picture each renderer must reproduce.
-    body f32[n,55,3], transl f32[n,3], expression f32[n,E], K f32[n,3,3], world_to_camera f32[n,4,4]; rgba: renderer -> u8[n,H,W,4] premultiplied."""
+    body f32[n,55,3], transl f32[n,3], expression f32[n,E], K f32[n,3,3], world_to_camera f32[n,4,4]; rgba: renderer -> u8[n,H,W,4]
+    premultiplied."""
 
     body: np.ndarray
     transl: np.ndarray
@@ -123,7 +128,9 @@ def load_avatar(path) -> Avatar:
         if not isinstance(manifest, dict):
             raise BundleError(f"{where}: got a {type(manifest).__name__}, expected an object")
         if manifest.get("schema") != SCHEMA:
-            raise BundleError(f"{where}: schema is {str(manifest.get('schema'))[:40]!r}, this version reads {SCHEMA}; export the avatar again")
+            raise BundleError(
+                f"{where}: schema is {str(manifest.get('schema'))[:40]!r}, this version reads {SCHEMA}; export the avatar again"
+            )
         hashes = _field(where, manifest, "sha256", dict)
         names = _field(where, manifest, "expression_names", list, [])
         if not all(isinstance(n, str) and len(n) <= 64 for n in names):
@@ -151,15 +158,28 @@ def load_avatar(path) -> Avatar:
         if not renderers:
             raise BundleError(f"{where}: has no renderers, expected at least one of dinar, light, texture")
         checks = _read_checks(content, rig, renderers) if "check/poses.safetensors" in hashes else None
-        return Avatar(name=_field(where, manifest, "name", str), rig=rig, renderers=renderers, body_kind=_field(where, manifest, "body_kind", str),
-                      licence=_field(where, manifest, "licence", str, ""), checks=checks, provenance=_field(where, manifest, "provenance", dict, {}))
+        return Avatar(
+            name=_field(where, manifest, "name", str),
+            rig=rig,
+            renderers=renderers,
+            body_kind=_field(where, manifest, "body_kind", str),
+            licence=_field(where, manifest, "licence", str, ""),
+            checks=checks,
+            provenance=_field(where, manifest, "provenance", dict, {}),
+        )
 
 
 def _read_checks(content, rig: Rig, renderers) -> Checks:
     import cv2
 
     a = tensors("check/poses.safetensors", content("check/poses.safetensors"))
-    shapes = {"body": ("n", 55, 3), "transl": ("n", 3), "expression": ("n", rig.expressions), "K": ("n", 3, 3), "world_to_camera": ("n", 4, 4)}
+    shapes = {
+        "body": ("n", 55, 3),
+        "transl": ("n", 3),
+        "expression": ("n", rig.expressions),
+        "K": ("n", 3, 3),
+        "world_to_camera": ("n", 4, 4),
+    }
     if set(a) != set(shapes):
         raise BundleError(f"check/poses.safetensors: got arrays {sorted(a)}, expected {sorted(shapes)}")
     symbols: dict[str, int] = {}
@@ -183,6 +203,7 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
     """See Avatar.save."""
     hashes: dict[str, str] = {}
     with replaced_whole(path, overwrite) as folder:
+
         def put(name: str, content: bytes) -> None:
             hashes[name] = hashlib.sha256(content).hexdigest()
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +224,15 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
             for name, images in c.rgba.items():
                 for i, image in enumerate(images):
                     put(f"check/{name}_{i}.png", png(image))
-        manifest = {"schema": SCHEMA, "name": avatar.name, "body_kind": avatar.body_kind, "licence": avatar.licence, "renderers": specs,
-                    "expression_names": list(avatar.rig.expression_names), "provenance": avatar.provenance, "sha256": hashes}
+        manifest = {
+            "schema": SCHEMA,
+            "name": avatar.name,
+            "body_kind": avatar.body_kind,
+            "licence": avatar.licence,
+            "renderers": specs,
+            "expression_names": list(avatar.rig.expression_names),
+            "provenance": avatar.provenance,
+            "sha256": hashes,
+        }
         (folder / "avatar.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        load_avatar(folder)     # what was written must be readable; otherwise nothing is left behind
+        load_avatar(folder)  # what was written must be readable; otherwise nothing is left behind

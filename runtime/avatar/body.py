@@ -1,4 +1,5 @@
 """Body: a parametric body in the SMPL-X layout, from the free open body or from a user's own SMPL-X model file."""
+
 from __future__ import annotations
 
 import importlib.resources
@@ -15,8 +16,22 @@ from .skeleton import JOINT_NAMES, PARENTS
 
 MAX_FILE_BYTES = 2 << 30
 COMMON_KEYS = ("v_template", "shapedirs")
-OPEN_KEYS = ("faces", "parents", "joint_names", "J_regressor_row", "J_regressor_col", "J_regressor_val", "lbs_idx", "lbs_w",
-             "exprdirs", "expression_names", "uv", "uv_faces", "hands_mean_l", "hands_mean_r")
+OPEN_KEYS = (
+    "faces",
+    "parents",
+    "joint_names",
+    "J_regressor_row",
+    "J_regressor_col",
+    "J_regressor_val",
+    "lbs_idx",
+    "lbs_w",
+    "exprdirs",
+    "expression_names",
+    "uv",
+    "uv_faces",
+    "hands_mean_l",
+    "hands_mean_r",
+)
 SMPLX_KEYS = ("f", "kintree_table", "J_regressor", "weights", "posedirs", "hands_meanl", "hands_meanr", "vt", "ft")
 
 
@@ -62,7 +77,9 @@ class Body:
                 keys = set(z.files) if hasattr(z, "files") else set()
                 wanted = COMMON_KEYS + (OPEN_KEYS if "lbs_idx" in keys else SMPLX_KEYS)
                 if missing := [k for k in wanted if k not in keys]:
-                    raise BodyError(f"{path}: keys {missing} are missing; expected an SMPL-X model .npz with {list(COMMON_KEYS + SMPLX_KEYS)}")
+                    raise BodyError(
+                        f"{path}: keys {missing} are missing; expected an SMPL-X model .npz with {list(COMMON_KEYS + SMPLX_KEYS)}"
+                    )
                 a = {k: z[k] for k in wanted}
         except (ValueError, OSError, zipfile.BadZipFile, EOFError) as e:
             raise BodyError(f"{path}: not a readable .npz of plain arrays ({e})") from e
@@ -78,8 +95,22 @@ class Body:
         regressor[a["J_regressor_row"], a["J_regressor_col"]] = a["J_regressor_val"]
         weights = np.zeros((V, 55), np.float32)
         np.add.at(weights, (np.arange(V)[:, None], a["lbs_idx"].astype(np.int64)), a["lbs_w"])
-        return cls._checked("open", a["v_template"], a["shapedirs"], a["exprdirs"], None, regressor, weights, a["parents"], a["faces"], a["uv"],
-                            a["uv_faces"], a["hands_mean_l"], a["hands_mean_r"], tuple(str(n) for n in a["expression_names"]))
+        return cls._checked(
+            "open",
+            a["v_template"],
+            a["shapedirs"],
+            a["exprdirs"],
+            None,
+            regressor,
+            weights,
+            a["parents"],
+            a["faces"],
+            a["uv"],
+            a["uv_faces"],
+            a["hands_mean_l"],
+            a["hands_mean_r"],
+            tuple(str(n) for n in a["expression_names"]),
+        )
 
     @classmethod
     def _from_smplx(cls, a) -> Body:
@@ -91,33 +122,73 @@ class Body:
         if posedirs.ndim != 3 or posedirs.shape[1:] != (3, 486):
             raise ValueError(f"posedirs: got shape {list(posedirs.shape)}, expected [V,3,486]")
         parents = np.asarray(a["kintree_table"])[0].astype(np.int64)
-        parents[0] = -1        # stored as 2**32 - 1
+        parents[0] = -1  # stored as 2**32 - 1
         pose_dirs = np.ascontiguousarray(posedirs.transpose(2, 0, 1), np.float32)
-        return cls._checked("smplx", a["v_template"], a["shapedirs"][..., :split], a["shapedirs"][..., split:], pose_dirs if pose_dirs.any() else None,
-                            a["J_regressor"], a["weights"], parents, a["f"], a["vt"], a["ft"], a["hands_meanl"], a["hands_meanr"], ())
+        return cls._checked(
+            "smplx",
+            a["v_template"],
+            a["shapedirs"][..., :split],
+            a["shapedirs"][..., split:],
+            pose_dirs if pose_dirs.any() else None,
+            a["J_regressor"],
+            a["weights"],
+            parents,
+            a["f"],
+            a["vt"],
+            a["ft"],
+            a["hands_meanl"],
+            a["hands_meanr"],
+            (),
+        )
 
     @classmethod
-    def _checked(cls, kind, template, shape_dirs, expression_dirs, pose_dirs, regressor, weights, parents, faces, uv, uv_faces, hand_l, hand_r, names) -> Body:
+    def _checked(
+        cls, kind, template, shape_dirs, expression_dirs, pose_dirs, regressor, weights, parents, faces, uv, uv_faces, hand_l, hand_r, names
+    ) -> Body:
         V, F = len(template), len(faces)
         if [int(p) for p in parents] != list(PARENTS):
-            raise ValueError(f"parents: got {np.asarray(parents).tolist()}, expected the 55 joints of SMPL-X ({JOINT_NAMES[0]}, {JOINT_NAMES[1]}, ...)")
-        f = {n: checked(n, v, s) for n, v, s in (
-            ("v_template", template, (V, 3)), ("shapedirs", shape_dirs, (V, 3, -1)), ("expression directions", expression_dirs, (V, 3, -1)),
-            ("J_regressor", regressor, (55, V)), ("weights", weights, (V, 55)), ("uv", uv, (-1, 2)),
-            ("left hand mean", np.ravel(hand_l), (45,)), ("right hand mean", np.ravel(hand_r), (45,)))}
+            raise ValueError(
+                f"parents: got {np.asarray(parents).tolist()}, expected the 55 joints of SMPL-X ({JOINT_NAMES[0]}, {JOINT_NAMES[1]}, ...)"
+            )
+        f = {
+            n: checked(n, v, s)
+            for n, v, s in (
+                ("v_template", template, (V, 3)),
+                ("shapedirs", shape_dirs, (V, 3, -1)),
+                ("expression directions", expression_dirs, (V, 3, -1)),
+                ("J_regressor", regressor, (55, V)),
+                ("weights", weights, (V, 55)),
+                ("uv", uv, (-1, 2)),
+                ("left hand mean", np.ravel(hand_l), (45,)),
+                ("right hand mean", np.ravel(hand_r), (45,)),
+            )
+        }
         if pose_dirs is not None:
             pose_dirs = checked("posedirs", pose_dirs, (486, V, 3))
         for name, index, limit in (("faces", faces, V), ("uv faces", uv_faces, len(f["uv"]))):
             if index.shape != (F, 3) or index.min() < 0 or index.max() >= limit:
                 raise ValueError(f"{name}: got shape {list(index.shape)} with indices up to {index.max()}, expected [{F},3] below {limit}")
-        return cls(kind=kind, template=f["v_template"], shape_dirs=f["shapedirs"], expression_dirs=f["expression directions"], pose_dirs=pose_dirs,
-                   joint_regressor=f["J_regressor"], weights=f["weights"], faces=np.ascontiguousarray(faces, np.int32),
-                   uv=np.ascontiguousarray(f["uv"] * np.float32([1, -1]) + np.float32([0, 1])),   # files store v upwards; here it grows downwards, like rows
-                   uv_faces=np.ascontiguousarray(uv_faces, np.int32), hands_mean_l=f["left hand mean"], hands_mean_r=f["right hand mean"],
-                   expression_names=names)
+        return cls(
+            kind=kind,
+            template=f["v_template"],
+            shape_dirs=f["shapedirs"],
+            expression_dirs=f["expression directions"],
+            pose_dirs=pose_dirs,
+            joint_regressor=f["J_regressor"],
+            weights=f["weights"],
+            faces=np.ascontiguousarray(faces, np.int32),
+            uv=np.ascontiguousarray(
+                f["uv"] * np.float32([1, -1]) + np.float32([0, 1])
+            ),  # files store v upwards; here it grows downwards, like rows
+            uv_faces=np.ascontiguousarray(uv_faces, np.int32),
+            hands_mean_l=f["left hand mean"],
+            hands_mean_r=f["right hand mean"],
+            expression_names=names,
+        )
 
     def rig(self, betas=()) -> Rig:
-        """Fold `betas` [up to B] into a rig. Weights are kept sparse (as many slots as the busiest vertex has joints), expressions sparse over vertices."""
+        """Fold `betas` [up to B] into a rig. Weights are kept sparse (as many slots as the busiest vertex has joints), expressions
+        sparse over vertices."""
         betas = checked("betas", betas, (-1,), 50.0)
         if len(betas) > self.shape_dirs.shape[2]:
             raise BodyError(f"betas: got {len(betas)} values, expected at most {self.shape_dirs.shape[2]} for this body")
@@ -129,11 +200,21 @@ class Body:
         index = np.argsort(-self.weights, axis=1, kind="stable")[:, :slots]
         weight = np.take_along_axis(self.weights, index, 1).clip(0)
         weight /= weight.sum(1, keepdims=True)
-        return Rig.from_arrays({
-            "vertices": np.ascontiguousarray(vertices, np.float32), "joints": np.ascontiguousarray(regressor @ vertices, np.float32),
-            "skin_index": np.ascontiguousarray(index, np.uint16), "skin_weight": np.ascontiguousarray(weight, np.float32),
-            "expression_vertex": moved.astype(np.int32), "expression_dirs": np.ascontiguousarray(self.expression_dirs[moved]),
-            "expression_joint_dirs": np.ascontiguousarray(joint_dirs, np.float32), "faces": self.faces, "uv": self.uv, "uv_faces": self.uv_faces,
-            "hands_mean_l": self.hands_mean_l, "hands_mean_r": self.hands_mean_r,
-            **({} if self.pose_dirs is None else {"pose_dirs": self.pose_dirs}),
-        }, self.expression_names)
+        return Rig.from_arrays(
+            {
+                "vertices": np.ascontiguousarray(vertices, np.float32),
+                "joints": np.ascontiguousarray(regressor @ vertices, np.float32),
+                "skin_index": np.ascontiguousarray(index, np.uint16),
+                "skin_weight": np.ascontiguousarray(weight, np.float32),
+                "expression_vertex": moved.astype(np.int32),
+                "expression_dirs": np.ascontiguousarray(self.expression_dirs[moved]),
+                "expression_joint_dirs": np.ascontiguousarray(joint_dirs, np.float32),
+                "faces": self.faces,
+                "uv": self.uv,
+                "uv_faces": self.uv_faces,
+                "hands_mean_l": self.hands_mean_l,
+                "hands_mean_r": self.hands_mean_r,
+                **({} if self.pose_dirs is None else {"pose_dirs": self.pose_dirs}),
+            },
+            self.expression_names,
+        )

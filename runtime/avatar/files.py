@@ -1,4 +1,5 @@
 """Reading and writing the files of a bundle: a folder or an uncompressed .zip, hash-checked, capped, written whole or not at all."""
+
 from __future__ import annotations
 
 import contextlib
@@ -40,14 +41,19 @@ class BundleFiles:
         except (zipfile.BadZipFile, OSError, NotImplementedError) as e:
             raise BundleError(f"{self.path}: not a bundle folder or readable .zip ({e})") from e
         if len(entries) > MAX_FILES or sum(e.file_size for e in entries) > MAX_TOTAL_BYTES:
-            raise BundleError(f"{self.path}: {len(entries)} files, {sum(e.file_size for e in entries)} bytes; expected at most {MAX_FILES} files, {MAX_TOTAL_BYTES} bytes")
+            raise BundleError(
+                f"{self.path}: {len(entries)} files, {sum(e.file_size for e in entries)} bytes; expected at most {MAX_FILES} files, "
+                f"{MAX_TOTAL_BYTES} bytes"
+            )
         if packed := [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]:
             raise BundleError(f"{self.path}: {packed[0]} is compressed, expected an uncompressed .zip (zip -0)")
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """The bytes of one file. Raises BundleError for bad names, missing or oversized files."""
         if not NAME.fullmatch(name):
-            raise BundleError(f"{self.path}: file name {name!r} is not allowed in a bundle, expected letters, digits, '_', '-', '.' and '/'")
+            raise BundleError(
+                f"{self.path}: file name {name!r} is not allowed in a bundle, expected letters, digits, '_', '-', '.' and '/'"
+            )
         try:
             if self._zip is not None:
                 if self._zip.getinfo(name).file_size > limit:
@@ -70,7 +76,9 @@ class BundleFiles:
         """The bytes of one file, refused unless their SHA-256 is `sha256`."""
         content = self.read(name)
         if (got := hashlib.sha256(content).hexdigest()) != sha256:
-            raise BundleError(f"{self.path}: {name} has sha256 {got}, avatar.json expects {sha256}; the bundle is damaged or was edited, export it again")
+            raise BundleError(
+                f"{self.path}: {name} has sha256 {got}, avatar.json expects {sha256}; the bundle is damaged or was edited, export it again"
+            )
         return content
 
     def close(self):

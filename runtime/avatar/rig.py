@@ -1,4 +1,5 @@
 """Rig: one person's body with the shape folded in, ready to be skinned and textured."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ CAPS = {"V": 200_000, "T": 400_000, "F": 400_000, "n": 200_000, "E": 512, "k": 5
 @dataclass(frozen=True, eq=False)
 class Rig:
     """A body of one shape. `model` (kernels.BodyModel) is what `lbs` takes; faces i32[F,3] counter-clockwise from outside;
-    uv f32[T,2] in [0,1], v down; uv_faces i32[F,3]; hands_mean_l/_r f32[45] a relaxed hand; expression_names one per column (may be empty)."""
+    uv f32[T,2] in [0,1], v down; uv_faces i32[F,3]; hands_mean_l/_r f32[45] a relaxed hand; expression_names one per column (may be
+    empty)."""
 
     model: kernels.BodyModel
     faces: np.ndarray
@@ -84,17 +86,32 @@ class Rig:
             raise BundleError(f"expression names: got {len(expression_names)}, expected {symbols['E']}")
         try:
             model = kernels.BodyModel(
-                vertices=a["vertices"], joints=a["joints"], parents=np.array(PARENTS, np.int32), skin_index=a["skin_index"],
-                skin_weight=a["skin_weight"], expression_vertex=a["expression_vertex"], expression_dirs=a["expression_dirs"],
-                expression_joint_dirs=a["expression_joint_dirs"], pose_dirs=a.get("pose_dirs"))
+                vertices=a["vertices"],
+                joints=a["joints"],
+                parents=np.array(PARENTS, np.int32),
+                skin_index=a["skin_index"],
+                skin_weight=a["skin_weight"],
+                expression_vertex=a["expression_vertex"],
+                expression_dirs=a["expression_dirs"],
+                expression_joint_dirs=a["expression_joint_dirs"],
+                pose_dirs=a.get("pose_dirs"),
+            )
         except (TypeError, ValueError) as e:
             raise BundleError(f"rig: {e}") from e
-        return cls(model=model, faces=a["faces"], uv=a["uv"], uv_faces=a["uv_faces"], hands_mean_l=a["hands_mean_l"],
-                   hands_mean_r=a["hands_mean_r"], expression_names=tuple(expression_names))
+        return cls(
+            model=model,
+            faces=a["faces"],
+            uv=a["uv"],
+            uv_faces=a["uv_faces"],
+            hands_mean_l=a["hands_mean_l"],
+            hands_mean_r=a["hands_mean_r"],
+            expression_names=tuple(expression_names),
+        )
 
 
 def check_array(name: str, array: np.ndarray, dtype: str, shape: tuple, symbols: dict[str, int], caps: dict[str, int]) -> None:
-    """Refuse an array of another dtype, rank or size, above a cap, or not finite (BundleError naming it). Symbols are filled in and must agree."""
+    """Refuse an array of another dtype, rank or size, above a cap, or not finite (BundleError naming it). Symbols are filled in and must
+    agree."""
     if str(array.dtype) != dtype or array.ndim != len(shape):
         raise BundleError(f"{name}: got {array.dtype}{list(array.shape)}, expected {dtype}{list(shape)}")
     for size, want in zip(array.shape, shape, strict=True):

@@ -10,7 +10,7 @@ from ..avatar import Avatar
 from ..avatar.avatar import RendererSpec
 from ..motion.motion import Motion
 from ..render import Camera, Pose
-from ..render.framing import body_extent, whole_body_camera
+from ..render.framing import FollowingCamera, body_extent
 from ..render.window import fit_window
 
 Shot = tuple[Pose, Camera]
@@ -19,17 +19,13 @@ Shot = tuple[Pose, Camera]
 def shots(avatar: Avatar, motion: Motion, size: tuple[int, int], count: int, rate: float) -> list[Shot]:
     """Up to `count` frames of `motion` at `rate` Hz for a picture of `size` (height, width): one pass of the motion, to be looped.
 
-    The camera follows a travelling body over the ground and stays at the height of a standing one.
+    The camera keeps still while the body moves about a spot and goes along when it leaves it.
     """
     rig = avatar.rig
     fitted = motion.for_avatar(rig.joints, rig.expression_names)
-    standing = -body_extent(rig)[0]
-    result = []
-    for i in range(max(1, min(count, round(fitted.duration * rate)))):
-        pose = fitted.pose_at(i / rate)
-        x, _, z = rig.joints[0] + pose.transl
-        result.append((pose, whole_body_camera(rig, (x, standing, z), size)))
-    return result
+    follow = FollowingCamera(rig.joints[0], body_extent(rig), size)
+    poses = [fitted.pose_at(i / rate) for i in range(max(1, min(count, round(fitted.duration * rate))))]
+    return [(pose, follow.at(pose.transl)) for pose in poses]
 
 
 def window_examples(avatar: Avatar, spec: RendererSpec, size: tuple[int, int], shots: Sequence[Shot]) -> dict[tuple[int, int], int]:

@@ -1,4 +1,5 @@
 """Arguments that several verbs share."""
+
 from __future__ import annotations
 
 import argparse
@@ -39,7 +40,9 @@ def degrees(text: str) -> float:
 
 def avatar_argument(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     """AVATAR: a bundle, or 'demo'."""
-    parser.add_argument("avatar", metavar="AVATAR", nargs="?" if optional else None, default="demo", help="avatar bundle (folder or .zip), or 'demo'")
+    parser.add_argument(
+        "avatar", metavar="AVATAR", nargs="?" if optional else None, default="demo", help="avatar bundle (folder or .zip), or 'demo'"
+    )
 
 
 def renderer_arguments(parser: argparse.ArgumentParser) -> None:

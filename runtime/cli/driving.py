@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DinarError, RemoteError
 from ..motion import Motion
 from ..render import Camera, Pose
-from ..render.follow import FollowingCamera
+from ..render.framing import FollowingCamera
 from ..stream import Client, Frame, StreamTimeout
 from ..stream.wire import ErrorCode
 

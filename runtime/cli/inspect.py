@@ -1,4 +1,5 @@
 """dinar inspect AVATAR [--sheet out.png]"""
+
 from __future__ import annotations
 
 import argparse
@@ -26,25 +27,37 @@ def table(avatar: Avatar) -> list[tuple[str, str]]:
     """What is in an avatar, as rows of (what, value)."""
     rig = avatar.rig
     low, high = body_extent(rig)
-    rows = [("name", avatar.name), ("body", f"{avatar.body_kind}, {len(rig.model.vertices)} vertices, {len(rig.faces)} faces, {high - low:.2f} m tall"),
-            ("expressions", f"{rig.expressions}" + (f" ({', '.join(rig.expression_names[:4])}, ...)" if rig.expression_names else "")),
-            ("pose directions", "yes" if rig.model.pose_dirs is not None else "no")]
+    rows = [
+        ("name", avatar.name),
+        ("body", f"{avatar.body_kind}, {len(rig.model.vertices)} vertices, {len(rig.faces)} faces, {high - low:.2f} m tall"),
+        ("expressions", f"{rig.expressions}" + (f" ({', '.join(rig.expression_names[:4])}, ...)" if rig.expression_names else "")),
+        ("pose directions", "yes" if rig.model.pose_dirs is not None else "no"),
+    ]
     for name, r in avatar.renderers.items():
         h, w, c = r.texture.shape
         network = "no network" if r.model is None else f"model.onnx {len(r.model) / 1e6:.1f} MB, margin {r.margin} px"
-        rows.append((f"renderer {name}", f"texture {w}x{h}x{c} {r.texture.dtype}, {network}" + (f", {r.samples}x{r.samples} samples" if r.samples > 1 else "")))
-    rows += [("checks", "none" if avatar.checks is None else f"{len(avatar.checks.body)} poses"), ("licence", avatar.licence or "not stated")]
+        rows.append(
+            (
+                f"renderer {name}",
+                f"texture {w}x{h}x{c} {r.texture.dtype}, {network}" + (f", {r.samples}x{r.samples} samples" if r.samples > 1 else ""),
+            )
+        )
+    rows += [
+        ("checks", "none" if avatar.checks is None else f"{len(avatar.checks.body)} poses"),
+        ("licence", avatar.licence or "not stated"),
+    ]
     return rows + [(k, str(v)) for k, v in avatar.provenance.items()]
 
 
 def sheet(avatar: Avatar, renderer: str = "auto") -> np.ndarray:
     """Eight sides of a relaxed A-pose, a face, hands, and the texture's colours, as one RGB picture."""
     body = np.zeros((55, 3), np.float32)
-    body[16, 2], body[17, 2] = -0.9, 0.9          # arms down
+    body[16, 2], body[17, 2] = -0.9, 0.9  # arms down
     body[25:40], body[40:] = avatar.rig.hands_mean_l.reshape(15, 3), avatar.rig.hands_mean_r.reshape(15, 3)
     pose, rig = Pose(body), avatar.rig
     spec = avatar.renderers[next(iter(avatar.renderers)) if renderer == "auto" else renderer]
     with Renderer(avatar, (CELL, CELL), renderer=renderer, background=(0.92, 0.92, 0.92), background_compile=False) as r:
+
         def view(**camera) -> np.ndarray:
             return r.render(pose, whole_body_camera(rig, rig.joints[0], (CELL, CELL), **camera)).rgba[..., :3].copy()
 

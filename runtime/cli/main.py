@@ -1,4 +1,5 @@
 """dinar VERB ...: photo of a person in, live avatar out."""
+
 from __future__ import annotations
 
 import argparse
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help)
-        if verb in argv[:1]:     # only the verb asked for is imported
+        if verb in argv[:1]:  # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
     try:
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     except DinarError as e:
         print(f"dinar {args.verb}: {e}", file=sys.stderr)
         return 2
-    except BrokenPipeError:      # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

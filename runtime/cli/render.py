@@ -1,4 +1,5 @@
 """dinar render AVATAR MOTION -o out.mp4"""
+
 from __future__ import annotations
 
 import argparse
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..render import Renderer
-from ..render.framing import standing_pelvis, whole_body_camera
+from ..render.framing import FollowingCamera, body_extent
 from ..render.sinks import CODECS, PngSink, VideoSink
 from . import common
 
@@ -20,7 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, help=f"{', '.join(CODECS)} file, or a folder for PNGs with alpha")
     parser.add_argument("--fps", type=float, default=30.0, help="of the result")
     parser.add_argument("--seconds", type=float, help="stop after this long (default: the whole motion)")
-    parser.add_argument("--azimuth", type=common.degrees, default=0.0, help="camera direction in degrees, 0 = from the front, 90 = from its left")
+    parser.add_argument(
+        "--azimuth", type=common.degrees, default=0.0, help="camera direction in degrees, 0 = from the front, 90 = from its left"
+    )
     parser.add_argument("--elevation", type=common.degrees, default=math.radians(5), help="camera height angle in degrees (default: 5)")
     parser.add_argument("--turn", type=float, default=0.0, help="full turns of the camera over the clip")
     parser.add_argument("--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)")
@@ -40,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
     frames = max(1, round(duration * args.fps))
-    with Renderer(avatar, background=args.background, straight=not video, background_compile=False, **common.renderer_options(args)) as renderer:
+    follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), args.size)
+    with Renderer(
+        avatar, background=args.background, straight=not video, background_compile=False, **common.renderer_options(args)
+    ) as renderer:
         print(renderer.describe())
         sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
         complete = False
@@ -48,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
             for i in tqdm(range(frames), unit="frame", disable=None):
                 pose = fitted.pose_at(i / args.fps)
                 azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
-                camera = whole_body_camera(avatar.rig, standing_pelvis(avatar.rig, pose.transl), args.size, azimuth=azimuth, elevation=args.elevation)
-                sink.write(renderer.render(pose, camera).rgba)
+                sink.write(renderer.render(pose, follow.at(pose.transl, azimuth, args.elevation)).rgba)
             complete = True
         finally:
             sink.close(complete)

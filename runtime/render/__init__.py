@@ -1,4 +1,5 @@
 """Poses, cameras and the frame pipeline."""
+
 from .camera import Camera
 from .pose import Pose
 from .renderer import Frame, Renderer

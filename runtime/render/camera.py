@@ -1,4 +1,5 @@
 """Camera: a pinhole with OpenCV axes (x right, y down, z forward)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class Camera:
             raise InputError(f"Camera.K: got {self.K.tolist()}, expected positive focal lengths and a last row of 0 0 1")
         R = self.world_to_camera[:3, :3].astype(np.float64)
         if not np.array_equal(self.world_to_camera[3], [0, 0, 0, 1]) or np.abs(R @ R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
-            raise InputError(f"Camera.world_to_camera: got {self.world_to_camera.tolist()}, expected a rotation, a translation and a last row of 0 0 0 1")
+            raise InputError(
+                f"Camera.world_to_camera: got {self.world_to_camera.tolist()}, expected a rotation, a translation and a last row of 0 0 0 1"
+            )
 
     @property
     def matrix(self) -> np.ndarray:
@@ -41,13 +44,19 @@ class Camera:
 
     @classmethod
     def look_at(cls, eye, target, size: tuple[int, int], *, fov_y: float = 0.45, up=(0.0, 1.0, 0.0)) -> Camera:
-        """A camera at `eye` looking at `target` (metres); `size` (height, width) in pixels, `fov_y` the vertical field of view in radians."""
-        eye, target, up = (checked(f"Camera.look_at {n}", v, (3,)).astype(np.float64) for n, v in (("eye", eye), ("target", target), ("up", up)))
+        """A camera at `eye` looking at `target` (metres); `size` (height, width) in pixels, `fov_y` the vertical field of view in
+        radians."""
+        eye, target, up = (
+            checked(f"Camera.look_at {n}", v, (3,)).astype(np.float64) for n, v in (("eye", eye), ("target", target), ("up", up))
+        )
         height, width = size
         z = target - eye
         x = np.cross(z, up)
         if np.linalg.norm(z) < 1e-6 or np.linalg.norm(x) < 1e-9:
-            raise InputError(f"Camera.look_at: got eye {eye.tolist()}, target {target.tolist()}, up {up.tolist()}; expected a view direction not along `up`")
+            raise InputError(
+                f"Camera.look_at: got eye {eye.tolist()}, target {target.tolist()}, up {up.tolist()}; expected a view direction not along "
+                f"`up`"
+            )
         z, x = z / np.linalg.norm(z), x / np.linalg.norm(x)
         R = np.stack([x, np.cross(z, x), z])
         f = height / 2 / np.tan(fov_y / 2)
@@ -56,27 +65,37 @@ class Camera:
         return cls(K=np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1]]), world_to_camera=w2c)
 
     @classmethod
-    def orbit(cls, target, size: tuple[int, int], *, azimuth: float = 0.0, elevation: float = 0.0, distance: float = 4.5, fov_y: float = 0.45) -> Camera:
-        """A camera on a sphere about `target`; azimuth 0 looks at the front of a T-posed body (along -Z), growing towards its left. Radians, metres."""
+    def orbit(
+        cls, target, size: tuple[int, int], *, azimuth: float = 0.0, elevation: float = 0.0, distance: float = 4.5, fov_y: float = 0.45
+    ) -> Camera:
+        """A camera on a sphere about `target`; azimuth 0 looks at the front of a T-posed body (along -Z), growing towards its left.
+        Radians, metres."""
         ca, sa, ce, se = np.cos(azimuth), np.sin(azimuth), np.cos(elevation), np.sin(elevation)
         return cls.look_at(np.asarray(target, np.float64) + distance * np.array([sa * ce, se, ca * ce]), target, size, fov_y=fov_y)
 
     @classmethod
     def from_openxr(cls, position, orientation, fov, size: tuple[int, int]) -> Camera:
         """From an OpenXR view: pose of the eye (position metres, orientation quaternion x y z w; x right, y up, z back) and
-        fov = (left, right, up, down) angles in radians, left and down negative; `size` (height, width). Asymmetric frusta keep their principal point."""
+        fov = (left, right, up, down) angles in radians, left and down negative; `size` (height, width). Asymmetric frusta keep their
+        principal point."""
         p = checked("Camera.from_openxr position", position, (3,)).astype(np.float64)
         q = checked("Camera.from_openxr orientation", orientation, (4,)).astype(np.float64)
         l, r, u, d = checked("Camera.from_openxr fov", fov, (4,), np.pi / 2 - 1e-3).astype(np.float64)
         if abs(np.linalg.norm(q) - 1) > 1e-2:
             raise InputError(f"Camera.from_openxr orientation: got a quaternion of length {np.linalg.norm(q):g}, expected 1")
         if not (l < r and d < u):
-            raise InputError(f"Camera.from_openxr fov: got left {l:g}, right {r:g}, up {u:g}, down {d:g}; expected left < right and down < up")
+            raise InputError(
+                f"Camera.from_openxr fov: got left {l:g}, right {r:g}, up {u:g}, down {d:g}; expected left < right and down < up"
+            )
         x, y, z, w = q / np.linalg.norm(q)
-        R = np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                      [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                      [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
-        R = np.diag([1.0, -1.0, -1.0]) @ R.T     # OpenXR camera axes (y up, z back) to OpenCV's
+        R = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        R = np.diag([1.0, -1.0, -1.0]) @ R.T  # OpenXR camera axes (y up, z back) to OpenCV's
         height, width = size
         fx, fy = width / (np.tan(r) - np.tan(l)), height / (np.tan(u) - np.tan(d))
         w2c = np.eye(4)

@@ -1,13 +1,18 @@
 """Cameras that show the whole person."""
+
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from ..avatar import Rig
 from .camera import Camera
 
-FOV_Y = 0.45          # radians: about a 55 mm lens on a full-frame camera, which does not distort a standing person
-HEAD_ROOM = 0.02      # metres of hair above the skull
+FOV_Y = 0.45  # radians: about a 55 mm lens on a full-frame camera, which does not distort a standing person
+FILL = 0.85  # share of the picture's height that a standing body takes
+HEAD_ROOM = 0.02  # metres of hair above the skull
+LEASH = 0.2  # metres: a swaying or stepping body stays within this of where it stands
 
 
 def body_extent(rig: Rig) -> tuple[float, float]:
@@ -16,19 +21,51 @@ def body_extent(rig: Rig) -> tuple[float, float]:
     return float(y.min() - rig.joints[0, 1]), float(y.max() - rig.joints[0, 1]) + HEAD_ROOM
 
 
-def standing_pelvis(rig: Rig, transl) -> np.ndarray:
-    """Where the pelvis of a body with this `transl` [3] would be if it stood upright on y = 0 at the same place, f64[3], metres:
-    what a camera follows, so that it neither bobs nor loses a body that walks."""
-    x, _, z = rig.joints[0] + np.asarray(transl, np.float64)
-    return np.array([x, -body_extent(rig)[0], z])
+def _distance(extent: tuple[float, float], fill: float) -> float:
+    return (extent[1] - extent[0]) / fill / (2 * math.tan(FOV_Y / 2))
 
 
-def whole_body_camera(rig: Rig, pelvis, size: tuple[int, int], *, azimuth: float = 0.0, elevation: float = 0.0, fill: float = 0.85) -> Camera:
+def whole_body_camera(
+    rig: Rig, pelvis, size: tuple[int, int], *, azimuth: float = 0.0, elevation: float = 0.0, fill: float = FILL
+) -> Camera:
     """A camera that shows a standing body whose pelvis joint is at `pelvis` (metres) at `fill` of the picture's height.
 
     size (height, width) pixels; azimuth and elevation in radians, 0 = from the front, at eye level with the middle of the body.
     """
-    low, high = body_extent(rig)
-    target = np.asarray(pelvis, np.float64) + [0.0, (low + high) / 2, 0.0]
-    distance = (high - low) / fill / (2 * np.tan(FOV_Y / 2))
-    return Camera.orbit(target, size, azimuth=azimuth, elevation=elevation, distance=distance, fov_y=FOV_Y)
+    extent = body_extent(rig)
+    target = np.asarray(pelvis, np.float64) + [0.0, sum(extent) / 2, 0.0]
+    return Camera.orbit(target, size, azimuth=azimuth, elevation=elevation, distance=_distance(extent, fill), fov_y=FOV_Y)
+
+
+class FollowingCamera:
+    """Shows a body that stands on y = 0 whole: the camera keeps still while the person moves about a spot, and goes along when the
+    person leaves it.
+
+    pelvis: rest position of the pelvis joint [3], metres. extent: lowest and highest y of the rest pose relative to it, metres
+    (body_extent). size: (height, width) in pixels. Needs no rig, so a client of a server can use it.
+    """
+
+    def __init__(self, pelvis, extent: tuple[float, float], size: tuple[int, int]):
+        self._pelvis, self._size = np.asarray(pelvis, np.float64), size
+        self._middle, self._distance = (extent[1] - extent[0]) / 2, _distance(extent, FILL)
+        self._spot: np.ndarray | None = None
+        self._camera: Camera | None = None
+        self._angles: tuple[float, float] | None = None
+
+    def at(self, transl, azimuth: float = 0.0, elevation: float = 0.0) -> Camera:
+        """The camera for a pose with this transl [3]; follows calls in the order of time. Angles in radians, as in whole_body_camera."""
+        x, _, z = self._pelvis + np.asarray(transl, np.float64)
+        here = np.array([x, z])
+        if self._spot is None:
+            self._spot = here
+        away = here - self._spot
+        distance = float(np.hypot(*away))
+        if distance > LEASH:
+            self._spot = here - away * (LEASH / distance)
+        if self._camera is None or distance > LEASH or self._angles != (azimuth, elevation):
+            x, z = self._spot
+            self._angles = azimuth, elevation
+            self._camera = Camera.orbit(
+                (x, self._middle, z), self._size, azimuth=azimuth, elevation=elevation, distance=self._distance, fov_y=FOV_Y
+            )
+        return self._camera

@@ -1,4 +1,5 @@
 """Pose: what an avatar does in one frame."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
 """Renderer: pose and camera in, RGBA out. The whole frame pipeline on preallocated buffers."""
+
 from __future__ import annotations
 
 import time
@@ -21,8 +22,10 @@ STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two renders later
-    (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage, and `total`."""
+    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two
+    renders later
+    (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage, and
+    `total`."""
 
     rgba: np.ndarray
     depth: np.ndarray | None
@@ -44,10 +47,25 @@ class Renderer:
     threads: 0 = all cores. Use from one thread at a time. Raises InputError, DinarError.
     """
 
-    def __init__(self, avatar: Avatar, size: tuple[int, int] = (512, 512), *, engine: str = "auto", rasterizer: str = "auto", renderer: str = "auto",
-                 precision: str = "auto", background: tuple[float, float, float] | None = None, straight: bool = False, depth: bool = False,
-                 crop: bool = True, background_compile: bool = True, threads: int = 0):
-        if not (isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(s, int | np.integer) and 1 <= s <= MAX_SIDE for s in size)):
+    def __init__(
+        self,
+        avatar: Avatar,
+        size: tuple[int, int] = (512, 512),
+        *,
+        engine: str = "auto",
+        rasterizer: str = "auto",
+        renderer: str = "auto",
+        precision: str = "auto",
+        background: tuple[float, float, float] | None = None,
+        straight: bool = False,
+        depth: bool = False,
+        crop: bool = True,
+        background_compile: bool = True,
+        threads: int = 0,
+    ):
+        if not (
+            isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(s, int | np.integer) and 1 <= s <= MAX_SIDE for s in size)
+        ):
             raise InputError(f"size: got {size!r}, expected (height, width) as whole pixels in 1..{MAX_SIDE}")
         if rasterizer not in ("auto", "native"):
             raise InputError(f"rasterizer: got {rasterizer!r}, expected 'auto' or 'native'")
@@ -90,8 +108,10 @@ class Renderer:
         shape = session.inputs["features"].shape if "features" in session.inputs else None
         channels = self._texture.shape[2] + 3
         if shape is None or shape[1] != channels or not {"rgb", "alpha"} <= set(session.outputs):
-            raise DinarError(f"renderer {self.renderer_name!r}: model.onnx has inputs { {k: v.shape for k, v in session.inputs.items()} } and outputs "
-                             f"{sorted(session.outputs)}, expected features [N,{channels},H,W], rgb and alpha")
+            raise DinarError(
+                f"renderer {self.renderer_name!r}: model.onnx has inputs { {k: v.shape for k, v in session.inputs.items()} } and outputs "
+                f"{sorted(session.outputs)}, expected features [N,{channels},H,W], rgb and alpha"
+            )
 
     def describe(self) -> str:
         """One line: what was picked, and why."""
@@ -117,7 +137,9 @@ class Renderer:
         _, bounds = kernels.project(self._vertices, matrix, out=self._projective)
         if bounds is not None:
             bounds = [b / s for b in bounds]
-        window = fit_window(bounds if self.crop else None, self.size, margin=spec.margin, stride=spec.stride, bucket=1 if spec.model is None else 64)
+        window = fit_window(
+            bounds if self.crop else None, self.size, margin=spec.margin, stride=spec.stride, bucket=1 if spec.model is None else 64
+        )
         marks.append(clock())
         if window is None:
             rgba[:] = 0 if self._background is None else [*(int(255 * c + 0.5) for c in self._background), 255]
@@ -129,7 +151,9 @@ class Renderer:
             if key != (window.height, window.width):
                 window = self._grown(window, key)
         h, w = window.height * s, window.width * s
-        raster = kernels.Raster(self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), self._depth[: h * w].reshape(h, w))
+        raster = kernels.Raster(
+            self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), self._depth[: h * w].reshape(h, w)
+        )
         kernels.rasterize(self._projective, rig.faces, (h, w), origin=(window.x0 * s, window.y0 * s), out=raster, threads=self.threads)
         marks.append(clock())
         features = self._features[: 6 * h * w].reshape(6, h, w) if spec.model is None else session.inputs["features"][0]
@@ -142,8 +166,20 @@ class Renderer:
             session.synchronize()
             rgb, alpha = session.outputs["rgb"][0], session.outputs["alpha"][0, 0]
         marks.append(clock())
-        kernels.compose(rgb, alpha, mask=features[-1] if spec.hardsegm else None, threshold=spec.threshold, background=self._background, straight=self._straight,
-                        samples=s, origin=(window.x0, window.y0), depth=None if depth is None else raster.depth, depth_out=depth, out=rgba, threads=self.threads)
+        kernels.compose(
+            rgb,
+            alpha,
+            mask=features[-1] if spec.hardsegm else None,
+            threshold=spec.threshold,
+            background=self._background,
+            straight=self._straight,
+            samples=s,
+            origin=(window.x0, window.y0),
+            depth=None if depth is None else raster.depth,
+            depth_out=depth,
+            out=rgba,
+            threads=self.threads,
+        )
         marks.append(clock())
         return Frame(rgba, depth, self._timings(marks), window)
 

@@ -1,4 +1,5 @@
 """Compiled instances of one network, one per window size, made in the background so that no frame waits for a compiler."""
+
 from __future__ import annotations
 
 import threading
@@ -7,7 +8,7 @@ from collections import OrderedDict
 from ... import engines
 from ..errors import DinarError
 
-MAX_SESSIONS = 16     # a 512x512 instance of a light network holds about 100 MB
+MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB
 
 
 class Sessions:

@@ -1,4 +1,5 @@
 """Where rendered frames go: a video file, a folder of PNGs, a contact sheet."""
+
 from __future__ import annotations
 
 import os
@@ -24,7 +25,7 @@ class VideoSink:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._work = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
         level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)     # OpenCV warns about every codec tag it rewrites
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV warns about every codec tag it rewrites
         try:
             for codec in CODECS[self.path.suffix]:
                 self._writer = cv2.VideoWriter(str(self._work), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0]))

@@ -1,14 +1,16 @@
 """Which part of the picture is worth rendering: the box of the body, grown to what the renderer network needs."""
+
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-BUCKET = 64     # a network is compiled per window size, so sizes come in steps of this many pixels
+BUCKET = 64  # a network is compiled per window size, so sizes come in steps of this many pixels
 
 
 class Window(NamedTuple):
-    """Pixels [y0, y0+height) x [x0, x0+width) of the picture; may reach past its right and lower edge where the picture is no multiple of the stride."""
+    """Pixels [y0, y0+height) x [x0, x0+width) of the picture; may reach past its right and lower edge where the picture is no multiple
+    of the stride."""
 
     x0: int
     y0: int
@@ -32,7 +34,8 @@ def _axis(lo: float, hi: float, extent: int, margin: int, stride: int, bucket: i
 
 def fit_window(bounds, size: tuple[int, int], *, margin: int = 0, stride: int = 1, bucket: int = BUCKET) -> Window | None:
     """The window for a body whose vertices project into bounds = (x0, y0, x1, y1) pixels (None = unknown: everything) of a picture of
-    `size` (height, width). Starts on multiples of `stride`, has sizes in steps of `bucket` (or the whole extent). None when nothing is in view."""
+    `size` (height, width). Starts on multiples of `stride`, has sizes in steps of `bucket` (or the whole extent). None when nothing is
+    in view."""
     height, width = padded(size, stride)
     if bounds is None:
         return Window(0, 0, width, height)

@@ -1,4 +1,5 @@
 """Body models: the open body, and SMPL-X model files."""
+
 import numpy as np
 import pytest
 
@@ -16,12 +17,17 @@ def smplx_arrays(columns: int = 20, V: int = 40) -> dict[str, np.ndarray]:
     regressor = rng.random((55, V))
     parents = np.array(PARENTS, np.int64)
     return {
-        "v_template": rng.normal(0, 0.5, (V, 3)), "shapedirs": rng.normal(0, 0.01, (V, 3, columns)),
-        "J_regressor": regressor / regressor.sum(1, keepdims=True), "weights": weights / weights.sum(1, keepdims=True),
-        "posedirs": rng.normal(0, 0.01, (V, 3, 486)), "f": rng.integers(0, V, (60, 3)).astype(np.uint32),
+        "v_template": rng.normal(0, 0.5, (V, 3)),
+        "shapedirs": rng.normal(0, 0.01, (V, 3, columns)),
+        "J_regressor": regressor / regressor.sum(1, keepdims=True),
+        "weights": weights / weights.sum(1, keepdims=True),
+        "posedirs": rng.normal(0, 0.01, (V, 3, 486)),
+        "f": rng.integers(0, V, (60, 3)).astype(np.uint32),
         "kintree_table": np.stack([np.where(parents < 0, 2**32 - 1, parents), np.arange(55)]).astype(np.uint32),
-        "hands_meanl": rng.normal(0, 0.1, 45), "hands_meanr": rng.normal(0, 0.1, 45),
-        "vt": rng.random((50, 2)), "ft": rng.integers(0, 50, (60, 3)).astype(np.uint32),
+        "hands_meanl": rng.normal(0, 0.1, 45),
+        "hands_meanr": rng.normal(0, 0.1, 45),
+        "vt": rng.random((50, 2)),
+        "ft": rng.integers(0, 50, (60, 3)).astype(np.uint32),
     }
 
 
@@ -34,7 +40,7 @@ def test_open_body_is_a_person(body):
     rig = body.rig()
     height = np.ptp(rig.model.vertices[:, 1])
     assert 1.6 < height < 1.9
-    assert rig.joints[16, 0] > 0.1 and rig.joints[17, 0] < -0.1      # left is +x
+    assert rig.joints[16, 0] > 0.1 and rig.joints[17, 0] < -0.1  # left is +x
     assert rig.expressions == 62 and rig.expression_names[0] == "smile"
     assert len(rig.uv) == 15066 and rig.uv.min() >= 0 and rig.uv.max() <= 1
 
@@ -64,7 +70,7 @@ def test_relaxed_hands_bend_the_fingers_alike_on_both_sides(body):
 @pytest.mark.parametrize("columns, shapes, expressions", [(20, 10, 10), (400, 300, 100)])
 def test_smplx_file_loads_and_poses(tmp_path, columns, shapes, expressions):
     a = smplx_arrays(columns)
-    np.savez(tmp_path / "m.npz", **a, part2num=np.array([{"head": 1}], dtype=object))     # an object array that must never be read
+    np.savez(tmp_path / "m.npz", **a, part2num=np.array([{"head": 1}], dtype=object))  # an object array that must never be read
     body = Body.load(tmp_path / "m.npz")
     assert body.kind == "smplx" and body.shape_dirs.shape[2] == shapes and body.expression_dirs.shape[2] == expressions
     rig = body.rig(np.ones(5))
@@ -77,16 +83,19 @@ def test_smplx_file_loads_and_poses(tmp_path, columns, shapes, expressions):
     np.testing.assert_allclose(dense, a["weights"], atol=1e-6)
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda a: a.pop("weights"), "weights"),
-    (lambda a: a.update(shapedirs=a["shapedirs"][..., :15]), "15 columns"),
-    (lambda a: a.update(posedirs=a["posedirs"][..., :100]), "posedirs"),
-    (lambda a: a.update(v_template=np.full_like(a["v_template"], np.nan)), "v_template"),
-    (lambda a: a.update(f=a["f"] + 1000), "faces"),
-    (lambda a: a.update(kintree_table=a["kintree_table"][:, ::-1].copy()), "parents"),
-    (lambda a: a.update(weights=np.array([{}], dtype=object)), "plain arrays"),
-    (lambda a: a.update(J_regressor=a["J_regressor"][:, :7]), "J_regressor"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda a: a.pop("weights"), "weights"),
+        (lambda a: a.update(shapedirs=a["shapedirs"][..., :15]), "15 columns"),
+        (lambda a: a.update(posedirs=a["posedirs"][..., :100]), "posedirs"),
+        (lambda a: a.update(v_template=np.full_like(a["v_template"], np.nan)), "v_template"),
+        (lambda a: a.update(f=a["f"] + 1000), "faces"),
+        (lambda a: a.update(kintree_table=a["kintree_table"][:, ::-1].copy()), "parents"),
+        (lambda a: a.update(weights=np.array([{}], dtype=object)), "plain arrays"),
+        (lambda a: a.update(J_regressor=a["J_regressor"][:, :7]), "J_regressor"),
+    ],
+)
 def test_bad_model_files_name_the_key(tmp_path, change, says):
     a = smplx_arrays()
     change(a)

@@ -1,4 +1,5 @@
 """Bundles: what is written is read back; what is damaged or hostile is refused with one clear error; nothing is left half-written."""
+
 import hashlib
 import json
 import zipfile
@@ -19,12 +20,19 @@ def avatar() -> Avatar:
     rig = Body.open().rig(np.ones(3))
     renderers = {
         "texture": RendererSpec(rng.integers(0, 256, (32, 32, 3), np.uint8), samples=2),
-        "light": RendererSpec(rng.normal(size=(16, 16, 8)).astype(np.float16), model=b"not really onnx", hardsegm=True, threshold=0.5, margin=40, stride=8),
+        "light": RendererSpec(
+            rng.normal(size=(16, 16, 8)).astype(np.float16), model=b"not really onnx", hardsegm=True, threshold=0.5, margin=40, stride=8
+        ),
     }
     n = 2
-    checks = Checks(body=np.zeros((n, 55, 3), np.float32), transl=np.zeros((n, 3), np.float32), expression=np.zeros((n, 62), np.float32),
-                    K=np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)), world_to_camera=np.tile(np.eye(4, dtype=np.float32), (n, 1, 1)),
-                    rgba={k: rng.integers(0, 256, (n, 8, 6, 4), np.uint8) for k in renderers})
+    checks = Checks(
+        body=np.zeros((n, 55, 3), np.float32),
+        transl=np.zeros((n, 3), np.float32),
+        expression=np.zeros((n, 62), np.float32),
+        K=np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)),
+        world_to_camera=np.tile(np.eye(4, dtype=np.float32), (n, 1, 1)),
+        rgba={k: rng.integers(0, 256, (n, 8, 6, 4), np.uint8) for k in renderers},
+    )
     return Avatar(name="ann", rig=rig, renderers=renderers, licence="CC0", checks=checks, provenance={"method": "test"})
 
 
@@ -58,7 +66,8 @@ def test_round_trip(avatar, tmp_path, name):
     for key, spec in avatar.renderers.items():
         np.testing.assert_array_equal(got.renderers[key].texture, spec.texture)
         assert [getattr(got.renderers[key], f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")] == [
-            getattr(spec, f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")]
+            getattr(spec, f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")
+        ]
         np.testing.assert_array_equal(got.checks.rgba[key], avatar.checks.rgba[key])
     assert sorted(p.name for p in tmp_path.iterdir()) == [name]
 
@@ -68,7 +77,9 @@ def test_u8_texture_is_scaled(avatar):
     np.testing.assert_allclose(texture.float_texture(), texture.texture / 255, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["rig.safetensors", "renderers/light/model.onnx", "renderers/texture/texture.safetensors", "check/texture_0.png"])
+@pytest.mark.parametrize(
+    "name", ["rig.safetensors", "renderers/light/model.onnx", "renderers/texture/texture.safetensors", "check/texture_0.png"]
+)
 def test_a_changed_byte_is_found(bundle, name):
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -84,22 +95,25 @@ def test_a_missing_file_is_named(bundle, name):
         Avatar.load(bundle)
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda m: m.update(schema=2), "schema"),
-    (lambda m: m.pop("schema"), "schema"),
-    (lambda m: m.update(name=5), "'name'"),
-    (lambda m: m.update(renderers={}), "no renderers"),
-    (lambda m: m.update(renderers=[]), "'renderers'"),
-    (lambda m: m["renderers"].update({"../../etc": {}}), "renderer"),
-    (lambda m: m["renderers"].update({"ghost": {}}), "ghost"),
-    (lambda m: m["renderers"]["texture"].update(samples=3), "samples"),
-    (lambda m: m["renderers"]["light"].update(margin=-1), "margin"),
-    (lambda m: m["renderers"]["light"].update(threshold="0.5"), "threshold"),
-    (lambda m: m["renderers"]["light"].update(stride=7), "stride"),
-    (lambda m: m.update(expression_names=["a"]), "expression names"),
-    (lambda m: m.update(expression_names=[{}]), "expression_names"),
-    (lambda m: m["sha256"].pop("rig.safetensors"), "rig.safetensors"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda m: m.update(schema=2), "schema"),
+        (lambda m: m.pop("schema"), "schema"),
+        (lambda m: m.update(name=5), "'name'"),
+        (lambda m: m.update(renderers={}), "no renderers"),
+        (lambda m: m.update(renderers=[]), "'renderers'"),
+        (lambda m: m["renderers"].update({"../../etc": {}}), "renderer"),
+        (lambda m: m["renderers"].update({"ghost": {}}), "ghost"),
+        (lambda m: m["renderers"]["texture"].update(samples=3), "samples"),
+        (lambda m: m["renderers"]["light"].update(margin=-1), "margin"),
+        (lambda m: m["renderers"]["light"].update(threshold="0.5"), "threshold"),
+        (lambda m: m["renderers"]["light"].update(stride=7), "stride"),
+        (lambda m: m.update(expression_names=["a"]), "expression names"),
+        (lambda m: m.update(expression_names=[{}]), "expression_names"),
+        (lambda m: m["sha256"].pop("rig.safetensors"), "rig.safetensors"),
+    ],
+)
 def test_bad_manifests(bundle, change, says):
     edit_manifest(bundle, change)
     with pytest.raises(BundleError, match=says):
@@ -135,12 +149,16 @@ def test_hostile_rigs_with_a_right_hash(bundle, avatar, case):
         Avatar.load(bundle)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\xff" * 64,
-    (64).to_bytes(8, "little") + b'{"texture":{"dtype":"F32","shape":[99999999999,9],"data_offsets":[0,4]}}'.ljust(64) + bytes(4),
-    (2**60).to_bytes(8, "little") + b"{}",
-    b"\x80\x04\x95cos\nsystem\n(S'true'\ntR.",        # a pickle
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 64,
+        (64).to_bytes(8, "little") + b'{"texture":{"dtype":"F32","shape":[99999999999,9],"data_offsets":[0,4]}}'.ljust(64) + bytes(4),
+        (2**60).to_bytes(8, "little") + b"{}",
+        b"\x80\x04\x95cos\nsystem\n(S'true'\ntR.",  # a pickle
+    ],
+)
 def test_files_that_are_no_safetensors(bundle, content):
     rewrite(bundle, "renderers/texture/texture.safetensors", content)
     with pytest.raises(BundleError, match="texture.safetensors"):
@@ -190,7 +208,7 @@ def test_existing_things_are_kept(avatar, bundle, tmp_path):
 @pytest.mark.parametrize("name", ["ann", "ann.zip"])
 def test_a_failed_write_leaves_nothing(avatar, tmp_path, name, monkeypatch):
     (tmp_path / "d").mkdir()
-    broken = replace(avatar, rig=replace(avatar.rig, expression_names=("a", "b")))     # refused on reading back
+    broken = replace(avatar, rig=replace(avatar.rig, expression_names=("a", "b")))  # refused on reading back
     with pytest.raises(BundleError, match="expression names"):
         broken.save(tmp_path / "d" / name)
     assert list((tmp_path / "d").iterdir()) == []
@@ -204,13 +222,16 @@ def test_a_failed_overwrite_keeps_the_old_one(avatar, bundle):
     assert sorted(p.name for p in bundle.parent.iterdir()) == ["ann"]
 
 
-@pytest.mark.parametrize("spec, says", [
-    (lambda: RendererSpec(np.zeros((8, 8, 4), np.uint8)), "3 channels"),
-    (lambda: RendererSpec(np.zeros((8, 8, 3), np.int32)), "dtype"),
-    (lambda: RendererSpec(np.zeros((8, 8, 65), np.float32), model=b"x"), "C <= 64"),
-    (lambda: RendererSpec(np.full((8, 8, 3), np.nan, np.float32)), "NaN"),
-    (lambda: RendererSpec(np.zeros((8, 8, 3), np.uint8), model=b"x", samples=2), "samples"),
-])
+@pytest.mark.parametrize(
+    "spec, says",
+    [
+        (lambda: RendererSpec(np.zeros((8, 8, 4), np.uint8)), "3 channels"),
+        (lambda: RendererSpec(np.zeros((8, 8, 3), np.int32)), "dtype"),
+        (lambda: RendererSpec(np.zeros((8, 8, 65), np.float32), model=b"x"), "C <= 64"),
+        (lambda: RendererSpec(np.full((8, 8, 3), np.nan, np.float32)), "NaN"),
+        (lambda: RendererSpec(np.zeros((8, 8, 3), np.uint8), model=b"x", samples=2), "samples"),
+    ],
+)
 def test_bad_renderer_specs(spec, says):
     with pytest.raises(BundleError, match=says):
         spec()

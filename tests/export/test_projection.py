@@ -1,4 +1,5 @@
 """Avatars from photos: a synthetic person whose true texture is known, the three captured people, and bad input."""
+
 import cv2
 import numpy as np
 import pytest
@@ -48,8 +49,16 @@ def photos(body, pose, tmp_path_factory):
             rgba = r.render(pose, camera).rgba
             cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(rgba[..., :3] + (255 - rgba[..., 3:]) // 2, cv2.COLOR_RGB2BGR))
             cv2.imwrite(str(folder / f"{name}_mask.png"), rgba[..., 3])
-            np.savez(folder / f"{name}.npz", poses=pose.body[None], transl=pose.transl[None], betas=np.zeros(20, np.float32),
-                     expression=np.zeros((1, 62), np.float32), K=camera.K[None], world_to_camera=camera.world_to_camera[None], image_size=[SIZE[1], SIZE[0]])
+            np.savez(
+                folder / f"{name}.npz",
+                poses=pose.body[None],
+                transl=pose.transl[None],
+                betas=np.zeros(20, np.float32),
+                expression=np.zeros((1, 62), np.float32),
+                K=camera.K[None],
+                world_to_camera=camera.world_to_camera[None],
+                image_size=[SIZE[1], SIZE[0]],
+            )
             arguments.append([str(folder / f) for f in (f"{name}.png", f"{name}_mask.png", f"{name}.npz")])
     return truth, arguments
 
@@ -59,7 +68,12 @@ def test_a_known_texture_is_recovered(photos, body):
     avatar, figures = project_photos([read_view(*a) for a in arguments], body, name="copy", texture_size=512)
     assert figures["seen"] > 0.5
     with Renderer(truth, (384, 384)) as a, Renderer(avatar, (384, 384)) as b:
-        for azimuth, limit in ((0.1, 3.0), (np.pi, 3.0), (0.8, 6.0), (np.pi / 2, 12.0)):      # mean error in 8-bit steps; the sides are filled in
+        for azimuth, limit in (
+            (0.1, 3.0),
+            (np.pi, 3.0),
+            (0.8, 6.0),
+            (np.pi / 2, 12.0),
+        ):  # mean error in 8-bit steps; the sides are filled in
             camera = whole_body_camera(truth.rig, truth.rig.joints[0], (384, 384), azimuth=azimuth)
             want, got = a.render(Pose(), camera).rgba.astype(int), b.render(Pose(), camera).rgba.astype(int)
             inside = want[..., 3] == 255
@@ -99,15 +113,18 @@ def test_dinar_export_writes_a_bundle(photos, tmp_path, capsys):
     assert main([*command, "--overwrite", "--photo", arguments[0][0]]) == 2 and "one mask and one fit" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda z: z.pop("K"), "K"),
-    (lambda z: z.update(poses=np.zeros((1, 24, 3))), "Pose.body"),
-    (lambda z: z.update(betas=np.full(20, np.nan)), "betas"),
-    (lambda z: z.update(poses=np.zeros((2, 55, 3))), "values of one photo"),
-    (lambda z: z.update(image_size=[512, 100]), "aspect"),
-    (lambda z: z.update(world_to_camera=np.zeros((1, 4, 4))), "world_to_camera"),
-    (lambda z: z.update(expression=np.array([{}], dtype=object)), "plain arrays"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda z: z.pop("K"), "K"),
+        (lambda z: z.update(poses=np.zeros((1, 24, 3))), "Pose.body"),
+        (lambda z: z.update(betas=np.full(20, np.nan)), "betas"),
+        (lambda z: z.update(poses=np.zeros((2, 55, 3))), "values of one photo"),
+        (lambda z: z.update(image_size=[512, 100]), "aspect"),
+        (lambda z: z.update(world_to_camera=np.zeros((1, 4, 4))), "world_to_camera"),
+        (lambda z: z.update(expression=np.array([{}], dtype=object)), "plain arrays"),
+    ],
+)
 def test_bad_fits(photos, tmp_path, change, says):
     photo, mask, fit = photos[1][0]
     z = dict(np.load(fit))
@@ -124,8 +141,13 @@ def test_bad_pictures(photos, tmp_path):
     (tmp_path / "empty.png").touch()
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros(SIZE, np.uint8))
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((10, 10), np.uint8))
-    for p, m, says in ((tmp_path / "absent.png", mask, "no such picture"), (tmp_path / "text.png", mask, "not a picture"),
-                       (tmp_path / "empty.png", mask, "not a picture"), (photo, tmp_path / "black.png", "is empty"), (photo, tmp_path / "small.png", "10x10")):
+    for p, m, says in (
+        (tmp_path / "absent.png", mask, "no such picture"),
+        (tmp_path / "text.png", mask, "not a picture"),
+        (tmp_path / "empty.png", mask, "not a picture"),
+        (photo, tmp_path / "black.png", "is empty"),
+        (photo, tmp_path / "small.png", "10x10"),
+    ):
         with pytest.raises(InputError, match=says):
             read_view(p, m, fit)
     with pytest.raises(InputError, match="no such file"):
@@ -166,7 +188,7 @@ def test_feather_rises_inwards_and_ignores_island_borders():
 
 
 def test_diffusion_is_harmonic_between_what_is_known():
-    n = 9      # a strip of triangles, known at both ends
+    n = 9  # a strip of triangles, known at both ends
     vertices = np.arange(2 * n).reshape(n, 2)
     faces = np.concatenate([[[a, b, c], [b, d, c]] for (a, b), (c, d) in zip(vertices, vertices[1:], strict=False)]).reshape(-1, 3)
     colour, confidence = np.zeros((2 * n, 1)), np.zeros(2 * n)

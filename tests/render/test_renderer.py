@@ -1,4 +1,5 @@
 """The frame pipeline: against the float64 references stage by stage, cropping, rings, networks, and what it refuses."""
+
 import numpy as np
 import pytest
 
@@ -19,28 +20,50 @@ def tiny_network(channels=CHANNELS, outputs=("rgb", "alpha")) -> bytes:
     """Two 3x3 convolutions (receptive radius 2) and sigmoids; the contract of a renderer network."""
     h, n = onnx.helper, onnx.numpy_helper
     rng = np.random.default_rng(0)
-    weights = [n.from_array(rng.normal(0, 0.3, s).astype(np.float32), k) for k, s in (("w1", (8, channels + 3, 3, 3)), ("w2", (4, 8, 3, 3)), ("b2", (4,)))]
+    weights = [
+        n.from_array(rng.normal(0, 0.3, s).astype(np.float32), k)
+        for k, s in (("w1", (8, channels + 3, 3, 3)), ("w2", (4, 8, 3, 3)), ("b2", (4,)))
+    ]
     weights += [n.from_array(np.array(v, np.int64), k) for k, v in (("zero", [0]), ("three", [3]), ("four", [4]), ("axis", [1]))]
     nodes = [
-        h.make_node("Conv", ["features", "w1"], ["c1"], pads=[1, 1, 1, 1]), h.make_node("Relu", ["c1"], ["r1"]),
-        h.make_node("Conv", ["r1", "w2", "b2"], ["c2"], pads=[1, 1, 1, 1]), h.make_node("Sigmoid", ["c2"], ["s"]),
-        h.make_node("Slice", ["s", "zero", "three", "axis"], [outputs[0]]), h.make_node("Slice", ["s", "three", "four", "axis"], [outputs[1]]),
+        h.make_node("Conv", ["features", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        h.make_node("Relu", ["c1"], ["r1"]),
+        h.make_node("Conv", ["r1", "w2", "b2"], ["c2"], pads=[1, 1, 1, 1]),
+        h.make_node("Sigmoid", ["c2"], ["s"]),
+        h.make_node("Slice", ["s", "zero", "three", "axis"], [outputs[0]]),
+        h.make_node("Slice", ["s", "three", "four", "axis"], [outputs[1]]),
     ]
     info = h.make_tensor_value_info
-    graph = h.make_graph(nodes, "tiny", [info("features", 1, ["N", channels + 3, "H", "W"])],
-                         [info(outputs[0], 1, ["N", 3, "H", "W"]), info(outputs[1], 1, ["N", 1, "H", "W"])], weights)
+    graph = h.make_graph(
+        nodes,
+        "tiny",
+        [info("features", 1, ["N", channels + 3, "H", "W"])],
+        [info(outputs[0], 1, ["N", 3, "H", "W"]), info(outputs[1], 1, ["N", 1, "H", "W"])],
+        weights,
+    )
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=10).SerializeToString()
 
 
 @pytest.fixture(scope="module")
 def avatar() -> Avatar:
     rng = np.random.default_rng(1)
-    return Avatar("a", Body.open().rig(), {
-        "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
-        "plain": RendererSpec(rng.random((64, 64, 3), np.float32)),
-        "light": RendererSpec(rng.normal(size=(64, 64, CHANNELS)).astype(np.float32), model=tiny_network(), margin=4, stride=8),
-        "hard": RendererSpec(rng.normal(size=(64, 64, CHANNELS)).astype(np.float32), model=tiny_network(), hardsegm=True, threshold=0.5, margin=4, stride=8),
-    })
+    return Avatar(
+        "a",
+        Body.open().rig(),
+        {
+            "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
+            "plain": RendererSpec(rng.random((64, 64, 3), np.float32)),
+            "light": RendererSpec(rng.normal(size=(64, 64, CHANNELS)).astype(np.float32), model=tiny_network(), margin=4, stride=8),
+            "hard": RendererSpec(
+                rng.normal(size=(64, 64, CHANNELS)).astype(np.float32),
+                model=tiny_network(),
+                hardsegm=True,
+                threshold=0.5,
+                margin=4,
+                stride=8,
+            ),
+        },
+    )
 
 
 def random_pose(seed=0):
@@ -72,8 +95,10 @@ def test_texture_renderer_equals_the_references(avatar):
 @pytest.mark.parametrize("place", [{}, {"fill": 1.6}, {"fill": 0.3, "azimuth": 2.0}])
 def test_cropping_changes_nothing(avatar, renderer, place):
     pose, camera = random_pose(3), camera_for(avatar, **place)
-    with Renderer(avatar, SIZE, renderer=renderer, precision="f32", background_compile=False) as cropped, \
-         Renderer(avatar, SIZE, renderer=renderer, precision="f32", crop=False) as full:
+    with (
+        Renderer(avatar, SIZE, renderer=renderer, precision="f32", background_compile=False) as cropped,
+        Renderer(avatar, SIZE, renderer=renderer, precision="f32", crop=False) as full,
+    ):
         a, b = cropped.render(pose, camera), full.render(pose, camera)
         inside = np.zeros(SIZE, bool)
         w = a.window
@@ -81,11 +106,13 @@ def test_cropping_changes_nothing(avatar, renderer, place):
         if renderer in ("texture", "plain"):
             np.testing.assert_array_equal(a.rgba, b.rgba)
             assert w.height * w.width < SIZE[0] * SIZE[1] or place.get("fill", 0) > 1
-        else:      # a random network's alpha is not 0 on the background; the body itself must not change
+        else:  # a random network's alpha is not 0 on the background; the body itself must not change
             body = np.abs(a.rgba.astype(int) - b.rgba)[inside]
             margin_free = np.zeros(SIZE, bool)
             y0, x0 = (0 if w.y0 == 0 else w.y0 + 2), (0 if w.x0 == 0 else w.x0 + 2)
-            margin_free[y0 : w.y0 + w.height - (2 if w.y0 + w.height < SIZE[0] else 0), x0 : w.x0 + w.width - (2 if w.x0 + w.width < SIZE[1] else 0)] = True
+            margin_free[
+                y0 : w.y0 + w.height - (2 if w.y0 + w.height < SIZE[0] else 0), x0 : w.x0 + w.width - (2 if w.x0 + w.width < SIZE[1] else 0)
+            ] = True
             assert np.abs(a.rgba.astype(int) - b.rgba)[margin_free].max() <= 1, body.max()
 
 
@@ -114,7 +141,10 @@ def test_network_sees_the_features_of_the_reference(avatar):
 @pytest.mark.parametrize("renderer", ["light", "hard"])
 def test_engines_agree(avatar, renderer):
     pose, camera = random_pose(2), camera_for(avatar)
-    with Renderer(avatar, SIZE, renderer=renderer, engine="torch") as a, Renderer(avatar, SIZE, renderer=renderer, engine="openvino", precision="f32") as b:
+    with (
+        Renderer(avatar, SIZE, renderer=renderer, engine="torch") as a,
+        Renderer(avatar, SIZE, renderer=renderer, engine="openvino", precision="f32") as b,
+    ):
         x, y = a.render(pose, camera).rgba.astype(int), b.render(pose, camera).rgba.astype(int)
     assert np.abs(x - y).max() <= 1
 
@@ -178,25 +208,41 @@ def test_timings_add_up(avatar):
 def test_no_frame_waits_for_the_compiler(avatar):
     """With background compilation a new window size is served by a larger instance at once, with the same picture."""
     camera = camera_for(avatar, fill=0.3)
-    with Renderer(avatar, SIZE, renderer="light", precision="f32") as r, Renderer(avatar, SIZE, renderer="light", precision="f32", crop=False) as full:
+    with (
+        Renderer(avatar, SIZE, renderer="light", precision="f32") as r,
+        Renderer(avatar, SIZE, renderer="light", precision="f32", crop=False) as full,
+    ):
         first = r.render(Pose(), camera).copy()
         assert first.window.height >= 64
         np.testing.assert_allclose(first.rgba, full.render(Pose(), camera).rgba, atol=1)
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ({"size": (0, 5)}, "size"), ({"size": 512}, "size"), ({"size": (5000, 5)}, "size"), ({"rasterizer": "magic"}, "rasterizer"),
-    ({"renderer": "dinar"}, "renderer.*texture"), ({"background": (2, 0, 0)}, "background"), ({"renderer": "light", "engine": "abacus"}, "abacus"),
-    ({"renderer": "light", "precision": "f7"}, "f7"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"size": (0, 5)}, "size"),
+        ({"size": 512}, "size"),
+        ({"size": (5000, 5)}, "size"),
+        ({"rasterizer": "magic"}, "rasterizer"),
+        ({"renderer": "dinar"}, "renderer.*texture"),
+        ({"background": (2, 0, 0)}, "background"),
+        ({"renderer": "light", "engine": "abacus"}, "abacus"),
+        ({"renderer": "light", "precision": "f7"}, "f7"),
+    ],
+)
 def test_bad_options(avatar, arguments, says):
     with pytest.raises(DinarError, match=says):
         Renderer(avatar, **arguments)
 
 
-@pytest.mark.parametrize("model, says", [
-    (b"garbage", "light"), (tiny_network(channels=CHANNELS + 1), "features"), (tiny_network(outputs=("colour", "alpha")), "rgb"),
-])
+@pytest.mark.parametrize(
+    "model, says",
+    [
+        (b"garbage", "light"),
+        (tiny_network(channels=CHANNELS + 1), "features"),
+        (tiny_network(outputs=("colour", "alpha")), "rgb"),
+    ],
+)
 def test_bad_networks(avatar, model, says):
     broken = Avatar("b", avatar.rig, {"light": RendererSpec(avatar.renderers["light"].texture, model=model, stride=8)})
     with pytest.raises(DinarError, match=says):

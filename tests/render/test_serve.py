@@ -154,7 +154,7 @@ def test_long_names_do_not_break_the_protocol(avatar):
 
 
 def test_camera_stands_still_for_a_swaying_body_and_follows_a_walking_one(service, avatar):
-    from dinar_live.runtime.render.follow import LEASH
+    from dinar_live.runtime.render.framing import LEASH
 
     start = service.camera()
     follow = service._following

@@ -1,4 +1,5 @@
 """The window holds the body and its margin, lies on the stride and inside the (padded) picture."""
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,8 +9,15 @@ pixels = st.floats(-3000, 3000)
 
 
 @settings(max_examples=500, deadline=None)
-@given(x=st.tuples(pixels, pixels), y=st.tuples(pixels, pixels), h=st.integers(1, 900), w=st.integers(1, 900), margin=st.integers(0, 100),
-       stride=st.sampled_from([1, 2, 8, 16]), bucket=st.sampled_from([1, 64]))
+@given(
+    x=st.tuples(pixels, pixels),
+    y=st.tuples(pixels, pixels),
+    h=st.integers(1, 900),
+    w=st.integers(1, 900),
+    margin=st.integers(0, 100),
+    stride=st.sampled_from([1, 2, 8, 16]),
+    bucket=st.sampled_from([1, 64]),
+)
 def test_window_holds_the_body(x, y, h, w, margin, stride, bucket):
     bounds = (min(x), min(y), max(x), max(y))
     bucket = max(bucket, stride)
