@@ -13,11 +13,12 @@ TOLERANCE, MAX_ITERATIONS = 1e-4, 2000
 def pyramid_blend(textures: np.ndarray, weights: np.ndarray, levels: int = LEVELS) -> np.ndarray:
     """Blend textures f[N,C,T,T] with weights f[N,T,T] band by band, f32[C,T,T]: coarse colours over wide, details over narrow seams.
 
-    Weights are normalised per texel; texels without any get the plain mean. Where all textures are equal the result is equal. Raises InputError.
+    Weights are normalised per texel; texels without any get the plain mean. Raises InputError.
     """
     n, size = len(textures), textures.shape[-1]
     if textures.ndim != 4 or weights.shape != (n, *textures.shape[2:]) or n == 0:
-        raise InputError(f"textures, weights: got shapes {list(textures.shape)} and {list(weights.shape)}, expected [N,C,T,T] and [N,T,T]")
+        raise InputError(f"textures, weights: got shapes {list(textures.shape)} and {list(weights.shape)}, "
+                         "expected [N,C,T,T] and [N,T,T]")
     if levels < 1 or size % (1 << levels):
         raise InputError(f"levels: got {levels} for {size} texels a side, expected a size that halves that often")
     total = weights.sum(0)
@@ -55,7 +56,8 @@ def poisson_blend(base: np.ndarray, source: np.ndarray, inside: np.ndarray, cove
     keep the source. Raises InputError.
     """
     if base.shape != source.shape or inside.shape != base.shape[1:]:
-        raise InputError(f"base, source, inside: got shapes {list(base.shape)}, {list(source.shape)}, {list(inside.shape)}; expected [C,T,T] twice and [T,T]")
+        raise InputError(f"base, source, inside: got shapes {list(base.shape)}, {list(source.shape)}, {list(inside.shape)}; "
+                         "expected [C,T,T] twice and [T,T]")
     covered = np.ones_like(inside, bool) if covered is None else covered.astype(bool)
     unknown = inside.astype(bool) & covered
     border = covered & ~unknown

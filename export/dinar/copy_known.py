@@ -24,6 +24,7 @@ def copy_mask(closed: np.ndarray, binary_uv: np.ndarray | None = None) -> np.nda
 def copy_input_part(decoded: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """T = T_res (1 - B) + T_j B (Eq. 6) on all channels: decoded, source f32[C,T,T], mask f32[T,T] or [1,T,T] (see `copy_mask`)."""
     if decoded.shape != source.shape or mask.shape[-2:] != decoded.shape[-2:]:
-        raise InputError(f"textures and mask: got shapes {list(decoded.shape)}, {list(source.shape)}, {list(mask.shape)}; expected one size")
+        raise InputError(f"textures and mask: got shapes {list(decoded.shape)}, {list(source.shape)}, {list(mask.shape)}; "
+                         "expected one size")
     m = mask.astype(np.float32)
     return ((1 - m) * decoded + m * source).astype(np.float32)

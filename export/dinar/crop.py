@@ -66,7 +66,7 @@ def vertices_box(projective: np.ndarray) -> Box:
         raise InputError("fit: the body is not in front of the camera; do photo and fit belong together?")
     pixels = projective[:, :2] / z[:, None]
     if np.abs(pixels).max() > 1e6:
-        raise InputError(f"fit: the body reaches to pixel {np.abs(pixels).max():.0f}; expected a body in the picture, at some distance from the camera")
+        raise InputError(f"fit: the body reaches to pixel {np.abs(pixels).max():.0f}; expected a body in the picture, away from the camera")
     lo, hi = pixels.min(0).astype(int), pixels.max(0).astype(int)
     return int(lo[0]), int(lo[1]), int(hi[0]), int(hi[1])
 
@@ -80,7 +80,10 @@ def mask_box(mask: np.ndarray) -> Box:
 
 
 def crop_box(projective: np.ndarray, mask: np.ndarray) -> Box:
-    """The crop that the networks see: the union of the body's and the mask's enlarged bounds; the crop is a square of its width at (left, top)."""
+    """The crop that the networks see: a square as wide as the union of the body's and the mask's enlarged bounds, at its left and top.
+
+    projective [V,3]; mask [H,W], not zero = person. Raises InputError.
+    """
     height, width = mask.shape
     v = scale_box(square_box(vertices_box(projective)), BOX_SCALE)
     s = scale_box(mask_box(mask), BOX_SCALE)
@@ -88,7 +91,8 @@ def crop_box(projective: np.ndarray, mask: np.ndarray) -> Box:
     l, t, r = min(v[0], s[0]), min(v[1], s[1]), max(v[2], s[2])
     side = r - l
     if side < 8 or side > 4 * max(height, width):
-        raise InputError(f"fit: body and mask together span {side} pixels of a photo of {width}x{height}; do photo, mask and fit belong together?")
+        raise InputError(f"fit: body and mask together span {side} pixels of a photo of {width}x{height}; "
+                         "do photo, mask and fit belong together?")
     return l, t, r, t + side
 
 
@@ -162,7 +166,8 @@ def make_sample(rgb: np.ndarray, mask: np.ndarray, projective: np.ndarray, K: np
     Raises InputError when photo, mask and fit cannot belong together.
     """
     if rgb.shape[:2] != mask.shape or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or mask.dtype != np.uint8:
-        raise InputError(f"photo and mask: got {rgb.dtype}{list(rgb.shape)} and {mask.dtype}{list(mask.shape)}, expected uint8 [H,W,3] and uint8 [H,W]")
+        raise InputError(f"photo and mask: got {rgb.dtype}{list(rgb.shape)} and {mask.dtype}{list(mask.shape)}, "
+                         "expected uint8 [H,W,3] and uint8 [H,W]")
     box = crop_box(projective, mask)
     side = box[2] - box[0]
     small_rgb = resize_bicubic(crop(rgb, box), (size, size)).astype(np.float32) / np.float32(255)

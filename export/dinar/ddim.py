@@ -17,7 +17,7 @@ Noise = Callable[[int], tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]
 
 
 def condition(compressed: Tensor, texture_mask: Tensor) -> Tensor:
-    """What the U-Net is conditioned with, f32[B,7,h,w]: the compressed texture [B,6,h,w] and B_fill [B,1,T,T] at its size (every 4th texel)."""
+    """What the U-Net is conditioned with, f32[B,7,h,w]: the compressed texture [B,6,h,w] and every 4th texel of B_fill [B,1,T,T]."""
     return torch.cat([compressed, interpolate(texture_mask.to(compressed), size=compressed.shape[-2:], mode="nearest")], 1)
 
 
@@ -67,7 +67,8 @@ def sample(unet: Callable[[Tensor, Tensor, Tensor], Tensor], cond: Tensor, *, st
         x0 = (x - (1 - a) ** 0.5 * e) / a**0.5
         x = a_prev**0.5 * x0 + max(1 - a_prev - sigma**2, 0.0) ** 0.5 * e + sigma * n2
     if not torch.isfinite(x).all():
-        raise InputError(f"inpainting: the network returned NaN or infinite values (autocast {autocast}); try full precision, and check the checkpoint")
+        raise InputError(f"inpainting: the network returned NaN or infinite values (autocast {autocast}); "
+                         "try full precision, and check the checkpoint")
     return x
 
 

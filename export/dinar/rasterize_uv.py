@@ -35,7 +35,8 @@ def rasterize_uv(projective: np.ndarray, faces: np.ndarray, uv: np.ndarray, size
     return np.where(mask, 2 * uv01 - 1, np.float32(BACKGROUND)), mask.astype(np.float32)
 
 
-def rasterize_colours(projective: np.ndarray, faces: np.ndarray, colours: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def rasterize_colours(projective: np.ndarray, faces: np.ndarray, colours: np.ndarray,
+                      size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Vertex colours f32[V,C] as a picture f32[C,H,W] and its mask f32[1,H,W]: pixels where any channel is positive."""
     picture = rasterize_values(projective, faces, colours, size)
     mask = (picture > 0).any(0, keepdims=True).astype(np.float32)

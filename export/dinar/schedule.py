@@ -20,9 +20,11 @@ def schedule_buffers() -> dict[str, np.ndarray]:
     out = {
         "betas": betas, "alphas_cumprod": kept, "alphas_cumprod_prev": before, "sqrt_alphas_cumprod": np.sqrt(kept),
         "sqrt_one_minus_alphas_cumprod": np.sqrt(1 - kept), "log_one_minus_alphas_cumprod": np.log(1 - kept),
-        "sqrt_recip_alphas_cumprod": np.sqrt(1 / kept), "sqrt_recipm1_alphas_cumprod": np.sqrt(1 / kept - 1),
-        "posterior_variance": variance, "posterior_log_variance_clipped": np.log(np.maximum(variance, 1e-20)),
-        "posterior_mean_coef1": betas * np.sqrt(before) / (1 - kept), "posterior_mean_coef2": (1 - before) * np.sqrt(1 - betas) / (1 - kept),
+        "sqrt_recip_alphas_cumprod": np.sqrt(1 / kept),
+        "sqrt_recipm1_alphas_cumprod": np.sqrt(1 / kept - 1), "posterior_variance": variance,
+        "posterior_log_variance_clipped": np.log(np.maximum(variance, 1e-20)),
+        "posterior_mean_coef1": betas * np.sqrt(before) / (1 - kept),
+        "posterior_mean_coef2": (1 - before) * np.sqrt(1 - betas) / (1 - kept),
         "logvar": np.zeros(TIMESTEPS),
     }
     return {name: value.astype(np.float32) for name, value in out.items()}

@@ -72,9 +72,9 @@ def blended_rgb(decoded_rgb: Tensor, mask: Tensor, rgb: Tensor, alpha: Tensor, b
     return rgb * mask + (decoded_rgb * alpha + beta) * (1 - mask)
 
 
-def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: TuningInputs, *, steps: int = STEPS, finetune_back: bool = False,
-         lpips: Callable[[Tensor, Tensor], Tensor] | None = None, seed: int = 0, state: TuningState | None = None, reuse_render: bool = False,
-         progress: bool = True, autocast: torch.dtype | None = None) -> TuningState:
+def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: TuningInputs, *, steps: int = STEPS,
+         finetune_back: bool = False, lpips: Callable[[Tensor, Tensor], Tensor] | None = None, seed: int = 0,
+         state: TuningState | None = None, reuse_render: bool = False, progress: bool = True, autocast: torch.dtype | None = None) -> TuningState:
     """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator in turn.
 
     renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode; its parameters get no gradient.
@@ -94,7 +94,7 @@ def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: Tuni
     if discriminator is None:
         raise InputError("tuning: got no discriminator; the checkpoint must hold first_stage.discriminator, or tune for 0 steps")
     if lpips is None:
-        warnings.warn("tuning runs without the LPIPS loss, because its VGG backbone was not given; textures come out a little softer", stacklevel=2)
+        warnings.warn("tuning runs without the LPIPS loss, because its VGG backbone was not given", stacklevel=2)
     run = _Run(renderer, discriminator, inputs, state, seed, rescale, lpips, reuse_render, autocast)
     try:
         for _ in tqdm(range(state.step, total), desc="tuning", unit="step", initial=state.step, total=total, disable=not progress):
@@ -213,7 +213,7 @@ def final_mask(mask: Tensor, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:
 
 
 def tuned_texture(inputs: TuningInputs, state: TuningState, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:
-    """The final texture f32[1,21,T,T]: the diffusion's decode in all channels, but RGB = k (P m + (D alpha + beta)(1 - m)) + (1 - k)(D alpha + beta).
+    """The final texture f32[1,21,T,T]: the diffusion's decode, but RGB = k `blended_rgb` + (1 - k)(D alpha + beta).
 
     binary_uv, additive_uv f32[T,T]: see `final_mask`. (The published code keeps Eq. 6 in the RGB channels only.)
     """

@@ -15,7 +15,7 @@ LPIPS_CROP = 256           # pixels
 
 
 def gradient_mask(normal_angles: np.ndarray) -> np.ndarray:
-    """How much the photo may change each texel, f32[T,T], from cosines f[T,T] in [0,1]: 0 below 0.6, softened over 5x5 texels (appendix B)."""
+    """How much the photo may change each texel (appendix B), f32[T,T], from cosines f[T,T] in [0,1]: 0 below 0.6, softened over 5x5."""
     angles = normal_angles.astype(np.float32)
     return cv2.blur(angles * np.maximum(1 - np.exp((np.float32(0.6) - angles) * 20), 0), (5, 5))
 
@@ -31,7 +31,8 @@ def loss_mask(uv: Tensor, segm: Tensor) -> Tensor:
     return (uv > -1).any(1, keepdim=True).to(segm) * segm
 
 
-def generator_loss(fake: Tensor, real: Tensor, mask: Tensor, discriminator, lpips=None, crop: tuple[int, int] | None = None) -> dict[str, Tensor]:
+def generator_loss(fake: Tensor, real: Tensor, mask: Tensor, discriminator, lpips=None,
+                   crop: tuple[int, int] | None = None) -> dict[str, Tensor]:
     """The texture's losses by name, already weighted: mse, adversarial (non-saturating), and lpips on a crop at (left, top) if given.
 
     fake, real [B,3,H,W] in [-1,1], mask [B,1,H,W]; discriminator(rgb) -> [B,1]; lpips(a, b) -> a number per picture.
@@ -58,7 +59,7 @@ def r1_penalty(real: Tensor, discriminator) -> Tensor:
 
 
 def random_crop(pixels: np.ndarray, size: tuple[int, int], generator: torch.Generator) -> tuple[int, int]:
-    """Left and top of a 256-pixel crop about a random projected vertex of pixels f[V,2]; size (H, W). Raises InputError for smaller pictures."""
+    """Left and top of a 256-pixel crop about a random one of the projected vertices f[V,2]; size (H, W). Raises InputError if smaller."""
     height, width = size
     half = LPIPS_CROP // 2
     if min(size) < LPIPS_CROP:
