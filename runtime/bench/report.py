@@ -22,6 +22,8 @@ def summary(m: Measurement, machine: dict, versions: dict, revision: str | None,
     notes = list(m.notes)
     if other_load is not None and other_load > BUSY:
         notes.append(f"other processes kept {other_load:.1f} of {machine['cores']} cores busy meanwhile; measure again on an idle machine")
+    slowest = int(m.latency_ms.argmax())
+    guilty = max(m.stages_ms, key=lambda name: m.stages_ms[name][slowest])
     extra = {k: percentiles(v) if k.endswith("_ms") else v for k, v in m.extra.items()}
     return {
         "scenario": m.scenario, "frames": len(m.latency_ms), "fps": m.fps, "latency_ms": percentiles(m.latency_ms),
@@ -30,6 +32,7 @@ def summary(m: Measurement, machine: dict, versions: dict, revision: str | None,
         "valid": not m.faults, "faults": m.faults, "notes": notes, "includes": m.includes, "precision": m.precision,
         "psnr": {"check_pictures": check and check.psnr, "frames": frame and frame.psnr},
         "max_abs": {"check_pictures": check and check.max_abs, "frames": frame and frame.max_abs},
+        "slowest": {"frame": slowest, "stage": guilty, "stage_ms": float(m.stages_ms[guilty][slowest])},
         "thirds_p50_ms": thirds(m.latency_ms), "too_few_frames_for": too_few(len(m.latency_ms)),
         **({} if stale is None else {"ticks": stale.ticks, "stale_runs": list(stale.runs), "longest_stale_run": stale.longest}),
         **extra, "other_load_cores": other_load, "versions": versions, "revision": revision,
@@ -71,6 +74,8 @@ def lines(r: dict) -> list[str]:
            "latency ms  " + "   ".join(f"{k} {v:.2f}{'*' if k in few else ''}" for k, v in latency.items())]
     if few:
         out.append(f"            * too few frames for {', '.join(few)}: it takes " + ", ".join(f"{n} for {k}" for k, n in few.items()))
+    slowest = r["slowest"]
+    out.append(f"slowest     frame {slowest['frame']}: {latency['max']:.2f} ms, of which {slowest['stage']} {slowest['stage_ms']:.2f}")
     if r["thirds_p50_ms"]:
         low, high = min(r["thirds_p50_ms"]), max(r["thirds_p50_ms"])
         out.append("by thirds   p50 " + ", ".join(f"{v:.2f}" for v in r["thirds_p50_ms"]) + f"   (spread {100 * (high / low - 1):.0f} %)")

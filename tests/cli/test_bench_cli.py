@@ -49,6 +49,8 @@ def check_schema(r: dict) -> None:
     assert values == sorted(values) and values[0] > 0
     assert r["stages_ms"] and all(list(s) == ["p50", "p99"] and s["p50"] <= s["p99"] for s in r["stages_ms"].values())
     assert r["size"] == [96, 128] and r["renderer"] == "texture" and r["engine"] == "none" and r["rasterizer"] == "native"
+    slowest = r["slowest"]
+    assert 0 <= slowest["frame"] < r["frames"] and slowest["stage"] in r["stages_ms"] and 0 < slowest["stage_ms"] <= values[-1]
     assert {"conv_gflops_f32", "conv_gflops_bf16", "memcpy_gbps", "cpu", "cores"} <= set(r["yardstick"])
     assert r["fps"] > 0 and r["valid"] is True and r["psnr"]["check_pictures"] > 40
 
