@@ -31,3 +31,7 @@ class RemoteError(DinarError):
     def __init__(self, message: str, code: int = 0):
         super().__init__(message)
         self.code = code
+
+
+class CheckpointError(DinarError):
+    """A file or mapping of network weights cannot be used."""
