@@ -63,13 +63,13 @@ def match_layout(body_faces: np.ndarray, uv_faces: np.ndarray, uv: np.ndarray) -
     v_inds[faces.ravel()] = body_faces.ravel()
     wrong = (v_inds[faces] != body_faces).any(1)
     if wrong.any():
-        raise InputError(f"UV layout: {int(wrong.sum())} of {len(wrong)} faces disagree with the body's, first {int(np.argmax(wrong))}; "
+        raise InputError(f"UV layout: {int(wrong.sum())} of {len(wrong)} faces disagree with the body's (first: {np.argmax(wrong)}); "
                          "it belongs to another body, or its faces are in another order")
     return Layout(np.maximum(v_inds, 0).astype(np.int32), faces, _uv("UV layout: uv", uv))
 
 
 def derive_assets(body: Body, uv_faces: np.ndarray | None = None, uv: np.ndarray | None = None) -> Assets:
-    """All assets from the body: v_inds from matching faces, coverage by rasterizing the layout, eyes, hands and parts from skinning weights.
+    """All assets from the body: v_inds from matching faces, coverage from the layout, eyes, hands and parts from skinning weights.
 
     uv_faces i[F,3], uv f[T,2] (v down): the checkpoint's layout, else the body's. Raises InputError for a layout of another body.
     """

@@ -107,8 +107,9 @@ def _npz_fit(a: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Fit:
 
 
 def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | None) -> Fit:
-    """The published parameter dict, perhaps under `result` and `smplx`: camera frame, focal 5000 pixels, 6 PCA coefficients a hand, fixed eyes.
+    """The published parameter dict, perhaps under `result` and `smplx`.
 
+    Camera frame, focal length 5000 pixels, hands as 6 PCA coefficients, fixed eyes; rotation and file names in it are not used.
     image_size (height, width) of the photo. Raises InputError naming the field.
     """
     for key in ("result", "smplx"):

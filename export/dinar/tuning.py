@@ -74,7 +74,8 @@ def blended_rgb(decoded_rgb: Tensor, mask: Tensor, rgb: Tensor, alpha: Tensor, b
 
 def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: TuningInputs, *, steps: int = STEPS,
          finetune_back: bool = False, lpips: Callable[[Tensor, Tensor], Tensor] | None = None, seed: int = 0,
-         state: TuningState | None = None, reuse_render: bool = False, progress: bool = True, autocast: torch.dtype | None = None) -> TuningState:
+         state: TuningState | None = None, reuse_render: bool = False, progress: bool = True,
+         autocast: torch.dtype | None = None) -> TuningState:
     """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator in turn.
 
     renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode; its parameters get no gradient.
