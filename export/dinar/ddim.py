@@ -36,7 +36,8 @@ def sample(unet: Callable[[Tensor, Tensor, Tensor], Tensor], cond: Tensor, *, st
     Before every step the known region becomes the given latent at that step's noise level (none after the last step).
     Random numbers come from `generator`, else from a CPU generator with `seed`, so that CPU and CUDA draw the same: x_T, then per step
     n1 (known region) and n2 (DDIM). x_T [B,6,h,w] and noise replace them: noise(i) -> (n1, n2) for the i-th visited step, or two
-    tensors [steps,B,6,h,w]. autocast: torch.bfloat16 or float16 for the network only; compile: torch.compile the network.
+    tensors [n,B,6,h,w] for the n visited steps (`ddim_steps`). autocast: torch.bfloat16 or float16 for the network only; compile: by
+    torch.compile.
     The same seed, machine and settings give the same bits. Raises InputError for bad arguments and for a network that returns NaN.
     """
     if cond.ndim != 4 or cond.shape[1] != LATENT + 1 or not cond.is_floating_point():

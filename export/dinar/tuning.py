@@ -1,6 +1,7 @@
 """RGB texture tuning: the visible texels refined by gradients from the renderer, and Eq. 7 (paper 3.4, appendix B)."""
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,14 +75,15 @@ def blended_rgb(decoded_rgb: Tensor, mask: Tensor, rgb: Tensor, alpha: Tensor, b
 
 def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: TuningInputs, *, steps: int = STEPS,
          finetune_back: bool = False, lpips: Callable[[Tensor, Tensor], Tensor] | None = None, seed: int = 0,
-         state: TuningState | None = None, reuse_render: bool = False, progress: bool = True,
+         state: TuningState | None = None, stop_after: int | None = None, reuse_render: bool = False, progress: bool = True,
          autocast: torch.dtype | None = None) -> TuningState:
     """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator in turn.
 
     renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode; its parameters get no gradient.
     discriminator: a module rgb -> [1,1], tuned along on a copy of its weights that is put back at the end.
     finetune_back: first `steps` steps of alpha and beta only (Eq. 7), then `steps` of the texels. lpips(a, b): the user's perceptual
-    distance of pictures in [-1,1]; without it that loss is left out, with a warning. state: go on from there to the same total.
+    distance of pictures in [-1,1]; without it that loss is left out, with a warning. state: go on from there to the same total;
+    stop_after: stop once that many steps are done in all, to go on later.
     reuse_render: the discriminator takes the texture step's picture instead of a fresh one (published: fresh); a third less work.
     Same seed, same bits on one machine. Raises InputError for bad arguments and for losses that are not finite.
     """
@@ -90,7 +92,8 @@ def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: Tuni
     state = state or TuningState(rgb=inputs.texture[:, RGB].clone(), alpha=torch.ones_like(inputs.texture[:, RGB, :1, :1]),
                                  beta=torch.zeros_like(inputs.texture[:, RGB, :1, :1]))
     rescale, total = (steps, 2 * steps) if finetune_back else (0, steps)
-    if state.step >= total:
+    last = total if stop_after is None else min(total, stop_after)
+    if state.step >= last:
         return state
     if discriminator is None:
         raise InputError("tuning: got no discriminator; the checkpoint must hold first_stage.discriminator, or tune for 0 steps")
@@ -98,7 +101,7 @@ def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: Tuni
         warnings.warn("tuning runs without the LPIPS loss, because its VGG backbone was not given", stacklevel=2)
     run = _Run(renderer, discriminator, inputs, state, seed, rescale, lpips, reuse_render, autocast)
     try:
-        for _ in tqdm(range(state.step, total), desc="tuning", unit="step", initial=state.step, total=total, disable=not progress):
+        for _ in tqdm(range(state.step, last), desc="tuning", unit="step", initial=state.step, total=total, disable=not progress):
             run.step()
         return run.state()
     finally:
@@ -129,7 +132,7 @@ class _Run:
         self.optimizers = ZeroAdam([self.rgb, self.alpha, self.beta], LR_TEXTURE), ZeroAdam(self.weights, LR_DISCRIMINATOR)
         if state.optimizers is not None:
             for optimizer, saved in zip(self.optimizers, state.optimizers, strict=True):
-                optimizer.load_state_dict(saved)
+                optimizer.load_state_dict(copy.deepcopy(saved))      # it would go on in the caller's tensors
         self.generator = torch.Generator("cpu").manual_seed(seed)
         if state.generator is not None:
             self.generator.set_state(state.generator)
@@ -182,11 +185,11 @@ class _Run:
     def _render(self) -> Tensor:
         with torch.autocast(self.uv.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             rgb, _ = self.renderer(self.uv, self.uv_mask, self._texture(), self.white, 0.0)
-        return rgb.float()
+        return rgb.to(self.uv)
 
     def state(self) -> TuningState:
         return TuningState(rgb=self.rgb.detach(), alpha=self.alpha.detach(), beta=self.beta.detach(), step=self.count,
-                           optimizers=tuple(o.state_dict() for o in self.optimizers),
+                           optimizers=tuple(copy.deepcopy(o.state_dict()) for o in self.optimizers),
                            discriminator={k: v.detach().clone() for k, v in self.discriminator.state_dict().items()},
                            generator=self.generator.get_state(), history=self.history)
 
