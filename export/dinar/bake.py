@@ -19,8 +19,8 @@ from ..networks.vq import TEXTURE_CHANNELS
 
 OPSET = 18
 SLOPE = 0.2
-# The network's receptive radius is 89 pixels by layer sums (preprocessing 2, stem 3, downs 7, six 3x3 at 1/8 48, ups with their bilinear taps 21,
-# tail 3, heads 5); a window that leaves this much around the body differs only where its own borders are reflected.
+# The network's receptive radius is 89 pixels by layer sums (preprocessing 2, stem 3, downs 7, six 3x3 at 1/8 48, ups with their
+# bilinear taps 21, tail 3, heads 5); a window that leaves this much around the body differs only where its own borders are reflected.
 MARGIN = 96
 
 
@@ -85,7 +85,7 @@ def _block_diagonal(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.nd
 
 
 def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gain: float) -> str:
-    """A head: norm and activation per channel, hidden 3x3 convolutions, the last one cut to `outputs` channels and times `gain`, sigmoid."""
+    """A head: norm and activation per channel, hidden 3x3 convolutions, sigmoid; the last convolution cut to `outputs` channels, times `gain`."""
     scale, shift = _norm(layers[0])
     shift = (shift + layers[1].bias.detach().double().cpu().numpy()) * SQRT2
     x = g.node("Mul", [x, g.constant(f"{name}.scale", (scale * SQRT2).astype(np.float32).reshape(1, -1, 1, 1))], f"{name}.scaled")
