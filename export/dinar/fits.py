@@ -41,11 +41,11 @@ class HandPCA:
         try:
             with np.load(path, allow_pickle=False) as z:
                 a = [z[k] for k in keys]
-            parts = [checked(k, v[:PCA_COLUMNS] if v.ndim == 2 else np.ravel(v), s)
-                     for k, v, s in zip(keys, a, ((PCA_COLUMNS, 45), (PCA_COLUMNS, 45), (45,), (45,)), strict=True)]
+            spaces = [checked(k, v[:PCA_COLUMNS], (PCA_COLUMNS, 45)) for k, v in zip(keys[:2], a[:2], strict=True)]
+            means = [checked(k, np.ravel(v), (45,)) for k, v in zip(keys[2:], a[2:], strict=True)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
             raise BodyError(f"{path}: {e}; expected an SMPL-X model .npz with {', '.join(keys)}") from e
-        return cls(*parts)
+        return cls(*spaces, *means)
 
     def poses(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Absolute axis-angle f32[15,3] of both hands from 6 coefficients each; the means are added."""

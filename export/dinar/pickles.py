@@ -15,6 +15,7 @@ from ...runtime.errors import InputError
 
 MAX_BYTES = 64 << 20
 DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])\Z")
+OPCODES = {op.code.encode("latin1"): op for op in pickletools.opcodes}
 MODULES = re.compile(r"numpy\.(core|_core)\.(multiarray|numeric)\Z")
 
 
@@ -44,8 +45,17 @@ def load_pickle(path) -> Any:
 
 
 def _scan(data: bytes) -> None:
-    """Refuse what would make the unpickler claim memory beyond the size of the file."""
-    for op, value, _ in pickletools.genops(data):
+    """Refuse what would make the unpickler claim memory beyond the size of the file, and instructions that no fit needs."""
+    stream = io.BytesIO(data)
+    op = None
+    while op is None or op.name != "STOP":
+        op = OPCODES.get(stream.read(1))
+        if op is None:
+            raise _Unreadable("it ends or breaks off in the middle")
+        if op.name == "STRING":      # pickletools wants ASCII, but Python 2 wrote arrays this way
+            stream.readline()
+            continue
+        value = op.arg.reader(stream) if op.arg else None
         if op.name in ("PUT", "LONG_BINPUT") and value > len(data):
             raise _Unreadable(f"the memo index {value} is out of range")
         if op.name in ("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "INST", "OBJ"):
@@ -78,6 +88,8 @@ def _reader(data: bytes) -> pickle.Unpickler:
                 return record(name)
             if (module, name) == ("_codecs", "encode"):      # how Python 3 writes bytes in old protocols
                 return record("bytes")
+            if name == "bytes" and module in ("builtins", "__builtin__"):      # and how it writes empty ones
+                return lambda: b""
             if (module, name) == ("collections", "OrderedDict"):
                 return lambda *items: dict(*items)
             raise _Unreadable(f"it asks for {module}.{name}")
