@@ -33,5 +33,9 @@ class RemoteError(DinarError):
         self.code = code
 
 
+class StreamTimeout(DinarError, TimeoutError):
+    """No answer in time; names the endpoint."""
+
+
 class CheckpointError(DinarError):
     """A file or mapping of network weights cannot be used."""

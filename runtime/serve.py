@@ -49,14 +49,17 @@ class AvatarService:
         return self._main.describe()
 
     def capabilities(self) -> dict:
-        """What clients are told, as JSON of at most 15 kB: name, body, size (height, width), renderers and the chosen one, rest_joints
+        """What clients are told, as JSON of at most 15 kB: name, body, size (height, width), renderers and the chosen
+        one with its engine ("none" without a network), precision and rasterizer, rest_joints
         [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number) and
         expression_names.
         """
-        rig = self.avatar.rig
+        rig, engine = self.avatar.rig, self._main.engine_info
         info = {
             "name": self.avatar.name[:200], "body": self.avatar.body_kind[:200], "size": list(self.size),
-            "renderers": list(self.avatar.renderers)[:16], "renderer": self._main.renderer_name, "description": self.describe()[:1000],
+            "renderers": list(self.avatar.renderers)[:16], "renderer": self._main.renderer_name,
+            "engine": engine.name if engine else "none", "precision": engine.precision if engine else "f32",
+            "rasterizer": self._main.rasterizer_name, "description": self.describe()[:1000],
             "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(), "parents": np.asarray(rig.model.parents).tolist(),
             "body_extent": [round(y, 4) for y in body_extent(rig)], "joint_names": list(JOINT_NAMES),
             "expressions": rig.expressions, "expression_names": list(rig.expression_names[:MAX_EXPRESSION]),

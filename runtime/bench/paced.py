@@ -13,14 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from ..avatar import Avatar
-from ..errors import DinarError, InputError
+from ..errors import DinarError, InputError, StreamTimeout
 from ..motion.motion import Motion
 from ..render import Renderer
-from ..render.renderer import STAGES
-from ..stream import Client, Format, Frame, StreamTimeout
+from ..stream import Client, Format, Frame
 from . import images
 from .measurement import Measurement
-from .stats import residual, staleness
+from .stats import frame_times, stages, staleness
 from .workload import Shot, shots, window_examples
 
 SAMPLES = 8             # frames compared with their references
@@ -64,8 +63,7 @@ class _Reader:
             self._take(tick, frame)
 
     def _take(self, tick: int, frame: Frame) -> None:
-        times = frame.sent_ns, frame.server_recv_ns, frame.server_send_ns, frame.received_ns, frame.decoded_ns
-        self.rows.append((frame.pose_time_ns, times, frame.timings))
+        self.rows.append((frame.pose_time_ns, frame_times(frame), frame.timings))
         fault = images.coverage_fault(frame.rgba)
         if fault and self.fault is None:
             self.fault = f"{fault} (tick {tick})"
@@ -97,11 +95,12 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
     work = shots(avatar, motion, size, ticks, rate)
     notes = []
     with Client(endpoint, timeout=CLIENT_SECONDS, quality=FORMAT.quality, name="dinar bench") as client:
-        name = client.capabilities["renderer"]
+        caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)
         first = time.monotonic() - began
-        windows = window_examples(avatar, avatar.renderers[name], size, work)
+        with Renderer(avatar, **{**options, "renderer": caps["renderer"]}) as renderer:
+            windows = window_examples(renderer, work)
         if not _warm(client, work, windows, size):
             notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
         planned = time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
@@ -121,7 +120,7 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
         alive()
     if not reader.rows:
         raise DinarError(f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s")
-    return _measurement(avatar, work, reader, planned, options, name, first, notes)
+    return _measurement(avatar, work, reader, planned, options, caps, first, notes)
 
 
 def _warm(client: Client, work: list[Shot], windows: dict, size: tuple[int, int]) -> bool:
@@ -149,31 +148,14 @@ def _sleep_until(planned_ns: int) -> None:
         time.sleep(left / 1e9)
 
 
-def stages(planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str, float]]) -> dict[str, np.ndarray]:
-    """Where the latency of each frame went, ms: stage -> f64[n], in the order of time, summing to decoded - planned.
-
-    planned_ns: i64[n]. times_ns: i64[n,5] sent, server received, server sent, received, decoded (the server's two on its own clock, of
-    which only their difference is used). timings: the server's stages per frame, ms.
-    schedule: from the planned time to the sending (the tick loop's lateness, waiting for the answer before). wait: in the server's
-    mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode: waking up, decoding. transport: all the rest.
-    """
-    sent, server_in, server_out, received, decoded = times_ns.T
-    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, "encode")}
-    result = {"schedule": (sent - planned_ns) / 1e6, **server, "server": residual((server_out - server_in) / 1e6, server),
-              "decode": (decoded - received) / 1e6}
-    return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}
-
-
-def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.ndarray, options: dict, name: str, first: float,
+def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.ndarray, options: dict, caps: dict, first: float,
                  notes: list[str]) -> Measurement:
     sent_for = np.array([row[0] for row in reader.rows], np.int64)
     times = np.array([row[1] for row in reader.rows], np.int64)
     table = stages(sent_for, times, [row[2] for row in reader.rows])
-    with Renderer(avatar, **options) as renderer:       # picks what the server picked: same machine, same options
-        info, rasterizer = renderer.engine_info, renderer.rasterizer_name
-    if info is None:
+    if caps["engine"] == "none":
         table["server"] += table.pop("network")     # two readings of the clock with nothing between them
-    references = images.References(avatar, {**options, "renderer": name})
+    references = images.References(avatar, {**options, "renderer": caps["renderer"]})
     check = references.check_pictures()
     difference = references.frames(((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"], FORMAT)
     if check is None:
@@ -181,8 +163,7 @@ def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.
     ticks, seconds = len(planned) - 1, float(planned[-1] - planned[0]) / 1e9
     return Measurement(
         scenario="paced", latency_ms=(times[:, -1] - sent_for) / 1e6, stages_ms=table, fps=len(sent_for) / seconds,
-        size=options["size"], renderer=name, engine=info.name if info else "none",
-        precision=info.precision if info else "f32", rasterizer=rasterizer,
+        size=options["size"], renderer=caps["renderer"], engine=caps["engine"], precision=caps["precision"], rasterizer=caps["rasterizer"],
         includes="from the planned time of a request to decoded RGBA in the client, by ZeroMQ over loopback TCP, JPEG and lossless alpha",
         staleness=staleness(planned, sent_for, times[:, -1]), check_difference=check, frame_difference=difference, notes=notes,
         faults=([reader.fault] if reader.fault else []) + images.judge(check, difference),

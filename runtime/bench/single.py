@@ -36,7 +36,7 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
     began = time.perf_counter()
     # A size of the network that is new is compiled at once: all of that is over before the clock runs.
     with Renderer(avatar, **options, background_compile=False) as renderer:
-        windows = window_examples(avatar, avatar.renderers[renderer.renderer_name], size, work)
+        windows = window_examples(renderer, work)
         if len(windows) > MAX_SESSIONS:
             notes.append(f"{len(windows)} window sizes, of which {MAX_SESSIONS} are kept: some frames waited for the compiler")
         for i in tqdm(windows.values(), desc="compile", unit="size", disable=not progress, leave=False):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..render.renderer import STAGES
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.975
@@ -51,6 +52,26 @@ def residual(total, stages: Mapping[str, Sequence[float]]) -> np.ndarray:
             raise InputError(f"stage {name!r}: got {values.size} values for {rest.size} frames")
         rest -= values
     return rest
+
+
+def frame_times(frame) -> tuple[int, int, int, int, int]:
+    """The five times of a stream.Frame that `stages` wants, ns."""
+    return frame.sent_ns, frame.server_recv_ns, frame.server_send_ns, frame.received_ns, frame.decoded_ns
+
+
+def stages(planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Where the latency of each frame went, ms: stage -> f64[n], in the order of time, summing to decoded - planned.
+
+    planned_ns: i64[n]. times_ns: i64[n,5] sent, server received, server sent, received, decoded (the server's two on its own clock, of
+    which only their difference is used). timings: the server's stages per frame, ms.
+    schedule: from the planned time to the sending (the tick loop's lateness, waiting for the answer before). wait: in the server's
+    mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode: waking up, decoding. transport: all the rest.
+    """
+    sent, server_in, server_out, received, decoded = times_ns.T
+    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, "encode")}
+    result = {"schedule": (sent - planned_ns) / 1e6, **server, "server": residual((server_out - server_in) / 1e6, server),
+              "decode": (decoded - received) / 1e6}
+    return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}
 
 
 def stage_table(stages: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:

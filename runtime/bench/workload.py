@@ -3,15 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from ... import kernels
 from ..avatar import Avatar
-from ..avatar.avatar import RendererSpec
 from ..motion.motion import Motion
-from ..render import Camera, Pose
+from ..render import Camera, Pose, Renderer
 from ..render.framing import FollowingCamera, body_extent
-from ..render.window import fit_window
 
 Shot = tuple[Pose, Camera]
 
@@ -28,17 +23,13 @@ def shots(avatar: Avatar, motion: Motion, size: tuple[int, int], count: int, rat
     return [(pose, follow.at(pose.transl)) for pose in poses]
 
 
-def window_examples(avatar: Avatar, spec: RendererSpec, size: tuple[int, int], shots: Sequence[Shot]) -> dict[tuple[int, int], int]:
+def window_examples(renderer: Renderer, shots: Sequence[Shot]) -> dict[tuple[int, int], int]:
     """(height, width) of each window that the network is compiled for in `shots` -> the first shot that has it. Empty without a network."""
-    if spec.model is None:
+    if renderer.engine_info is None:
         return {}
-    vertices = np.empty_like(avatar.rig.model.vertices)
-    projective = np.empty_like(vertices)
     found: dict[tuple[int, int], int] = {}
     for i, (pose, camera) in enumerate(shots):
-        kernels.lbs(avatar.rig.model, pose.body, pose.transl, pose.expression, out=vertices)
-        _, bounds = kernels.project(vertices, camera.matrix, out=projective)
-        window = fit_window(bounds, size, margin=spec.margin, stride=spec.stride)
+        window = renderer.window(pose, camera)
         if window is not None:
             found.setdefault((window.height, window.width), i)
     return found

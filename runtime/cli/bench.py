@@ -26,9 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 1 when the pictures were wrong."""
     from ..bench import report, yardstick
-    from ..bench.child import ServerProcess
     from ..bench.paced import run_paced, tick_count
     from ..bench.single import run_single
+    from .server_process import ServerProcess
 
     unused = [f"--{name}" for name in DEFAULTS if name in args and name not in SCENARIOS[args.scenario]]
     if unused:
@@ -62,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve_arguments(args: argparse.Namespace) -> list[str]:
     height, width = args.size
-    return [args.avatar, "--size", f"{width}x{height}", *(f"--{name}={getattr(args, name)}" for name in
+    return [args.avatar, "--no-page", "--size", f"{width}x{height}", *(f"--{name}={getattr(args, name)}" for name in
                                                           ("renderer", "engine", "rasterizer", "precision", "threads"))]

@@ -6,12 +6,8 @@ import contextlib
 import os
 import pathlib
 import socket
-import subprocess
 import sys
-import threading
 import webbrowser
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,15 +18,14 @@ from ..render.sinks import VideoSink, contact_sheet, write_png
 from ..stream import Client, Frame
 from . import common
 from .driving import Figures, Target, closed_loop, paced
+from .server_process import ServerProcess
 
 FPS = 30
-START_SECONDS = 60.0
-END_SECONDS = 10.0
 MAX_VIDEO_FRAMES = 1800         # kept in memory as JPEGs until the measurement is over
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 6, 4, 224
 BACKGROUND = (223, 227, 232)    # RGB
 UNMEASURED = 10                 # frames before the measurement
-SIDES = ("to be sent", "transport", "decode")       # stages that are not the server's
+SIDES = ("schedule", "transport", "decode")      # stages that are not the server's
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,51 +48,6 @@ def free_port(port: int) -> int:
         except OSError:
             return 0
     return port
-
-
-class Served(NamedTuple):
-    """A `dinar serve` in a process of its own."""
-
-    process: subprocess.Popen
-    endpoint: str
-    page: str
-
-    def check(self, tick: int) -> None:
-        """DinarError if the server is gone; an on_tick of `paced`."""
-        if (code := self.process.poll()) is not None:
-            raise DinarError(f"the server ended with code {code} while the demo ran; what it said is above")
-
-
-@contextlib.contextmanager
-def served(arguments: list[str]) -> Iterator[Served]:
-    """Runs `dinar serve`. It ends with the block, or when this process dies: its standard input closes then.
-    Raises DinarError when it does not get ready."""
-    command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", *arguments, "--until-stdin-closes"]
-    # In a session of its own a Ctrl-C reaches only this process, which then ends the server in its own time.
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        watchdog = threading.Timer(START_SECONDS, server.kill)
-        watchdog.start()
-        try:
-            for line in server.stdout:
-                if line.startswith("ready "):
-                    break
-                print(f"server: {line.rstrip()}", flush=True)
-            else:
-                raise DinarError(f"the server ended with code {server.wait()} before it was ready (it has {START_SECONDS:g} s); "
-                                 "its own message is above")
-        finally:
-            watchdog.cancel()
-        threading.Thread(target=lambda: [None for _ in server.stdout], daemon=True).start()     # or a full pipe would stop it
-        _, endpoint, page = line.split()
-        yield Served(server, endpoint, page)
-    finally:
-        server.stdin.close()
-        try:
-            server.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
 
 
 class Recorder:
@@ -149,7 +99,7 @@ def opaque(rgba: np.ndarray) -> np.ndarray:
 def table(figures: Figures) -> str:
     """Latency per stage, p50 and p99 in ms; the stages of a frame sum to its latency."""
     rows = [("stage", "where", "p50 ms", "p99 ms")]
-    for stage, values in figures.stages.items():
+    for stage, values in figures.stages().items():
         p50, p99 = np.percentile(values, (50, 99))
         rows.append((stage, "client" if stage in SIDES else "server", f"{p50:.2f}", f"{p99:.2f}"))
     p50, p99 = np.percentile(figures.latency_ms, (50, 99))
@@ -157,7 +107,7 @@ def table(figures: Figures) -> str:
     return "\n".join(f"  {a:<16} {b:<7} {c:>8} {d:>8}" for a, b, c, d in rows)
 
 
-def measure(server: Served, motion: Motion, frames: int, out: pathlib.Path) -> None:
+def measure(server: ServerProcess, motion: Motion, frames: int, out: pathlib.Path) -> None:
     """Two thirds of the frames at 30 per second, for latency and the video; the rest, spread over the whole motion, as fast as the server
     answers, for the frame rate and the sheet."""
     free = max(1, frames // 3)
@@ -181,7 +131,7 @@ def measure(server: Served, motion: Motion, frames: int, out: pathlib.Path) -> N
     print(f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures", flush=True)
 
 
-def show(server: Served, motion: Motion, frames: int | None, open_page: bool) -> None:
+def show(server: ServerProcess, motion: Motion, frames: int | None, open_page: bool) -> None:
     """Drives the server until Ctrl-C, for whoever watches the page."""
     graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     figures = Figures()
@@ -207,11 +157,11 @@ def run(args: argparse.Namespace) -> int:
     options = common.renderer_options(args)
     height, width = options.pop("size")
     # the motion that comes is what the server warms up with
-    command = [args.avatar, "--motion", "demo", "--endpoint", "tcp://127.0.0.1:0", "--size", f"{width}x{height}"]
+    command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}"]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
     motion = demo_motion()
-    with served(command) as server:
+    with ServerProcess(command, lambda line: print(f"server: {line}", flush=True)) as server:
         if args.headless:
             measure(server, motion, args.frames or 300, out)
         else:

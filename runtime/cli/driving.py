@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import DinarError, RemoteError
+from ..bench.stats import frame_times, stages
+from ..errors import DinarError, RemoteError, StreamTimeout
 from ..motion import Motion
 from ..render import Camera, Pose
 from ..render.framing import FollowingCamera
-from ..stream import Client, Frame, StreamTimeout
+from ..stream import Client, Frame
 from ..stream.wire import ErrorCode
 
 MAX_KEPT = 200_000          # figures of so many frames
@@ -51,7 +52,7 @@ class Figures:
     def __init__(self):
         self.sent = self.frames = self.stale = self.superseded = 0
         self.latency_ms: deque[float] = deque(maxlen=MAX_KEPT)
-        self.stages: dict[str, deque[float]] = {}
+        self._rows: deque[tuple] = deque(maxlen=MAX_KEPT)        # planned time, `frame_times`, the server's stages
         self.began = self.last_frame = time.monotonic()
         self._pending: dict[int, int] = {}      # id -> tick
         self._newest_tick: int | None = None
@@ -71,8 +72,7 @@ class Figures:
         self.last_frame = time.monotonic()
         self._newest_tick = tick if tick is not None else self._newest_tick
         self.latency_ms.append(frame.latency_ms)
-        for stage, ms in stage_times(frame).items():
-            self.stages.setdefault(stage, deque(maxlen=MAX_KEPT)).append(ms)
+        self._rows.append((frame.pose_time_ns, frame_times(frame), frame.timings))
         return tick
 
     def count_tick(self, tick: int) -> None:
@@ -92,25 +92,17 @@ class Figures:
         """Frames per second from the start to the last frame."""
         return self.frames / max(self.last_frame - self.began, 1e-6)
 
+    def stages(self) -> dict[str, np.ndarray]:
+        """Where the latency of each frame went, ms: stage -> f64[frames], as in `dinar bench --scenario paced`."""
+        planned, times, timings = zip(*self._rows, strict=True)
+        return stages(np.array(planned), np.array(times), timings)
+
     def line(self) -> str:
         """fps, latency, stale and superseded frames in one line."""
         if not self.frames:
             return "no frames"
         p50, p95 = np.percentile(self.latency_ms, (50, 95))
         return f"{self.fps:5.1f} fps   latency p50 {p50:.1f} ms, p95 {p95:.1f} ms   stale {self.stale}   superseded {self.superseded}"
-
-
-def stage_times(frame: Frame) -> dict[str, float]:
-    """Where a frame's latency went, ms; the values sum to frame.latency_ms. No clock of one machine is compared with another's."""
-    t = dict(frame.timings)
-    wait, render, encode, _ = (t.pop(k, 0.0) for k in ("wait", "render", "encode", "total"))
-    on_server = (frame.server_send_ns - frame.server_recv_ns) / 1e6
-    return {
-        "to be sent": (frame.sent_ns - frame.pose_time_ns) / 1e6,
-        "wait": wait, **t, "other render": render - sum(t.values()), "encode": encode,
-        "hand over": on_server - wait - render - encode, "transport": (frame.received_ns - frame.sent_ns) / 1e6 - on_server,
-        "decode": (frame.decoded_ns - frame.received_ns) / 1e6,
-    }
 
 
 def read(client: Client, seconds: float) -> Frame | None:

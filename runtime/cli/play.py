@@ -5,8 +5,8 @@ import argparse
 import sys
 import time
 
-from ..errors import InputError
-from ..stream import Client, StreamTimeout
+from ..errors import InputError, StreamTimeout
+from ..stream import Client
 from . import common
 from .driving import Figures, Target, paced
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import signal
-import sys
 import threading
 
 from ..motion import idle_motion
@@ -32,11 +32,18 @@ def reachable(endpoint: str) -> str:
     return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
+def _wait_for_end_of_input(stop: threading.Event) -> None:
+    # Not sys.stdin: a daemon thread that holds its lock makes the interpreter abort at its end.
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
 def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
     stop = threading.Event()
     if args.until_stdin_closes:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop.set()), daemon=True).start()
+        threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     avatar = common.open_avatar(args.avatar)
     motion = common.open_motion(args.motion) if args.motion else idle_motion()
     source = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)

@@ -13,22 +13,22 @@ from ..errors import DinarError, InputError
 from .camera import Camera
 from .pose import Pose
 from .sessions import Sessions
-from .window import Window, fit_window, padded
+from .window import BUCKET, Window, fit_window, padded
 
 MAX_SIDE = 4096
+MAX_THREADS = 256
 RING = 3
 STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two
-    renders later
-    (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage, and
-    `total`."""
+    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two renders
+    later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage,
+    and `total`. window: the part of the picture that was worked on, None where nothing is in view."""
 
-    rgba: np.ndarray
-    depth: np.ndarray | None
+    rgba: np.ndarray = field(repr=False)
+    depth: np.ndarray | None = field(repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     window: Window | None = None
 
@@ -73,6 +73,8 @@ class Renderer:
             raise InputError(f"renderer: got {renderer!r}, the avatar has {', '.join(avatar.renderers)}")
         if background is not None and not (len(background) == 3 and all(0 <= c <= 1 for c in background)):
             raise InputError(f"background: got {background!r}, expected three numbers in [0, 1] or None")
+        if not (isinstance(threads, int | np.integer) and 0 <= threads <= MAX_THREADS):
+            raise InputError(f"threads: got {threads!r}, expected 0 (all cores) to {MAX_THREADS}")
         self.avatar, self.size, self.threads, self.crop = avatar, (int(size[0]), int(size[1])), threads, crop
         self.renderer_name = next(iter(avatar.renderers)) if renderer == "auto" else renderer
         self.rasterizer_name = "native"
@@ -119,28 +121,46 @@ class Renderer:
         return f"renderer {self.renderer_name}, {self.size[1]}x{self.size[0]}, rasterizer {self.rasterizer_name} (CPU), engine {net}"
 
     def render(self, pose: Pose, camera: Camera) -> Frame:
-        """Render one frame; see Frame for how long it is valid."""
+        """Render one frame; see Frame for how long it is valid. Raises InputError, DinarError."""
+        try:
+            return self._render(pose, camera)
+        except DinarError:
+            raise
+        except (ValueError, engines.EngineError) as e:  # finite inputs whose result is not, a device that fails
+            raise DinarError(f"renderer {self.renderer_name!r}: this frame cannot be rendered: {e}") from e
+
+    def window(self, pose: Pose, camera: Camera) -> Window | None:
+        """The part of the picture that `render` works on for this pose; None when nothing is in view. While the network is being compiled
+        for that size, a frame may use a larger one."""
+        return self._place(pose, camera, [])
+
+    def _place(self, pose: Pose, camera: Camera, marks: list[float]) -> Window | None:
+        """Skin and project the body into the buffers, noting the time after each, and fit the window."""
         if self._texture is None:
             raise DinarError("Renderer: used after close()")
         rig, spec, s = self.avatar.rig, self._spec, self._spec.samples
         if len(pose.expression) > rig.expressions:
             raise InputError(f"Pose.expression: got {len(pose.expression)} values, this avatar has {rig.expressions}")
-        slot = self._frames % RING
-        self._frames += 1
-        rgba = self._ring[slot]
-        depth = self._depth_ring[slot] if self._depth_ring else None
-        clock, marks = time.perf_counter, [time.perf_counter()]
-
         kernels.lbs(rig.model, pose.body, pose.transl, pose.expression, out=self._vertices, threads=self.threads)
-        marks.append(clock())
+        marks.append(time.perf_counter())
         matrix = camera.matrix if s == 1 else np.diag([s, s, 1.0]) @ camera.matrix
         _, bounds = kernels.project(self._vertices, matrix, out=self._projective)
         if bounds is not None:
             bounds = [b / s for b in bounds]
         window = fit_window(
-            bounds if self.crop else None, self.size, margin=spec.margin, stride=spec.stride, bucket=1 if spec.model is None else 64
+            bounds if self.crop else None, self.size, margin=spec.margin, stride=spec.stride, bucket=1 if spec.model is None else BUCKET
         )
-        marks.append(clock())
+        marks.append(time.perf_counter())
+        return window
+
+    def _render(self, pose: Pose, camera: Camera) -> Frame:
+        clock, marks = time.perf_counter, [time.perf_counter()]
+        window = self._place(pose, camera, marks)
+        rig, spec, s = self.avatar.rig, self._spec, self._spec.samples
+        slot = self._frames % RING
+        self._frames += 1
+        rgba = self._ring[slot]
+        depth = self._depth_ring[slot] if self._depth_ring else None
         if window is None:
             rgba[:] = 0 if self._background is None else [*(int(255 * c + 0.5) for c in self._background), 255]
             if depth is not None:

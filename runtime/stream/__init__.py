@@ -1,5 +1,6 @@
 """Wire protocol, server and client. Knows no 3D."""
-from .client import Client, Frame, StreamTimeout
+from ..errors import StreamTimeout
+from .client import Client, Frame
 from .messages import Format, RenderRequest
 from .rendering import Limits, RenderedFrame
 from .server import Server

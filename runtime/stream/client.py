@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from ..errors import DinarError, InputError, ProtocolError, RemoteError
+from ..errors import DinarError, InputError, ProtocolError, RemoteError, StreamTimeout
 from .codec import PixelView, decode_view
 from .messages import (
     DEFLATE_PLANE,
@@ -41,10 +41,6 @@ _POLL_MS = 100
 _ENCODINGS = {"jpeg": JPEG, "raw": RAW}
 
 
-class StreamTimeout(DinarError, TimeoutError):
-    """No answer in time; names the endpoint."""
-
-
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture. Times in nanoseconds; those of the server are on its own clock (see Client.clock_offset_ns).
@@ -56,7 +52,7 @@ class Frame:
     """
 
     id: int
-    views: tuple[PixelView, ...]
+    views: tuple[PixelView, ...] = field(repr=False)
     pose_time_ns: int
     timings: dict[str, float]
     sent_ns: int

@@ -7,8 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..errors import DinarError
-from ..stream import Client, StreamTimeout
+from ..errors import DinarError, StreamTimeout
+from ..stream import Client
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,15 @@ from dinar_live.runtime import Avatar, Body, Pose, Renderer
 from dinar_live.runtime.avatar import Checks
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.bench import images
-from dinar_live.runtime.bench.paced import run_paced, stages, tick_count
+from dinar_live.runtime.bench.paced import run_paced, tick_count
 from dinar_live.runtime.bench.single import run_single
+from dinar_live.runtime.bench.stats import stages
 from dinar_live.runtime.bench.workload import shots, window_examples
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.motion import demo_motion
 from dinar_live.runtime.render.framing import whole_body_camera
 from dinar_live.runtime.render.renderer import STAGES
+from dinar_live.runtime.render.window import Window
 from dinar_live.runtime.serve import AvatarService
 from dinar_live.runtime.stream import Server
 
@@ -82,11 +84,16 @@ def test_a_travelling_body_stays_in_view(avatar, motion):
 
 def test_windows_only_matter_to_networks(avatar, motion):
     work = shots(avatar, motion, SIZE, 30, 30 / motion.duration)
-    assert window_examples(avatar, avatar.renderers["texture"], SIZE, work) == {}
-    spec = dataclasses.replace(avatar.renderers["texture"], model=b"onnx", margin=8, stride=8)
-    found = window_examples(avatar, spec, SIZE, work)
-    assert (160, 64) in found or (160, 128) in found
-    assert all(h % 8 == 0 and w % 8 == 0 and h <= 160 and w <= 160 for h, w in found)
+    with Renderer(avatar, SIZE) as renderer:
+        assert window_examples(renderer, work) == {}
+
+    class WithNetwork:
+        engine_info = "some engine"
+
+        def window(self, pose, camera):
+            return None if pose is work[0][0] else Window(0, 0, 64, 160) if pose is not work[7][0] else Window(8, 0, 128, 160)
+
+    assert window_examples(WithNetwork(), work) == {(160, 64): 1, (160, 128): 7}
 
 
 def test_single_accounts_for_all_of_the_time(avatar, motion):

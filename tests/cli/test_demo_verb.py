@@ -16,8 +16,9 @@ import pytest
 from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.avatar.skeleton import PARENTS
-from dinar_live.runtime.cli.demo import served, show
-from dinar_live.runtime.cli.driving import Figures, Target, closed_loop, paced, stage_times
+from dinar_live.runtime.cli.demo import show
+from dinar_live.runtime.cli.driving import Figures, Target, closed_loop, paced
+from dinar_live.runtime.cli.server_process import ServerProcess
 from dinar_live.runtime.errors import DinarError, RemoteError
 from dinar_live.runtime.motion import demo_motion
 from dinar_live.runtime.stream import Client, RenderedFrame, Server
@@ -108,9 +109,9 @@ def test_errors_of_the_server_end_the_demo_with_one_line(tmp_path):
 
 
 def test_a_server_that_dies_ends_the_demo(bundle):
-    with served([bundle, "--size", "64", "--endpoint", "tcp://127.0.0.1:0", "--no-page"]) as server:
-        threading.Timer(1.0, server.process.kill).start()
-        with pytest.raises(DinarError, match="the server ended with code -9"):
+    with ServerProcess([bundle, "--size", "64", "--no-page"]) as server:
+        threading.Timer(1.0, server.kill).start()
+        with pytest.raises(DinarError, match="the server ended during the run .exit code -9"):
             show(server, demo_motion(), 300, open_page=False)
 
 
@@ -181,7 +182,9 @@ def test_stage_times_sum_to_the_latency(stub, client):
     stub.seconds = 0.005
     target = Target(client.capabilities, demo_motion())
     frame = client.render(*target.at(0.5), target.size)
-    times = stage_times(frame)
+    figures = Figures()
+    figures.count_frame(frame)
+    times = {stage: ms for stage, (ms,) in figures.stages().items()}
     assert sum(times.values()) == pytest.approx(frame.latency_ms, abs=1e-6)
     assert min(times.values()) > -0.01 and set(times) >= {"wait", "lbs", "encode", "transport", "decode"}
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dinar_live import kernels
+from dinar_live.engines import EngineError
 from dinar_live.kernels.reference import compose as reference_compose
 from dinar_live.kernels.reference import gather as reference_gather
 from dinar_live.kernels.reference import lbs as reference_lbs
@@ -239,6 +240,8 @@ def test_no_frame_waits_for_the_compiler(avatar):
         ({"background": (2, 0, 0)}, "background"),
         ({"renderer": "light", "engine": "abacus"}, "abacus"),
         ({"renderer": "light", "precision": "f7"}, "f7"),
+        ({"threads": -1}, "threads: got -1"),
+        ({"threads": 2.5}, "threads: got 2.5"),
     ],
 )
 def test_bad_options(avatar, arguments, says):
@@ -267,6 +270,32 @@ def test_bad_calls(avatar):
     r.close()
     with pytest.raises(DinarError, match="close"):
         r.render(Pose(), camera_for(avatar))
+
+
+def test_window_is_what_render_works_on(avatar):
+    away = Camera.look_at((0, 0, 30), (60, 0, 30), SIZE)
+    with Renderer(avatar, SIZE, renderer="light", background_compile=False) as r:
+        for pose, camera in ((Pose(), camera_for(avatar)), (random_pose(), camera_for(avatar, fill=0.3)), (Pose(), away)):
+            assert r.window(pose, camera) == r.render(pose, camera).window
+    assert r.size == SIZE
+    with pytest.raises(DinarError, match="close"):
+        r.window(Pose(), away)
+
+
+@pytest.mark.parametrize("error", [EngineError("the device is gone"), ValueError("vertices: not finite")])
+def test_failures_of_kernels_and_engines_are_ours(avatar, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    with Renderer(avatar, SIZE, renderer="light") as r:
+        monkeypatch.setattr(kernels, "gather_uv", fail)
+        with pytest.raises(DinarError, match=f"renderer 'light'.*{error}"):
+            r.render(Pose(), camera_for(avatar))
+
+
+def test_frames_print_in_one_line(avatar):
+    with Renderer(avatar, SIZE) as r:
+        assert "array" not in repr(r.render(Pose(), camera_for(avatar)))
 
 
 def test_bounds_and_near_agree_with_the_kernels(avatar):

@@ -137,6 +137,7 @@ def test_capabilities_are_small_json(service, avatar):
     assert info["size"] == list(SIZE) and info["renderer"] == "texture" and "texture" in info["description"]
     assert np.abs(np.array(info["rest_joints"]) - avatar.rig.joints).max() <= 5.1e-5
     assert len(info["joint_names"]) == len(info["parents"]) == 55
+    assert (info["engine"], info["precision"], info["rasterizer"]) == ("none", "f32", "native")
     low, high = info["body_extent"]
     assert 1.5 < high - low < 2.1
     assert info["expression_names"] == list(avatar.rig.expression_names)
