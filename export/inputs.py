@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pathlib
-import zipfile
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from ..runtime.errors import InputError
+from ..runtime.npz import Npz
 from ..runtime.render import Camera, Pose
 from ..runtime.validate import checked
 
 MAX_SIDE = 8192
+MAX_FIT_BYTES = 16 << 20
 FIT_KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "image_size")
 
 
@@ -49,14 +50,13 @@ def read_fit(path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}")
     try:
-        with np.load(path, allow_pickle=False) as z:
-            keys = set(z.files) if hasattr(z, "files") else set()
-            if missing := [k for k in FIT_KEYS if k not in keys]:
-                raise InputError(f"{path}: keys {missing} are missing, got {sorted(keys)}, expected {list(FIT_KEYS)}")
-            fit = {k: z[k] for k in FIT_KEYS}
+        with Npz(path, MAX_FIT_BYTES) as z:
+            if missing := [k for k in FIT_KEYS if k not in z.keys]:
+                raise InputError(f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(FIT_KEYS)}")
+            fit = {k: z.read(k) for k in FIT_KEYS}
     except InputError:
         raise
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as e:
+    except (ValueError, OSError) as e:
         raise InputError(f"{path}: not a readable .npz of plain arrays ({e})") from e
     ranks = {"poses": 2, "transl": 1, "betas": 1, "expression": 1, "K": 2, "world_to_camera": 2, "image_size": 1}
     for key, rank in ranks.items():
@@ -67,17 +67,23 @@ def read_fit(path) -> dict[str, np.ndarray]:
     return fit
 
 
-def read_view(photo, mask, fit_path) -> View:
-    """A photo, its mask (white = person; the alpha of an RGBA picture works too) and its fit. Raises InputError naming file and field."""
+def read_photo(photo, mask) -> tuple[np.ndarray, np.ndarray]:
+    """A photo u8[H,W,3] and its mask u8[H,W] (white = person; an RGBA picture's alpha works too). Raises InputError naming the file."""
     rgb = cv2.cvtColor(read_image(photo, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    mask_image = read_image(mask, cv2.IMREAD_UNCHANGED)
-    alpha = mask_image if mask_image.ndim == 2 else mask_image[..., 3] if mask_image.shape[2] == 4 else mask_image[..., 0]
+    image = read_image(mask, cv2.IMREAD_UNCHANGED)
+    alpha = image if image.ndim == 2 else image[..., 3] if image.shape[2] == 4 else image[..., 0]
     if alpha.dtype != np.uint8:
         raise InputError(f"{mask}: got {alpha.dtype} pixels, expected 8 bit")
     if alpha.shape != rgb.shape[:2]:
         raise InputError(f"{mask}: {alpha.shape[1]}x{alpha.shape[0]} pixels, expected {rgb.shape[1]}x{rgb.shape[0]} as in {photo}")
     if not (alpha > 127).any():
         raise InputError(f"{mask}: is empty, expected the person in white")
+    return rgb, np.ascontiguousarray(alpha)
+
+
+def read_view(photo, mask, fit_path) -> View:
+    """A photo, its mask and its fit. Raises InputError naming file and field."""
+    rgb, alpha = read_photo(photo, mask)
     fit = read_fit(fit_path)
     try:
         size = checked("image_size", fit["image_size"], (2,), 1e5)

@@ -85,7 +85,7 @@ def _block_diagonal(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.nd
 
 
 def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gain: float) -> str:
-    """A head: norm and activation per channel, hidden 3x3 convolutions, sigmoid; the last convolution cut to `outputs` channels, times `gain`."""
+    """A head: norm and activation per channel, 3x3 convolutions, sigmoid; the last one cut to `outputs` channels and times `gain`."""
     scale, shift = _norm(layers[0])
     shift = (shift + layers[1].bias.detach().double().cpu().numpy()) * SQRT2
     x = g.node("Mul", [x, g.constant(f"{name}.scale", (scale * SQRT2).astype(np.float32).reshape(1, -1, 1, 1))], f"{name}.scaled")

@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as e:  # a full disk, a folder that may not be written
+        print(f"dinar {args.verb}: {e.filename or ''}: {e.strerror or e}".replace(": :", ":"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
