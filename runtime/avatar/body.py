@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.resources
 import pathlib
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import BodyError
+from ..npz import Npz
 from ..validate import checked
 from .rig import Rig
 from .skeleton import JOINT_NAMES, PARENTS
 
-MAX_FILE_BYTES = 2 << 30
+MAX_BYTES = 1 << 30  # SMPL-X with 300+100 columns in float64 takes 250 MB
 COMMON_KEYS = ("v_template", "shapedirs")
 OPEN_KEYS = (
     "faces",
@@ -70,18 +70,15 @@ class Body:
         path = pathlib.Path(path)
         if not path.is_file():
             raise BodyError(f"{path}: no such file; expected a body model .npz (SMPL-X: SMPLX_NEUTRAL.npz)")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BodyError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_FILE_BYTES}")
         try:
-            with np.load(path, allow_pickle=False) as z:
-                keys = set(z.files) if hasattr(z, "files") else set()
-                wanted = COMMON_KEYS + (OPEN_KEYS if "lbs_idx" in keys else SMPLX_KEYS)
-                if missing := [k for k in wanted if k not in keys]:
+            with Npz(path, MAX_BYTES) as z:
+                wanted = COMMON_KEYS + (OPEN_KEYS if "lbs_idx" in z.keys else SMPLX_KEYS)
+                if missing := [k for k in wanted if k not in z.keys]:
                     raise BodyError(
                         f"{path}: keys {missing} are missing; expected an SMPL-X model .npz with {list(COMMON_KEYS + SMPLX_KEYS)}"
                     )
-                a = {k: z[k] for k in wanted}
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as e:
+                a = {k: z.read(k) for k in wanted}
+        except (ValueError, OSError) as e:
             raise BodyError(f"{path}: not a readable .npz of plain arrays ({e})") from e
         try:
             return cls._from_open(a) if "lbs_idx" in a else cls._from_smplx(a)

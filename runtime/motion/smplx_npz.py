@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import MotionError
+from ..npz import Npz
 from . import reference_body as ref
 from . import rotations as rot
 from .motion import MAX_FRAMES, Motion
@@ -50,16 +50,12 @@ def _open(path: Path):
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise MotionError(f"{path}: {size / 2**30:.1f} GiB, expected at most {MAX_BYTES / 2**30:.0f} GiB")
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise MotionError(f"{path}: a single array, expected an .npz file of named arrays")
+        with Npz(path, MAX_BYTES) as archive:
             yield archive
     except OSError as e:
         raise MotionError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except (zipfile.BadZipFile, ValueError, EOFError) as e:
-        if isinstance(e, MotionError):
-            raise
-        raise MotionError(f"{path}: not an .npz file ({e})") from None
+    except ValueError as e:
+        raise MotionError(f"{path}: {e}") from None
 
 
 class _Reader:
@@ -68,7 +64,7 @@ class _Reader:
 
     def __init__(self, path: Path, archive):
         self.path, self.archive = path, archive
-        self.keys = set(archive.files)
+        self.keys = archive.keys
         self.notes: list[str] = []
 
     def fail(self, key: str, text: str) -> MotionError:
@@ -77,27 +73,17 @@ class _Reader:
     def first(self, keys) -> str | None:
         return next((k for k in keys if k in self.keys), None)
 
-    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of an array without reading it, so that a small file cannot ask for a lot of memory."""
-        with self.archive.zip.open(f"{key}.npy") as f:
-            version = np.lib.format.read_magic(f)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(f)
-        return shape, dtype
-
     def numbers(self, key: str, columns: int | None = None, frames: int | None = None) -> np.ndarray:
         """A float array [N, columns], checked; [N,J,3] is flattened."""
         try:
-            shape, dtype = self.header(key)
+            shape, dtype = self.archive.header(key)
             if dtype.hasobject or dtype.kind not in "fiu":
                 raise self.fail(key, f"holds {dtype}, expected numbers")
             count = int(np.prod(shape, dtype=object)) if shape else 1
             if len(shape) > 3 or (shape and shape[0] > MAX_FRAMES) or count > MAX_FRAMES * _MAX_COLUMNS:
                 raise self.fail(key, f"shape {list(shape)} is too large, expected at most {MAX_FRAMES} frames of {_MAX_COLUMNS} numbers")
-            array = np.asarray(self.archive[key], np.float64)
-        except MotionError:
-            raise
-        except Exception as e:  # zipfile and numpy raise many kinds for damaged members
+            array = np.asarray(self.archive.read(key), np.float64)
+        except ValueError as e:
             raise self.fail(key, f"cannot be read ({e})") from None
         array = array.reshape(len(array), int(np.prod(shape[1:]))) if array.ndim > 1 else array
         if columns is not None and (array.ndim != 2 or array.shape[1] != columns):
@@ -112,8 +98,8 @@ class _Reader:
         """A string entry, or nothing if it is missing or of another type."""
         if key not in self.keys:
             return ""
-        shape, dtype = self.header(key)
-        return str(self.archive[key].reshape(-1)[0]) if dtype.kind in "US" and np.prod(shape, dtype=object) == 1 else ""
+        shape, dtype = self.archive.header(key)
+        return str(self.archive.read(key).reshape(-1)[0]) if dtype.kind in "US" and np.prod(shape, dtype=object) == 1 else ""
 
     def rate(self, fps: float | None) -> float:
         if fps is not None:

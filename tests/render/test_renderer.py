@@ -282,14 +282,14 @@ def test_window_is_what_render_works_on(avatar):
         r.window(Pose(), away)
 
 
-@pytest.mark.parametrize("error", [EngineError("the device is gone"), ValueError("vertices: not finite")])
+@pytest.mark.parametrize("error", [EngineError, ValueError])
 def test_failures_of_kernels_and_engines_are_ours(avatar, monkeypatch, error):
     def fail(*args, **kwargs):
-        raise error
+        raise error("this failed")
 
     with Renderer(avatar, SIZE, renderer="light") as r:
         monkeypatch.setattr(kernels, "gather_uv", fail)
-        with pytest.raises(DinarError, match=f"renderer 'light'.*{error}"):
+        with pytest.raises(DinarError, match="renderer 'light'.*this failed"):
             r.render(Pose(), camera_for(avatar))
 
 
