@@ -230,7 +230,7 @@ def test_modules_are_left_as_they_were():
     after = discriminator.state_dict() | renderer.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert renderer.training and renderer.mix.weight.requires_grad and not discriminator[0].weight.requires_grad
-    assert renderer.mix.weight.grad is None
+    assert renderer.mix.weight.grad is None and renderer.mix.weight.is_contiguous()
     assert not torch.equal(state.discriminator["3.weight"], before["3.weight"])
 
 
@@ -241,6 +241,8 @@ def test_steps_seed_and_reuse():
     assert torch.equal(none.rgb, inputs.texture[:, 16:19]) and none.step == 0
     a, b = (tune(ToyRenderer(), toy_discriminator(), inputs, steps=5, progress=False) for _ in range(2))
     assert torch.equal(a.rgb, b.rgb)
+    half = tune(ToyRenderer(), toy_discriminator(), inputs, steps=5, autocast=torch.bfloat16, progress=False)
+    assert not torch.equal(half.rgb, a.rgb) and (half.rgb - a.rgb).abs().mean() < 2e-3
     calls = []
 
     class Counting(ToyRenderer):
@@ -292,6 +294,8 @@ def test_bad_calls():
     for steps in (-1, 2.5, 10**9):
         with pytest.raises(InputError, match="tuning steps"):
             tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, progress=False)
+    with pytest.raises(InputError, match="autocast"):
+        tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=1, autocast=torch.float16, progress=False)
     with pytest.raises(InputError, match="no discriminator"):
         tune(ToyRenderer(), None, make_inputs(), steps=1, progress=False)
     discriminator = toy_discriminator()
