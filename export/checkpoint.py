@@ -57,8 +57,9 @@ def load_checkpoint(source, *, ema: bool = True, networks: Collection[str] | Non
     if networks is None:
         wanted = [name for name in wanted if name not in OPTIONAL_NETWORKS or any(key.startswith(PREFIXES[name]) for key in entries)]
 
+    layout = _layout(where, entries)
     with torch.device("meta"):
-        model = DinarModel(wanted, _layout(where, entries))
+        model = DinarModel(wanted, layout)
     published = _published_names()
     if not published & entries.keys():
         raise CheckpointError(

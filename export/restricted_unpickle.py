@@ -52,7 +52,7 @@ def read_pickle(
             if handler is None:
                 raise UnpickleError(f"operation {operation.name} is not supported")
             handler(machine, argument)
-        return machine.stack[-1]
+        return machine.pop()
     except UnpickleError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, RecursionError) as e:

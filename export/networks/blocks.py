@@ -51,7 +51,7 @@ class EqualConv2d(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """x [B,in] -> [B,out]; weight [out,in] scaled by lr_mul / sqrt(in), bias by lr_mul; `activate` adds the leaky ReLU of FusedLeakyReLU."""
+    """x [B,in] -> [B,out]; weight [out,in] scaled by lr_mul / sqrt(in), bias by lr_mul; `activate` adds the leaky ReLU of FusedLeakyReLU"""
 
     def __init__(self, in_features: int, out_features: int, lr_mul: float = 1.0, bias_init: float = 0.0, activate: bool = False):
         super().__init__()
