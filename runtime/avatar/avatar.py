@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +190,8 @@ def _read_checks(content, rig: Rig, renderers) -> Checks:
     for renderer in renderers:
         images = []
         for i in range(symbols["n"]):
-            image = cv2.imdecode(np.frombuffer(content(f"check/{renderer}_{i}.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+            data = content(f"check/{renderer}_{i}.png")
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if _png_pixels(data) <= MAX_CHECK_PIXELS else None
             if image is None or image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8 or image[..., 0].size > MAX_CHECK_PIXELS:
                 raise BundleError(f"check/{renderer}_{i}.png: not an 8-bit RGBA picture of at most {MAX_CHECK_PIXELS} pixels")
             images.append(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
@@ -197,6 +199,13 @@ def _read_checks(content, rig: Rig, renderers) -> Checks:
             raise BundleError(f"check: the pictures of {renderer} differ in size: {sorted({i.shape for i in images})}")
         rgba[renderer] = np.stack(images) if images else np.zeros((0, 1, 1, 4), np.uint8)
     return Checks(rgba=rgba, **a)
+
+
+def _png_pixels(data: bytes) -> float:
+    """How many pixels a PNG says it has, before any is unpacked; infinite for anything else."""
+    if len(data) < 24 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+        return math.inf
+    return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
 
 
 def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:

@@ -62,6 +62,8 @@ class BundleFiles:
             file = self.path / name
             if not file.resolve().is_relative_to(self.path.resolve()):
                 raise BundleError(f"{self.path}: {name} is a link that leads out of the bundle")
+            if file.exists() and not file.is_file():
+                raise BundleError(f"{self.path}: {name} is no plain file")  # reading a pipe would never end
             if file.stat().st_size > limit:
                 raise BundleError(f"{self.path}: {name} has {file.stat().st_size} bytes, expected at most {limit}")
             return file.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import pathlib
+import re
 
 import numpy as np
 
@@ -20,7 +21,12 @@ CELL = 384
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common.avatar_argument(parser, optional=True)
-    parser.add_argument("--sheet", help="where to draw the sheet (default: NAME.png in this folder)")
+    parser.add_argument("--sheet", help="where to draw the sheet (default: its file name + .png, in this folder)")
+
+
+def printable(text: str) -> str:
+    """A bundle's own text without control characters, which could rewrite the terminal, and not longer than a paragraph."""
+    return re.sub(r"[^ -~\u00a0-\ud7ff]", "?", text)[:500]
 
 
 def table(avatar: Avatar) -> list[tuple[str, str]]:
@@ -75,11 +81,12 @@ def sheet(avatar: Avatar, renderer: str = "auto") -> np.ndarray:
 
 def run(args: argparse.Namespace) -> int:
     avatar = common.open_avatar(args.avatar)
-    rows = table(avatar)
+    rows = [(printable(key), value) for key, value in table(avatar)]
     width = max(len(k) for k, _ in rows)
     for key, value in rows:
-        print(f"{key:<{width}}  {value}")
-    out = pathlib.Path(args.sheet or f"{avatar.name}.png")
+        print(f"{key:<{width}}  {printable(value)}")
+    # Named after what the user typed: a name inside the bundle could lead anywhere.
+    out = pathlib.Path(args.sheet or f"{pathlib.Path(args.avatar).resolve().stem}.png")
     write_png(out, sheet(avatar))
     print(f"sheet: {out}")
     return 0

@@ -29,16 +29,30 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if says and "default" not in action.help else action.help
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser, *_):
+        from importlib.metadata import version
+
+        print(f"dinar-live {version('dinar-live')}")
+        parser.exit()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; errors a user can cause end with one line and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, text in VERBS.items():
         sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help)
         if verb in argv[:1]:  # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
+    if args.verb is None:
+        parser.print_help()
+        return 2
     try:
         return importlib.import_module(f".{args.verb}", __package__).run(args) or 0
     except DinarError as e:

@@ -14,6 +14,8 @@ from ..render.framing import FollowingCamera, body_extent
 from ..render.sinks import CODECS, PngSink, VideoSink
 from . import common
 
+FILES_NOT_WRITTEN = (".mov", ".mkv", ".m4v", ".gif", ".png", ".jpg", ".jpeg", ".webp")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common.avatar_argument(parser)
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if not 0.1 <= args.fps <= 1000 or (args.seconds is not None and not args.seconds > 0):
         raise InputError(f"--fps {args.fps:g} --seconds {args.seconds}: expected 0.1..1000 frames per second and a positive duration")
     video = out.suffix in CODECS
+    if out.suffix.lower() in FILES_NOT_WRITTEN:     # it would become a folder of that name
+        raise InputError(f"--out {out}: got {out.suffix}, expected {', '.join(CODECS)} or a folder for PNGs")
     if video and args.background is None:
         raise InputError("--background transparent: a video file has no alpha; give a folder for PNGs as --out")
     avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)

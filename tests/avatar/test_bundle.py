@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import os
+import struct
 import zipfile
+import zlib
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -162,6 +166,23 @@ def test_hostile_rigs_with_a_right_hash(bundle, avatar, case):
 def test_files_that_are_no_safetensors(bundle, content):
     rewrite(bundle, "renderers/texture/texture.safetensors", content)
     with pytest.raises(BundleError, match="texture.safetensors"):
+        Avatar.load(bundle)
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_not_unpacked(bundle, monkeypatch):
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 6, 0, 0, 0)
+    chunks = b"".join(len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+                      for kind, data in ((b"IHDR", header), (b"IEND", b"")))
+    rewrite(bundle, "check/texture_0.png", b"\x89PNG\r\n\x1a\n" + chunks)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(BundleError, match="texture_0.png.*at most"):
+        Avatar.load(bundle)
+
+
+def test_a_pipe_does_not_block_the_reader(bundle):
+    (bundle / "rig.safetensors").unlink()
+    os.mkfifo(bundle / "rig.safetensors")
+    with pytest.raises(BundleError, match="rig.safetensors.*no plain file"):
         Avatar.load(bundle)
 
 
