@@ -68,12 +68,12 @@ def load_checkpoint(source, *, ema: bool = True, networks: Collection[str] | Non
         )
     averaged = ema and "unet" in wanted and any(key.startswith(EMA + ema_name("time_embed")) for key in entries)
 
-    missing, problems = [], []
+    found, missing, problems = [], [], []
     for module, name, key in _places(model):
         stored = EMA + ema_name(key.removeprefix(UNET)) if averaged and key.startswith(UNET) else key
         if (entry := entries.get(stored)) is not None:
             if (problem := _mismatch(_member(module, name), entry)) is None:
-                _assign(module, name, _finite(where, stored, entry.load()))
+                found.append((module, name, stored))
             else:
                 problems.append(f"{stored} is {problem}")
         elif not _complete_without(module, name):
@@ -84,6 +84,9 @@ def load_checkpoint(source, *, ema: bool = True, networks: Collection[str] | Non
         more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
         raise CheckpointError(f"{where}: does not fit the published networks: {'; '.join(problems[:NAMES_SHOWN])}{more}")
 
+    # Only now that everything is known to fit are numbers read.
+    for module, name, stored in found:
+        _assign(module, name, _finite(where, stored, entries[stored].load()))
     model.missing = sorted(published - entries.keys())
     model.unexpected = sorted(entries.keys() - published)
     return model.eval().requires_grad_(False)
