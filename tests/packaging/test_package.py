@@ -65,5 +65,6 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     assert any(n.startswith("dinar_live/kernels/_cpu") and n.endswith((".so", ".pyd")) for n in names)
     assert any(n.endswith("licenses/LICENSE") for n in names) and any(n.endswith("licenses/NOTICE") for n in names)
     folders = tuple(f"dinar_live/{f}/" for f in ("runtime", "export", "engines", "kernels"))
-    strange = [n for n in names if not n.startswith((*folders, "dinar_live-")) or n.endswith((".cpp", "CMakeLists.txt", ".pyc")) or "/test" in n]
+    strange = [n for n in names if not n.startswith((*folders, "dinar_live-")) or n.endswith((".cpp", "CMakeLists.txt", ".pyc"))
+               or "/test" in n]
     assert strange == []
