@@ -146,6 +146,11 @@ def show(server: ServerProcess, motion: Motion, frames: int | None, open_page: b
     print(f"\n{figures.line()}", flush=True)
 
 
+def _say(line: str) -> None:
+    if not line.startswith("watch it on"):      # `show` says that
+        print(f"server: {line}", flush=True)
+
+
 def run(args: argparse.Namespace) -> int:
     if args.frames is not None and not 1 <= args.frames <= 1_000_000:
         raise InputError(f"--frames: got {args.frames}, expected 1..1000000")
@@ -161,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
     motion = demo_motion()
-    with ServerProcess(command, lambda line: print(f"server: {line}", flush=True)) as server:
+    with ServerProcess(command, _say) as server:
         if args.headless:
             measure(server, motion, args.frames or 300, out)
         else:

@@ -4,6 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const canvas = $("view"), context = canvas.getContext("2d", { alpha: false });
 const dark = matchMedia("(prefers-color-scheme: dark)");
+context.fillStyle = dark.matches ? "#2a2d34" : "#e4e7ec";      // until the first frame; a canvas without alpha starts black
+context.fillRect(0, 0, canvas.width, canvas.height);
 // in this order; `render` contains those above it but waiting, and what is below it concerns only this page
 const LABELS = { wait: "waiting", lbs: "skinning", project: "projection", rasterize: "rasterizer", gather: "texture", network: "network",
                  compose: "compositing", render: "render, in all", page: "JPEG for this page" };
