@@ -299,7 +299,7 @@ def test_a_slow_reader_holds_up_nobody_and_still_gets_every_answer(stub, slow_re
                 began = time.monotonic()
                 client.render(None, request(1).cameras[0], (64, 48))
                 worst = max(worst, time.monotonic() - began)
-        assert worst < 1.0
+        assert worst < 4.0      # held up, it would wait for idle_timeout (10 s); a busy machine takes its time too
         eventually(lambda: server.stats()["requests"] == 120)
         answers = []
         while len(answers) < 61 and slow.poll(5000):
