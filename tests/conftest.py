@@ -1,9 +1,15 @@
 """Fixtures shared by all tests."""
 
+import dataclasses
 import os
 import pathlib
 
+import numpy as np
 import pytest
+
+from dinar_live.runtime import Avatar, Body, Pose, Renderer
+from dinar_live.runtime.avatar import Checks, RendererSpec
+from dinar_live.runtime.render.framing import whole_body_camera
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -21,3 +27,17 @@ def shared() -> pathlib.Path:
 def data() -> pathlib.Path:
     """Small files that the tests own."""
     return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def avatar_with_checks():
+    """The open body in random colours (renderer "texture"), with one check picture of 96x96."""
+    rig = Body.open().rig()
+    texture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    plain = Avatar("random", rig, {"texture": RendererSpec(texture)})
+    pose, camera = Pose(), whole_body_camera(rig, rig.joints[0], (96, 96))
+    with Renderer(plain, (96, 96)) as renderer:
+        picture = renderer.render(pose, camera).rgba.copy()
+    checks = Checks(pose.body[None], pose.transl[None], np.zeros((1, rig.expressions), np.float32), camera.K[None],
+                    camera.world_to_camera[None], {"texture": picture[None]})
+    return dataclasses.replace(plain, checks=checks)

@@ -5,9 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from dinar_live.runtime import Avatar, Body, Pose, Renderer
-from dinar_live.runtime.avatar import Checks
-from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime import Renderer
 from dinar_live.runtime.bench import images
 from dinar_live.runtime.bench.paced import run_paced, tick_count
 from dinar_live.runtime.bench.single import run_single
@@ -15,7 +13,6 @@ from dinar_live.runtime.bench.stats import stages
 from dinar_live.runtime.bench.workload import shots, window_examples
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.render.framing import whole_body_camera
 from dinar_live.runtime.render.renderer import STAGES
 from dinar_live.runtime.render.window import Window
 from dinar_live.runtime.serve import AvatarService
@@ -26,16 +23,8 @@ OPTIONS = {"size": SIZE, "renderer": "auto", "engine": "auto", "rasterizer": "au
 
 
 @pytest.fixture(scope="module")
-def avatar():
-    rig = Body.open().rig()
-    texture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    plain = Avatar("random", rig, {"texture": RendererSpec(texture)})
-    pose, camera = Pose(), whole_body_camera(rig, rig.joints[0], (96, 96))
-    with Renderer(plain, (96, 96)) as renderer:
-        picture = renderer.render(pose, camera).rgba.copy()
-    checks = Checks(pose.body[None], pose.transl[None], np.zeros((1, rig.expressions), np.float32), camera.K[None],
-                    camera.world_to_camera[None], {"texture": picture[None]})
-    return dataclasses.replace(plain, checks=checks)
+def avatar(avatar_with_checks):
+    return avatar_with_checks
 
 
 @pytest.fixture(scope="module")

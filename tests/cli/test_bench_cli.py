@@ -8,11 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live.runtime import Avatar, Body, Pose, Renderer
-from dinar_live.runtime.avatar import Checks
-from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.bench import report
-from dinar_live.runtime.render.framing import whole_body_camera
 
 FIXED = ["scenario", "frames", "fps", "latency_ms", "stages_ms", "stale_frames", "size", "renderer", "engine", "rasterizer", "yardstick"]
 
@@ -23,22 +19,9 @@ def dinar(*arguments, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def avatar() -> Avatar:
-    rig = Body.open().rig()
-    texture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    plain = Avatar("random", rig, {"texture": RendererSpec(texture)})
-    pose, camera = Pose(), whole_body_camera(rig, rig.joints[0], (96, 96))
-    with Renderer(plain, (96, 96)) as renderer:
-        picture = renderer.render(pose, camera).rgba.copy()
-    return dataclasses.replace(plain, checks=Checks(
-        pose.body[None], pose.transl[None], np.zeros((1, rig.expressions), np.float32), camera.K[None], camera.world_to_camera[None],
-        {"texture": picture[None]}))
-
-
-@pytest.fixture(scope="module")
-def bundle(avatar, tmp_path_factory):
+def bundle(avatar_with_checks, tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "random"
-    avatar.save(path)
+    avatar_with_checks.save(path)
     return path
 
 
@@ -79,10 +62,11 @@ def test_paced_with_a_server_of_its_own(bundle, tmp_path):
     assert "stale" in done.stdout
 
 
-def test_wrong_pictures_are_invalid(avatar, tmp_path):
+def test_wrong_pictures_are_invalid(avatar_with_checks, tmp_path):
     """A check picture that was changed and hashed again: the file is whole, the picture is wrong."""
-    changed = np.ascontiguousarray(np.roll(avatar.checks.rgba["texture"], 9, axis=2))
-    dataclasses.replace(avatar, checks=dataclasses.replace(avatar.checks, rgba={"texture": changed})).save(tmp_path / "changed")
+    changed = np.ascontiguousarray(np.roll(avatar_with_checks.checks.rgba["texture"], 9, axis=2))
+    checks = dataclasses.replace(avatar_with_checks.checks, rgba={"texture": changed})
+    dataclasses.replace(avatar_with_checks, checks=checks).save(tmp_path / "changed")
     done = dinar("bench", tmp_path / "changed", "--frames", 5, "--size", 96, "--json", tmp_path / "out.json")
     assert done.returncode == 1 and "INVALID: the f32 renderer is" in done.stdout
     r = json.loads((tmp_path / "out.json").read_text())
