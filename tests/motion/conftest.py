@@ -5,11 +5,19 @@ import types
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_NAMES, MIRROR, PARENTS
+from dinar_live.runtime.avatar.skeleton import JOINT_NAMES, PARENTS
 from dinar_live.runtime.motion import demo_motion
 from dinar_live.runtime.motion import reference_body as ref
 from dinar_live.runtime.motion import rotations as rot
 from dinar_live.runtime.motion.bvh import Bvh
+
+
+def other_side(name):
+    """The name of the joint on the other side of the body."""
+    return name.replace("left", "*").replace("right", "left").replace("*", "right")
+
+
+MIRROR = [JOINT_NAMES.index(other_side(n)) for n in JOINT_NAMES]
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +34,8 @@ def rest():
 def tools():
     """The functions below, for test modules (which cannot import each other)."""
     return types.SimpleNamespace(
-        skeleton_bvh=skeleton_bvh, mirrored=mirrored, mirrored_body=mirrored_body, angle_between=angle_between, bvh_text=bvh_text)
+        mirror=MIRROR, other_side=other_side, skeleton_bvh=skeleton_bvh, mirrored=mirrored,
+        mirrored_body=mirrored_body, angle_between=angle_between, bvh_text=bvh_text)
 
 
 def skeleton_bvh(body, pelvis, rest, names=JOINT_NAMES, unit=100.0, fps=30.0) -> Bvh:

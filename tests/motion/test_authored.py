@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX, MIRROR
+from dinar_live.runtime.avatar.skeleton import JOINT_INDEX
 from dinar_live.runtime.errors import MotionError
 from dinar_live.runtime.motion import demo_motion, idle_motion, kinematics
 from dinar_live.runtime.motion import reference_body as ref
@@ -107,8 +107,8 @@ def test_reference_body_is_the_open_body(shared):
         assert set(demo_motion().expression_names) <= set(z["expression_names"].tolist())
 
 
-def test_reference_body_is_symmetric(rest):
-    np.testing.assert_array_equal(rest[list(MIRROR)] * (-1, 1, 1), rest)
+def test_reference_body_is_symmetric(rest, tools):
+    np.testing.assert_array_equal(rest[tools.mirror] * (-1, 1, 1), rest)
 
 
 def test_tracks():
