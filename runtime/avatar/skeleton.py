@@ -86,5 +86,3 @@ PARENTS = (
     53,
 )
 JOINT_INDEX = {name: i for i, name in enumerate(JOINT_NAMES)}
-# index of the joint on the other side of the body, for mirroring
-MIRROR = tuple(JOINT_INDEX[n.replace("left", "*").replace("right", "left").replace("*", "right")] for n in JOINT_NAMES)
