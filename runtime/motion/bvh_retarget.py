@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..avatar.skeleton import JOINT_INDEX, PARENTS
+from ..avatar.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from ..errors import MotionError
 from . import calibration as cal
 from . import kinematics
@@ -37,7 +37,7 @@ def retarget(bvh: Bvh, *, rig_joints=None, reference: str | int = "auto", roll: 
     reference: the pose that shows how the skeleton's joints are turned: "rest" (all rotations zero), a frame number (an upright pose
     with straight legs), "bones" (none: from offsets, hinges and averages), or "auto" = rest if it looks like a standing person.
     roll: about upper arms and thighs: "rest" = from the reference, "hinge" = from how elbows and knees bend, "auto" = hinge only
-    where the reference is plainly off.
+    where the reference is plainly off, and never in files with SMPL-X's own joints.
     hands: "relaxed" or "flat", for fingers that the file lacks.
     Raises MotionError.
     """
@@ -205,7 +205,7 @@ class _Retarget:
 
     def _rolled(self, source, calibrations, target, roll: str) -> dict[int, np.ndarray]:
         """Limbs whose roll the hinges contradict are calibrated from bones instead."""
-        if roll == "rest":
+        if roll == "rest" or (roll == "auto" and self._smplx_names()):
             return calibrations
         redo = set()
         for side in ("left", "right"):
@@ -217,6 +217,10 @@ class _Retarget:
                         self.notes.append(f"{side} {top}: the reference pose has the hinge {np.degrees(error):.0f} degrees off, "
                                           "roll taken from the clip")
         return cal.from_bones(source, target, redo, calibrations) if redo else calibrations
+
+    def _smplx_names(self) -> bool:
+        """Are the body's joints called as SMPL-X calls them? Then its T-pose is their zero, and elbows may bend about any axis."""
+        return all(j in self.source and plain(self.bvh.names[self.source[j]]) == plain(JOINT_NAMES[j]) for j in range(1, 22))
 
     def _compose(self, source, calibrations) -> np.ndarray:
         """World rotations [N,55,4] of the SMPL-X joints; what the file lacks follows its parent, or lies between its neighbours."""

@@ -6,22 +6,31 @@ from pathlib import Path
 from ..errors import MotionError
 from .bvh_retarget import load_bvh
 from .motion import Motion
+from .recording import SUFFIXES as RECORDINGS
+from .recording import load_recording
 from .smplx_npz import load_smplx_npz
 
-_LOADERS = {".npz": load_smplx_npz, ".bvh": load_bvh}
+_LOADERS = {".npz": load_smplx_npz, ".bvh": load_bvh, ".dmot": load_recording}
+_OFFLINE = (".pt", ".pth", ".pkl", ".pickle", ".joblib")
 
 
 def load_motion(path, *, resample: float | None = None, **options) -> Motion:
-    """Read a clip by its extension: .npz (`load_smplx_npz`) or .bvh (`load_bvh`); `options` go to that loader.
+    """Read a clip by its extension: .npz (`load_smplx_npz`), .bvh (`load_bvh`) or .dmot (`load_recording`); `options` go to that loader.
 
     resample: frames per second to resample to (by slerp); without it the file's own rate stays.
     Raises MotionError.
     """
     path = Path(path)
-    loader = _LOADERS.get(path.suffix.lower())
+    recording = path.name.lower().endswith(RECORDINGS)
+    loader = load_recording if recording else _LOADERS.get(path.suffix.lower())
+    if loader is None and (path.suffix.lower() in _OFFLINE or path.is_dir()):
+        raise MotionError(f"{path}: this kind is converted first: dinar convert {path} out.npz")
     if loader is None:
-        raise MotionError(f"{path}: unknown kind of motion file {path.suffix!r}, expected {' or '.join(_LOADERS)}")
+        raise MotionError(f"{path}: unknown kind of motion file {path.suffix!r}, expected {', '.join(_LOADERS)}")
     if not path.is_file():
         raise MotionError(f"{path}: no such file")
-    motion = loader(path, **options)
+    try:
+        motion = loader(path, **options)
+    except MotionError as e:  # limits of Motion itself do not know the file
+        raise e if str(path) in str(e) else MotionError(f"{path}: {e}") from None
     return motion if resample is None else motion.resample(resample)

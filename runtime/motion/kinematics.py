@@ -8,6 +8,9 @@ from . import rotations as rot
 
 # The foot joint (ball of the foot) stands this far above the sole, in leg lengths (0.028 m on the open body).
 _SOLE_BELOW_BALL = 0.033
+# Corners of the left sole, measured on the open body: joint that carries the corner, x (outwards) and z from it, in leg lengths.
+_SOLE = (("ankle", -0.034, -0.052), ("ankle", 0.040, -0.050), ("ankle", -0.050, 0.135), ("ankle", 0.064, 0.130),
+         ("foot", -0.050, 0.0), ("foot", 0.062, 0.0), ("foot", -0.050, 0.055), ("foot", 0.022, 0.060))
 
 
 def global_rotations(local, parents=PARENTS) -> np.ndarray:
@@ -48,21 +51,23 @@ def leg_length(rest) -> float:
     return float(sum(lengths) / 2)
 
 
-def lowest_foot(world, rest, root, sole: float | None = None) -> np.ndarray:
-    """Height [N] of the lowest point of heels, balls and toes over a clip.
+def foot_points(world, rest, root, sole: float | None = None) -> np.ndarray:
+    """Places [N,16,3] of the corners of both soles (left, then right: heels, balls, toes) over a clip.
 
     sole: y of the soles in the rest pose, metres; by default a fixed part of the leg below the foot joints.
     """
     rest = np.asarray(rest, np.float64)
     leg = leg_length(rest)
     joints = joint_positions(world[:, :12], rest[:12], root, PARENTS[:12])  # pelvis, legs and feet come first
-    lowest = np.full(len(world), np.inf)
-    for side in ("left", "right"):
-        ankle, ball = JOINT_INDEX[f"{side}_ankle"], JOINT_INDEX[f"{side}_foot"]
-        floor = sole if sole is not None else rest[ball, 1] - _SOLE_BELOW_BALL * leg
-        heel = np.array((0, floor - rest[ankle, 1], -0.06 * leg))
-        under = np.array((0, floor - rest[ball, 1], 0))
-        toe = np.array((0, floor - rest[ball, 1], 0.07 * leg))
-        for joint, offset in ((ankle, heel), (ball, under), (ball, toe)):
-            lowest = np.minimum(lowest, joints[:, joint, 1] + rot.rotate(world[:, joint], offset)[:, 1])
-    return lowest
+    out = np.empty((len(world), 2 * len(_SOLE), 3))
+    corners = [(f"{side}_{part}", sign * x, z) for side, sign in (("left", 1), ("right", -1)) for part, x, z in _SOLE]
+    for i, (name, x, z) in enumerate(corners):
+        joint = JOINT_INDEX[name]
+        floor = sole if sole is not None else rest[JOINT_INDEX[name.replace("ankle", "foot")], 1] - _SOLE_BELOW_BALL * leg
+        out[:, i] = joints[:, joint] + rot.rotate(world[:, joint], np.array((x * leg, floor - rest[joint, 1], z * leg)))
+    return out
+
+
+def lowest_foot(world, rest, root, sole: float | None = None) -> np.ndarray:
+    """Height [N] of the lowest point of both soles over a clip; `sole` as for `foot_points`."""
+    return foot_points(world, rest, root, sole)[..., 1].min(axis=1)

@@ -113,6 +113,19 @@ def euler_to_quaternion(angles, order: str) -> np.ndarray:
     return q
 
 
+def quaternion_to_euler_zxy(quaternion) -> np.ndarray:
+    """Unit quaternion [...,4] -> angles [...,3] about z, x, y with `euler_to_quaternion(angles, "zxy")` the same rotation.
+
+    At x = +-90 degrees only the sum of the other two is defined; y is 0 there.
+    """
+    m = quaternion_to_matrix(quaternion)  # Rz Rx Ry
+    x = np.arcsin(np.clip(m[..., 2, 1], -1.0, 1.0))
+    locked = np.hypot(m[..., 0, 1], m[..., 1, 1]) < 1e-7
+    z = np.where(locked, np.arctan2(m[..., 1, 0], m[..., 0, 0]), np.arctan2(-m[..., 0, 1], m[..., 1, 1]))
+    y = np.where(locked, 0.0, np.arctan2(-m[..., 2, 0], m[..., 2, 2]))
+    return np.stack([z, x, y], axis=-1)
+
+
 def slerp(a, b, t) -> np.ndarray:
     """From a to b [...,4] along the shorter arc; t [...] in 0..1, broadcast. Falls back to a normalised blend where the arc is tiny."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -176,7 +176,7 @@ class _Reader:
         n = len(body)
         body = rot.quaternion_to_axis_angle(rot.axis_angle_to_quaternion(body))  # angles of at most pi
         beat2 = self.text("model") == "smplx2020" or (
-            "expressions" in self.keys and not self.keys & _AMASS_KEYS and self.header("expressions")[0][1:] == (100,))
+            "expressions" in self.keys and not self.keys & _AMASS_KEYS and self.archive.header("expressions")[0][1:] == (100,))
         key = self.first(_TRANSLATION_KEYS)
         if key:
             translation = self.numbers(key, 3, n)
@@ -194,10 +194,20 @@ class _Reader:
         body[:, 0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[:, 0])))
         expression_key = self.first(_EXPRESSION_KEYS)
         expression = self.numbers(expression_key, None, n) if expression_key else None
+        names = self.expression_names(expression.shape[1]) if expression_key else ()
         return Motion(
             body=body, pelvis=rot.rotate(turn, pelvis), leg_length=leg_length or size[1], fps=self.rate(fps),
-            expression=expression, expression_names=None if expression_key else (), name=self.path.stem, notes=tuple(self.notes),
+            expression=expression, expression_names=names, name=self.path.stem, notes=tuple(self.notes),
         )
+
+    def expression_names(self, count: int) -> tuple[str, ...] | None:
+        """What the columns mean, where the file says so as ours do."""
+        if "expression_names" not in self.keys:
+            return None
+        shape, dtype = self.archive.header("expression_names")
+        if dtype.kind != "U" or shape != (count,) or dtype.itemsize > 4 * 256:
+            raise self.fail("expression_names", f"got {dtype}{list(shape)}, expected text, one name for each of {count} columns")
+        return tuple(str(n) for n in self.archive.read("expression_names"))
 
     def hands(self, body: np.ndarray, hands: str, mean, beat2: bool) -> None:
         if self.handless:
