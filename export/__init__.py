@@ -1,1 +1,13 @@
 """Offline avatar makers (photo projection needs no torch, everything else does)."""
+
+import importlib
+
+_LAZY = {"load_checkpoint": "checkpoint", "save_checkpoint": "checkpoint"}
+
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str):
+    if name in _LAZY:  # torch is loaded when somebody asks for what needs it
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,7 +42,8 @@ class Settings:
     """steps, eta: of DDIM. tune_steps: of RGB tuning (0 = none); finetune_back: as many more for Eq. 7 first. seed: of all noise.
     occlusion: leave out limb outlines (3.5). sampling: "last" (published) or "sum" (Algorithm 1). wrap_white: pure white becomes black, as
     published.
-    blend: how views, or the known part, meet. precision: of the diffusion U-Net and of tuning. device: cpu, cuda, or auto."""
+    blend: how views, or the known part, meet. precision: of the diffusion U-Net and of tuning. device: cpu, cuda, or auto.
+    compile: the U-Net by torch.compile."""
 
     steps: int = 200
     eta: float = 1.0
@@ -55,6 +56,7 @@ class Settings:
     blend: str = "none"
     precision: str = "f32"
     device: str = "auto"
+    compile: bool = False
 
     def __post_init__(self):
         for name, ok, expected in (
@@ -113,10 +115,12 @@ def make_avatar(
     name: str,
     work: Work,
     assets_folder=None,
+    lpips: torch.nn.Module | None = None,
     licence: str = "",
     progress: bool = True,
 ) -> Result:
-    """Run every stage; finished ones are taken from `work`. checkpoint: a path, or a mapping of published names. Raises DinarError."""
+    """Run every stage; finished ones are taken from `work`. checkpoint: a path, or a mapping of published names. lpips: the user's
+    perceptual distance, for tuning. Raises DinarError."""
     assets, rig = _layout(checkpoint, body, assets_folder, photos)
     samples = [_prepare(p, rig) for p in photos]
     rasters = [rasterize_uv(s.projective[assets.layout.v_inds], assets.layout.faces, assets.layout.uv, (SIZE, SIZE)) for s in samples]
@@ -132,7 +136,7 @@ def make_avatar(
         tuned = work.stage(
             "tuning",
             lambda: _tune(
-                copied, inpainted, mask, views["normal_angles"][0], samples[0], rasters[0], checkpoint, assets, settings, progress
+                copied, inpainted, mask, views["normal_angles"][0], samples[0], rasters[0], checkpoint, assets, settings, lpips, progress
             ),
         )
         final, history = tuned["texture"], tuned["history"].tolist()
@@ -142,7 +146,7 @@ def make_avatar(
         "seen": [float((v[CLOSED] > 0).sum() / (assets.binary_uv > 0.5).sum()) for v in views["texture"]],
         "parity_max_error": errors,
         "tuning_losses": history,
-        "lpips": "not run: its VGG backbone was not given",
+        "lpips": "not run: its VGG16 backbone was not given" if lpips is None or not settings.tune_steps else "run",
         "seconds": work.seconds,
     }
     arrays = {"partial": merged, "inpainted": inpainted, "copy_mask": mask, "final": final, "normal_angles": views["normal_angles"][0]}
@@ -217,14 +221,15 @@ def _inpaint(texture: np.ndarray, checkpoint, settings: Settings, progress: bool
     with torch.inference_mode():
         cond = condition(model.vq.encode(x), texture_mask(x))
     latent = inpaint(
-        model.unet, cond.clone(), steps=settings.steps, eta=settings.eta, seed=settings.seed, progress=progress, autocast=settings.autocast
-    )
+        model.unet, cond.clone(), steps=settings.steps, eta=settings.eta, seed=settings.seed, progress=progress,
+        autocast=settings.autocast, compile=settings.compile,
+    )  # fmt: skip
     with torch.inference_mode():
         return {"decoded": model.vq.decode(latent)[0].float().cpu().numpy()}
 
 
 def _tune(
-    copied, decoded, mask, angles, s: Sample, raster, checkpoint, assets: Assets, settings: Settings, progress: bool
+    copied, decoded, mask, angles, s: Sample, raster, checkpoint, assets: Assets, settings: Settings, lpips, progress: bool
 ) -> dict[str, np.ndarray]:
     """RGB tuning on the first view (appendix B)."""
     device = settings.torch_device
@@ -240,7 +245,7 @@ def _tune(
     )  # fmt: skip
     state = tune(
         model.renderer, model.discriminator, inputs, steps=settings.tune_steps, finetune_back=settings.finetune_back, seed=settings.seed,
-        progress=progress, autocast=settings.autocast,
+        lpips=None if lpips is None else lpips.to(device), progress=progress, autocast=settings.autocast,
     )  # fmt: skip
     texture = tuned_texture(inputs, state, tensor(assets.binary_uv), tensor(assets.additive_uv))
     losses = np.array([[h.get("mse", np.nan), h.get("adversarial", np.nan)] for h in state.history], np.float32)

@@ -42,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     dinar.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32", help="of the diffusion and of tuning")
     dinar.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run")
+    dinar.add_argument("--wrap-white", action="store_true", help="pure white becomes black, as in the published code")
+    dinar.add_argument("--compile", action="store_true", help="run the U-Net through torch.compile")
+    dinar.add_argument("--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights of tuning's LPIPS loss, which you bring")
     dinar.add_argument("--keep-work", action="store_true", help="keep OUT.work, the finished stages, which an interrupted run goes on from")
 
 
@@ -86,6 +89,7 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     settings = Settings(
         steps=args.steps, tune_steps=args.tune_steps, finetune_back=args.finetune_back, seed=args.seed, occlusion=not args.no_occlusion,
         sampling=args.sampling, blend=args.blend, precision=args.precision, device=args.device,
+        wrap_white=args.wrap_white, compile=args.compile,
     )  # fmt: skip
     hands = HandPCA.load(args.body) if any(f.endswith((".pkl", ".pickle")) for f in args.smplx) and args.body else None
     photos = []
@@ -95,11 +99,17 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     if not pathlib.Path(args.checkpoint).is_file():
         raise InputError(f"{args.checkpoint}: no such file; expected the published DINAR checkpoint (.ckpt) or a .safetensors of it")
     assets = [] if args.assets is None else sorted(p for p in pathlib.Path(args.assets).glob("*") if p.is_file())
-    files = [*args.photo, *args.mask, *args.smplx, args.checkpoint, *([args.body] if args.body else []), *assets]
+    lpips = None
+    if args.lpips is not None:
+        from ...export.dinar.lpips import load_lpips
+
+        lpips = load_lpips(*args.lpips)
+    files = [*(args.lpips or []), *args.photo, *args.mask, *args.smplx, args.checkpoint, *([args.body] if args.body else []), *assets]
     work = Work(out.with_name(f"{out.name}.work"), fingerprint(files, vars(settings)))
     result = make_avatar(
-        photos, args.checkpoint, body, settings, name=args.name or out.stem, work=work, assets_folder=args.assets, licence=args.licence
-    )
+        photos, args.checkpoint, body, settings, name=args.name or out.stem, work=work, assets_folder=args.assets, lpips=lpips,
+        licence=args.licence,
+    )  # fmt: skip
     result.avatar.save(out, args.overwrite)
     sheet, figures = write_report(out, result)
     if not args.keep_work:
