@@ -1,6 +1,6 @@
-"""The full DINAR renderer at 512x512: torch eager fp32 against the exported network in OpenVINO, in turns: python benchmarks/dinar_renderer.py
+"""The full DINAR renderer at 512x512, torch eager fp32 against the exported network in OpenVINO: python benchmarks/dinar_renderer.py
 
-Random weights; the time does not depend on them. Prints the best of each and the ratios within this run.
+Random weights; the time does not depend on them. The two run in turns. Prints the best of each and the ratios within this run.
 """
 
 import argparse

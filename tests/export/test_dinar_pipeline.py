@@ -1,4 +1,4 @@
-"""One photo to an avatar with full-size networks of random weights: it streams, stages resume, same seed same bytes, bad input is refused."""
+"""One photo to an avatar with full-size random networks: it streams, stages resume, same seed same bytes, bad input is refused."""
 
 import hashlib
 import json
