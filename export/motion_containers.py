@@ -21,7 +21,7 @@ from .restricted_unpickle import Inert, UnpickleError, pairs, read_pickle
 
 # A clip's dict has some 5 to 50 kB of pickle besides its numbers; the limits keep a hostile file from taking long.
 MAX_PICKLE_BYTES = 512 << 10
-MAX_STEPS = 1_500_000
+MAX_STEPS = 500_000
 MAX_ARRAY_BYTES = 1 << 30
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, then the lengths of name and extra field
 _STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
@@ -60,11 +60,12 @@ def read_container(path) -> object:
             raise MotionError(str(e)) from None
     except UnpickleError as e:
         raise MotionError(f"{path}: not a readable file of numbers ({e})") from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, ValueError, OverflowError) as e:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, ValueError, OverflowError,
+            MemoryError) as e:
         raise MotionError(f"{path}: cannot be read ({type(e).__name__}: {str(e)[:200]})") from None
 
 
-def _stored(path: pathlib.Path, offset: int, dtype: np.dtype, shape: tuple[int, ...], order: str = "C", stride=None, span: int = 0) -> Stored:
+def _stored(path: pathlib.Path, offset: int, dtype: np.dtype, shape: tuple[int, ...], order="C", stride=None, span: int = 0) -> Stored:
     """An array at `offset` bytes in the file; stride in elements, over `span` of them, where it is a view."""
     count = span if stride is not None else math.prod(shape)
     if count * dtype.itemsize > MAX_ARRAY_BYTES:

@@ -194,26 +194,37 @@ def load_recording(path, *, fps: float | None = None) -> Motion:
         whole = Motion(body=f["body"], pelvis=f["pelvis"], expression=f["expression"], fps=header["fps"], notes=tuple(notes), **motion)
         return whole if fps is None else whole.resample(fps)
     t = f["t"] - f["t"][0]
-    steps = np.diff(t)
     if fps is None:
-        fps = round(1 / float(np.median(steps)), 1) if len(steps) else 30.0
+        fps = round(1 / float(np.median(np.diff(t))), 1) if len(t) > 1 else 30.0
+    try:
+        return even_motion(t, f["body"], f["pelvis"], f["expression"], fps=fps, notes=tuple(notes), **motion)
+    except MotionError as e:
+        raise MotionError(f"{path}: {e}") from None
+
+
+def even_motion(t, body, pelvis, expression, *, fps: float, notes=(), **fields) -> Motion:
+    """Poses at uneven times t [N] seconds, ascending from 0, as a clip of even rate, by slerp; gaps are bridged, and noted.
+
+    body [N,55,3], pelvis [N,3], expression [N,E]; fields: the others of Motion. Raises MotionError.
+    """
     if not 0.1 <= fps <= 10_000 or t[-1] * fps > MAX_FRAMES:
-        raise MotionError(f"{path}: {t[-1]:.0f} s at {fps:g} frames per second, expected 0.1 to 10000 and at most {MAX_FRAMES} frames")
-    gaps = steps > _GAP_SECONDS
+        raise MotionError(f"{t[-1]:.0f} s at {fps:g} frames per second, expected 0.1 to 10000 and at most {MAX_FRAMES} frames")
+    steps = np.diff(t)
+    gaps = steps > max(_GAP_SECONDS, 1.5 / fps)
     if gaps.any():
-        notes.append(f"{int(gaps.sum())} gaps of up to {steps.max():.1f} s are bridged")
+        notes = (*notes, f"{int(gaps.sum())} gaps of up to {steps.max():.1f} s are bridged")
     at = np.arange(int(t[-1] * fps + 1e-6) + 1) / fps
     i = np.clip(np.searchsorted(t, at, side="right") - 1, 0, max(len(t) - 2, 0))
     j = np.minimum(i + 1, len(t) - 1)
     w = np.clip((at - t[i]) / np.where(j > i, t[j] - t[i], 1.0), 0.0, 1.0)
-    body = np.empty((len(at), 55, 3), np.float32)
+    out = np.empty((len(at), 55, 3), np.float32)
     for k in range(0, len(at), 4096):
         p = slice(k, k + 4096)
-        a, b = (rot.axis_angle_to_quaternion(f["body"][x[p]]) for x in (i, j))
-        body[p] = rot.quaternion_to_axis_angle(rot.slerp(a, b, w[p, None]))
+        a, b = (rot.axis_angle_to_quaternion(body[x[p]]) for x in (i, j))
+        out[p] = rot.quaternion_to_axis_angle(rot.slerp(a, b, w[p, None]))
     w = w[:, None]
-    return Motion(body=body, pelvis=(1 - w) * f["pelvis"][i] + w * f["pelvis"][j], fps=fps,
-                  expression=(1 - w) * f["expression"][i] + w * f["expression"][j], notes=tuple(notes), **motion)
+    return Motion(body=out, pelvis=(1 - w) * pelvis[i] + w * pelvis[j], expression=(1 - w) * expression[i] + w * expression[j],
+                  fps=fps, notes=notes, **fields)
 
 
 def _header(text: bytes, length: int, name: str) -> dict:

@@ -44,6 +44,18 @@ def load_smplx_npz(path, *, up: str = "auto", hands: str = "auto", hands_mean=No
         return _Reader(path, archive).motion(up, hands, hands_mean, fps, pelvis_rest, leg_length)
 
 
+def to_y_up(root, pelvis, up: str) -> tuple[np.ndarray, np.ndarray]:
+    """Root rotations [N,3] and pelvis path [N,3] of a world whose upward axis is `up` ("y", "z" or "-y"), in ours."""
+    turn = rot.axis_angle_to_quaternion(_TO_Y_UP[up])
+    return rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(root))), rot.rotate(turn, pelvis)
+
+
+def upward_seen(root) -> dict[str, float]:
+    """How far, -1 to 1, the spine points along each possible upward axis on average over root rotations [N,3]."""
+    spine = rot.rotate(rot.axis_angle_to_quaternion(root), (0.0, 1.0, 0.0)).mean(axis=0)
+    return {"y": spine[1], "z": spine[2], "-y": -spine[1]}
+
+
 @contextlib.contextmanager
 def _open(path: Path):
     try:
@@ -159,8 +171,7 @@ class _Reader:
 
     def upward(self, up: str, root: np.ndarray, beat2: bool) -> str:
         """Which axis of the file points up: the container says so, else the mean direction of the spine shows it."""
-        spine = rot.rotate(rot.axis_angle_to_quaternion(root), (0.0, 1.0, 0.0)).mean(axis=0)
-        seen = {"y": spine[1], "z": spine[2], "-y": -spine[1]}
+        seen = upward_seen(root)
         best = max(seen, key=seen.get)
         if up == "auto":
             known = "y" if beat2 else "z" if self.keys & _AMASS_KEYS else None
@@ -190,13 +201,12 @@ class _Reader:
             raise MotionError(f"pelvis_rest: got shape {list(rest.shape)}, expected [3]")
         # The root turns about the pelvis joint, not the origin: what moves through the world is rest pelvis + translation.
         pelvis = rest + translation
-        turn = rot.axis_angle_to_quaternion(_TO_Y_UP[self.upward(up, body[:, 0], beat2)])
-        body[:, 0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[:, 0])))
+        body[:, 0], pelvis = to_y_up(body[:, 0], pelvis, self.upward(up, body[:, 0], beat2))
         expression_key = self.first(_EXPRESSION_KEYS)
         expression = self.numbers(expression_key, None, n) if expression_key else None
         names = self.expression_names(expression.shape[1]) if expression_key else ()
         return Motion(
-            body=body, pelvis=rot.rotate(turn, pelvis), leg_length=leg_length or size[1], fps=self.rate(fps),
+            body=body, pelvis=pelvis, leg_length=leg_length or size[1], fps=self.rate(fps),
             expression=expression, expression_names=names, name=self.path.stem, notes=tuple(self.notes),
         )
 
