@@ -1,0 +1,105 @@
+"""dinar live SOURCE --avatar AVATAR [--bind 127.0.0.1] [--no-calibration | --calibrate-after SECONDS]"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+
+from ..motion.live import Follower, open_source
+from ..motion.live.open import FORMS
+from ..motion.source import Source, SourceState
+from ..serve import AvatarService
+from ..stream import Server
+from ..viewer import Gateway
+from . import common
+from .serve import reachable
+
+STATUS_SECONDS = 1.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=FORMS)
+    parser.add_argument("--avatar", default="demo", metavar="A", help="avatar bundle (folder or .zip), or 'demo'")
+    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS",
+                        help="where UDP sources listen; 0.0.0.0 hears other machines and phones too, unencrypted")
+    calibration = parser.add_mutually_exclusive_group()
+    calibration.add_argument("--no-calibration", action="store_true", help="vmc: the bones are all unturned in the T-pose (VRM 0)")
+    calibration.add_argument("--calibrate", action="store_true", help="vmc: always ask for a T-pose")
+    calibration.add_argument("--calibrate-after", type=float, metavar="SECONDS",
+                             help="vmc: the pose so long after the first frame is the T-pose")
+    parser.add_argument("--mirror", action="store_true", help="exchange left and right, as in a mirror")
+    parser.add_argument("--root", default="start", choices=("start", "keep", "fixed"),
+                        help="place: start = begins over the origin, keep = as the source says, fixed = stays there")
+    parser.add_argument("--hold", type=float, default=0.5, metavar="SECONDS", help="how long to hold the last pose when samples stop")
+    parser.add_argument("--ease", type=float, default=1.0, metavar="SECONDS", help="how long to ease to standing by, and back")
+    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
+    page.add_argument("--no-page", action="store_true", help="serve no page")
+    parser.add_argument("--insecure", action="store_true", help="allow an endpoint that others can reach, unencrypted and unauthenticated")
+    common.renderer_arguments(parser)
+
+
+def status_line(state: SourceState, following: bool) -> str:
+    """The state of a source in one line: rate, what was lost, calibration, who; or what to do next."""
+    if state.hint:
+        return state.hint
+    drops = ", ".join(f"{reason} {count}" for reason, count in sorted(state.drops.items()))
+    calibration = {"none": "not needed"}.get(state.calibration, state.calibration)
+    who = f"   from {state.peer}" if state.peer else ""
+    doing = "live" if following else "standing by"
+    return f"{doing}   {state.rate_hz:5.1f} Hz   gaps {state.gaps}   dropped {drops or 0}   calibration {calibration}{who}"
+
+
+def _calibrate_on_enter(source: Source) -> None:
+    for _ in sys.stdin:
+        source.calibrate()
+
+
+def _show(follower: Follower, stop: threading.Event) -> None:
+    """Prints the status until told to stop: what is new at once, the figures each second on a terminal and each ten elsewhere."""
+    terminal = sys.stdout.isatty()
+    every, said, said_s = (STATUS_SECONDS if terminal else 10 * STATUS_SECONDS), None, 0.0
+    while not stop.wait(0.2):
+        now, state = time.monotonic(), follower.source.state
+        news = state.hint.partition(":")[0], state.calibration, state.connected, follower.following
+        if news != said or now - said_s >= every:
+            print(f"{status_line(state, follower.following):<110}", end="\r" if terminal and not state.hint else "\n", flush=True)
+            said, said_s = news, now
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="dinar live: %(message)s")
+    calibration = "none" if args.no_calibration else "t-pose" if args.calibrate else "auto"
+    source = open_source(args.source, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after)
+    avatar = common.open_avatar(args.avatar)
+    follower = Follower(source, avatar.rig.joints, avatar.rig.expression_names, hold_s=args.hold, ease_s=args.ease, root=args.root,
+                        mirror=args.mirror)
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(source)     # a busy port shows before the work
+        gateway = None if args.no_page else stack.enter_context(Gateway({"name": avatar.name}, port=args.page_port))
+        service = stack.enter_context(AvatarService(avatar, source=follower, **common.renderer_options(args)))
+        print(f"avatar {avatar.name}: {service.describe()}", flush=True)
+        service.warm_up()
+        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, insecure=args.insecure,
+                                            on_frame=gateway and gateway.offer))
+        if gateway is not None:
+            gateway.describe({"description": service.describe(), "endpoint": server.endpoint})
+            gateway.drive_idle(reachable(server.endpoint), service.camera)
+            stack.callback(gateway.close)       # before the server, which the page is a client of
+            print(f"watch it on {gateway.url}")
+        for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
+            signal.signal(number, lambda *_: stop.set())
+        if sys.stdin.isatty() and args.source.startswith("vmc"):
+            print("press Enter to take the performer's pose as the T-pose")
+            threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
+        print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
+        _show(follower, stop)
+        state, stats = source.state, server.stats()
+    print(f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames", flush=True)
+    return 0

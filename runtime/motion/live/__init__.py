@@ -1,0 +1,9 @@
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko; what follows them and what happens when they stop."""
+from .follower import Follower
+from .intake import Intake
+from .open import open_source
+from .smpl24 import Smpl24Source, smpl24_pose
+from .vmc import VmcSource
+from .zmq_pose import SmplxPublisher, SmplxSubscriber
+
+__all__ = ["Follower", "Intake", "Smpl24Source", "SmplxPublisher", "SmplxSubscriber", "VmcSource", "open_source", "smpl24_pose"]

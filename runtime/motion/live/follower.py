@@ -1,0 +1,109 @@
+"""Follower: what an avatar does while a live source performs, stalls, ends and comes back."""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from ...errors import MotionError
+from ...render.pose import Pose
+from .. import rotations as rot
+from ..authored import idle_motion
+from ..motion import Motion
+from ..source import AvatarFit, Sample, Skeleton, Source, heading
+
+
+class Follower:
+    """The poses of a source on one avatar, for `AvatarService(source=...)`. Thread-safe.
+
+    The newest sample is shown as it is. Without a new one the last is held for hold_s, then the avatar eases to an idle motion within
+    ease_s, on the spot and facing where the performer was; when samples return it eases back within ease_s. Before the first sample
+    it idles.
+    rig_joints, expression_names: of the avatar. idle: a Motion (default: `idle_motion`). root, sole, mirror: of `AvatarFit`.
+    clock: seconds; the one the source's samples are stamped with.
+    """
+
+    def __init__(self, source: Source, rig_joints, expression_names=(), *, hold_s: float = 0.5, ease_s: float = 1.0,
+                 idle: Motion | None = None, root: str = "start", sole: float | None = None, mirror: bool = False,
+                 clock: Callable[[], float] = time.monotonic):
+        for name, value in (("hold_s", hold_s), ("ease_s", ease_s)):
+            if not 0 <= value <= 60:
+                raise MotionError(f"{name}: got {value:g}, expected 0 to 60 seconds")
+        self.source, self._clock, self._hold, self._ease = source, clock, hold_s, ease_s
+        self._rest = np.asarray(rig_joints, np.float64)
+        self._names = tuple(expression_names)
+        self._options = {"root": root, "sole": sole, "mirror": mirror}
+        self._idle = (idle or idle_motion()).for_avatar(rig_joints, self._names, sole=sole)
+        self._lock = threading.Lock()
+        self._skeleton: Skeleton | None = None
+        self._fit: AvatarFit | None = None
+        self._sample: Sample | None = None
+        self._live: Pose | None = None
+        self._weight = 0.0                  # 0 idle .. 1 live, before it is eased
+        self._asked_s: float | None = None
+        self._place = np.zeros(2)           # where the performer was last, on the ground
+        self._yaw = 0.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the idle motion, after which it begins again."""
+        return self._idle.duration
+
+    @property
+    def following(self) -> bool:
+        """Whether the newest sample is young enough to be followed."""
+        sample = self.source.read()
+        return sample is not None and self._clock() - sample.received_s <= self._hold
+
+    def pose_at(self, t: float) -> Pose:
+        """What to show now. t: seconds, where the idle motion is; the performer is always shown as of now."""
+        with self._lock:
+            now = self._clock()
+            follows = self._take(now)
+            elapsed = 0.0 if self._asked_s is None else max(now - self._asked_s, 0.0)
+            self._asked_s = now
+            step = elapsed / self._ease if self._ease else 1.0
+            self._weight = min(max(self._weight + (step if follows else -step), 0.0), 1.0)
+            if self._live is None or self._weight == 0:
+                return self._at_place(self._idle.pose_at(t))
+            if self._weight == 1:
+                return self._live
+            return _blend(self._at_place(self._idle.pose_at(t)), self._live, _smooth(self._weight))
+
+    def _take(self, now: float) -> bool:
+        """Reads the source; True while the performer is to be followed."""
+        skeleton, sample = self.source.skeleton, self.source.read()
+        if sample is None or skeleton is None:
+            return False
+        if skeleton is not self._skeleton:
+            self._skeleton, self._fit = skeleton, AvatarFit(skeleton, self._rest, self._names, **self._options)
+            self._sample = None
+        if len(sample.expression) != len(skeleton.expression_names):
+            return False        # read between two bodies; the next one fits
+        if sample is not self._sample:
+            self._sample, self._live = sample, self._fit.pose(sample)
+        if now - sample.received_s > self._hold:
+            return False
+        self._place, self._yaw = (self._rest[0] + self._live.transl)[[0, 2]], heading(self._live.body[0])
+        return True
+
+    def _at_place(self, idle: Pose) -> Pose:
+        if not self._yaw and not self._place.any():
+            return idle
+        turn = rot.axis_angle_to_quaternion((0.0, self._yaw, 0.0))
+        body = idle.body.copy()
+        body[0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[0])))
+        pelvis = rot.rotate(turn, self._rest[0] + idle.transl)
+        pelvis[[0, 2]] += self._place
+        return Pose(body, pelvis - self._rest[0], idle.expression)
+
+
+def _smooth(x: float) -> float:
+    return x * x * (3 - 2 * x)
+
+
+def _blend(a: Pose, b: Pose, s: float) -> Pose:
+    q = rot.slerp(rot.axis_angle_to_quaternion(a.body), rot.axis_angle_to_quaternion(b.body), s)
+    return Pose(rot.quaternion_to_axis_angle(q), (1 - s) * a.transl + s * b.transl, (1 - s) * a.expression + s * b.expression)
