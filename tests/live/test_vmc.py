@@ -265,7 +265,7 @@ def test_hostile_messages_are_counted_drops(stage, sender, source, motion, degre
     stage.frame(motion.body[0], motion.pelvis[0])
     nan, m = math.nan, sender.message
     bad = [
-        m("/VMC/Ext/Bone/Pos", "Head", nan, 0.0, 0.0, nan, nan, nan, nan), m("/VMC/Ext/Bone/Pos", "LeftHand", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        m("/VMC/Ext/Bone/Pos", "Head", nan, 0.0, 0.0, nan, nan, nan, nan), m("/VMC/Ext/Bone/Pos", "LeftHand", *[0.0] * 7),
         m("/VMC/Ext/Bone/Pos", "RightHand", math.inf, 0.0, 1e30, 0.0, 0.0, 0.0, 1.0), m("/VMC/Ext/Bone/Pos", "Tail", *[0.0] * 6, 1.0),
         m("/VMC/Ext/Bone/Pos", "Neck", 1.0), m("/VMC/Ext/Bone/Pos", 3, *[0.0] * 6, 1.0), m("/VMC/Ext/Bone/Pos", "Neck", *[1] * 7),
         m("/VMC/Ext/Root/Pos", "root", nan, nan, nan, nan, nan, nan, nan), m("/VMC/Ext/Root/Pos"), m("/VMC/Ext/Blend/Val", "Joy", nan),
@@ -287,9 +287,10 @@ def test_hostile_messages_are_counted_drops(stage, sender, source, motion, degre
 def test_a_flood_is_cut(stage, source):
     stage.stand(0.1)
     message = stage.sender.message("/VMC/Ext/Bone/Pos", "Head", *[0.0] * 6, 1.0)
+    began = time.process_time()
     for _ in range(20_000):
         source.feed(message)
-    assert source.state.drops["flood"] > 4000
+    assert source.state.drops["flood"] > 15_000 and time.process_time() - began < 1
     stage.clock.now += 1
     before = source.state.frames
     stage.stand(0.1)
@@ -319,11 +320,13 @@ def test_an_operator_error_is_said_plainly():
 
 
 def test_cpu_per_frame(sender, source, clock, motion):
-    """Must hold: < 1 ms a frame at 60-90 Hz, here with 55 bones and 12 expressions. The bound is for a busy machine; docs/live.md has figures."""
+    """Must hold: < 1 ms a frame at 60-90 Hz; here with 55 bones and 12 expressions, the quickest of four quarters."""
     performer = sender.Performer()
     names = motion.expression_names
-    frames = [sender.bundle(performer.messages(motion.body[i], motion.pelvis[i], tuple(zip(names, motion.expression[i], strict=True)), i / 60),
-                            1e9 + i / 60) for i in range(250)]
+    frames = []
+    for i in range(250):
+        face = tuple(zip(names, motion.expression[i], strict=True))
+        frames.append(sender.bundle(performer.messages(motion.body[i], motion.pelvis[i], face, i / 60), 0.0))
     frames = [struct.pack(">8sQ", b"#bundle\0", (k * 1000 + i + 2) << 20) + f[16:] for k in range(4) for i, f in enumerate(frames)]
     best = math.inf
     for k in range(4):

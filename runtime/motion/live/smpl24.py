@@ -66,6 +66,7 @@ class Smpl24Source(ZmqSource):
     """Body tracking samples from a ZeroMQ publisher. Joints that are not valid hold their last rotation, a lost pelvis its last place."""
 
     kind = "SMPL-24"
+    message_type = MESSAGE
 
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic):
         super().__init__(endpoint, clock=clock)
@@ -75,8 +76,8 @@ class Smpl24Source(ZmqSource):
 
     def _use(self, data: bytes, header, blocks, now: float) -> None:
         found = {b.type: b for b in blocks if b.format == 1}
-        if header.type != MESSAGE or SAMPLES not in found:
-            raise WireError(f"message type {header.type} or its blocks, expected {MESSAGE} with joint samples")
+        if SAMPLES not in found:
+            raise WireError("no block of joint samples")
         values = floats(found, SAMPLES, 7 * JOINTS).reshape(JOINTS, 7)
         mask = (1 << JOINTS) - 1
         if VALID in found:

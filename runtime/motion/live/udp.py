@@ -15,8 +15,9 @@ from .intake import Intake
 _BUFFER = 1 << 20           # bytes that the system keeps for us; un-bundled senders write a hundred datagrams per frame
 _WAIT_SECONDS = 0.05
 _PEER_SECONDS = 2.0         # a sender that was silent for so long may be replaced by another
-# Messages a second; 90 Hz of 55 bones and 62 expressions, each a message of its own, are 11,000.
-RATE, BURST = 30_000.0, 15_000.0
+# What a sender may cost, in messages a second. 90 Hz of 55 bones and 62 expressions, each a message of its own, are 11,000, and a frame
+# costs as much again as FRAME_COST messages.
+RATE, BURST, FRAME_COST = 30_000.0, 15_000.0, 100
 
 
 class UdpSource(Source):
@@ -39,7 +40,7 @@ class UdpSource(Source):
 
     @abstractmethod
     def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
-        """Use one datagram of the sender; returns how many messages it was and whether it was of this protocol at all."""
+        """Use one datagram of the sender; returns its cost in messages and whether it was of this protocol at all."""
 
     def _quiet(self, now: float) -> None:
         """Nothing came for a moment."""
@@ -62,8 +63,8 @@ class UdpSource(Source):
         if self._budget <= 0:
             self.intake.drop("flood")
             return
-        messages, ours = self._datagram(data, now)
-        self._budget -= max(messages, 1)
+        cost, ours = self._datagram(data, now)
+        self._budget -= max(cost, 1)
         if ours:        # what sends something else does not keep the performer out
             self._peer_s = now
 

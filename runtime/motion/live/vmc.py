@@ -12,15 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...errors import MotionError
-from ..source import Skeleton, SourceState
+from ..source import SourceState
 from . import faces, osc
-from .humanoid import BONES, LEG, ROOT, Humanoid, Stillness, from_unity
+from .humanoid import BONES, ROOT, from_unity
 from .intake import Order
-from .udp import UdpSource
+from .performer import Performer
+from .udp import FRAME_COST, UdpSource
 
 PORT = 39539
-CALIBRATIONS = ("auto", "t-pose", "none")
 _BONE, _ROOT = b"/VMC/Ext/Bone/Pos", b"/VMC/Ext/Root/Pos"
 _VALUE, _APPLY = b"/VMC/Ext/Blend/Val", b"/VMC/Ext/Blend/Apply"
 _OK, _TIME = b"/VMC/Ext/OK", b"/VMC/Ext/T"
@@ -36,21 +35,13 @@ _NO_FACE = np.zeros(len(faces.NAMES), np.float32)
 class VmcSource(UdpSource):
     """A VMC performer.
 
-    calibration: "auto" = by the bones' positions: none if the model is normalised (VRM 0), else a T-pose; "t-pose" = always;
-    "none" = never.
-    calibrate_after: seconds after the first frame at which the pose, whatever it is, is taken as the T-pose; without it the performer
-    stands in a T-pose for one second.
+    port, host: see UdpSource. calibration, calibrate_after: see Performer; VRM 0 models need none, VRM 1 with its original bones a T-pose.
     """
 
     def __init__(self, port: int = PORT, host: str = "127.0.0.1", *, calibration: str = "auto",
                  calibrate_after: float | None = None, clock: Callable[[], float] = time.monotonic):
         super().__init__(host, port, clock=clock)
-        if calibration not in CALIBRATIONS:
-            raise MotionError(f"calibration: got {calibration!r}, expected one of {', '.join(CALIBRATIONS)}")
-        if calibrate_after is not None and not 0 <= calibrate_after <= 600:
-            raise MotionError(f"calibrate_after: got {calibrate_after:g}, expected 0 to 600 seconds")
-        self._calibration, self._after = calibration, calibrate_after
-        self._asked = False
+        self._performer = Performer(self.intake, calibration, calibrate_after, faces.NAMES)
         self._names: dict[bytes, int | None] = {}
         self._new_peer()
 
@@ -61,30 +52,22 @@ class VmcSource(UdpSource):
         self._frame = 0                             # those of the frame that is coming
         self._again = 0                             # those of it that came twice with the same value
         self._expected = 0
+        self._completed = 0                         # frames of one datagram
         self._recent: deque[int] = deque(maxlen=_LEARNED)
         self._faces: dict[bytes, float] = {}
         self._expression = _NO_FACE
         self._order, self._tags = Order(_REORDER_SECONDS), Order(_REORDER_SECONDS)
         self._remembered: deque[int] = deque(maxlen=_REMEMBERED)
-        self._humanoid: Humanoid | None = None
-        self._rests = False                         # calibrated by the rest pose
-        self._count = 0                             # the bones it was calibrated with
-        self._stillness = Stillness()
-        self._first_s: float | None = None
-        self._waiting = False
         self._loaded = True
-        self._faults: list[str] = []
+        self._performer.reset()
 
     def calibrate(self) -> None:
-        self._asked = True
+        self._performer.calibrate()
 
     @property
     def state(self) -> SourceState:
-        if self._waiting:
-            calibration = "waiting"
-        else:
-            calibration = "none" if self._humanoid is None or self._rests else "done"
-        return self.intake.state(f"VMC on UDP {self.host}:{self.port}", calibration=calibration, peer=self._peer, hint=self._hint())
+        return self.intake.state(f"VMC on UDP {self.host}:{self.port}", calibration=self._performer.calibration, peer=self._peer,
+                                 hint=self._hint())
 
     def _hint(self) -> str:
         heard = self.intake.clock() - self._peer_s < 1.0
@@ -95,18 +78,9 @@ class VmcSource(UdpSource):
                     f"{self.port}")
         if not self._loaded:
             return "the sending app has no avatar loaded: load one there"
-        if self._waiting:
-            return self._calibration_hint()
         if not self._ever:
             return "packets come, but no bones: switch sending of bones (motion) on in your app"
-        return ""
-
-    def _calibration_hint(self) -> str:
-        if self._after is not None:
-            left = self._after - (self.intake.clock() - (self._first_s or 0.0))
-            return f"stand in a T-pose: calibrates in {max(left, 0.0):.0f} s"
-        faults = f" ({self._faults[0]})" if self._faults else ""
-        return f"stand in a T-pose and keep still for a second{faults}"
+        return self._performer.hint
 
     # ---- datagrams and messages ---------------------------------------------------------------------------------
 
@@ -128,9 +102,10 @@ class VmcSource(UdpSource):
         if verdict:
             self.intake.drop(verdict)
             return packet.count, True
+        self._completed = 0
         for message in packet.messages:
             self._message(message.address, message.arguments, now)
-        return packet.count, bool(packet.messages)
+        return packet.count + FRAME_COST * self._completed, bool(packet.messages)
 
     def _message(self, address: bytes, arguments: tuple, now: float) -> None:
         if address == _BONE:
@@ -189,25 +164,14 @@ class VmcSource(UdpSource):
         if not self._frame:
             return
         self._ever |= self._frame
+        self._completed += 1
         self._recent.append(self._frame)
         self._frame = self._again = self._expected = 0
         for bones in self._recent:
             self._expected |= bones
         values = self._checked_values()
-        if not self._loaded:
-            return
-        positions, rotations = from_unity(values)
-        if self._first_s is None:
-            if not self._ever & 1:      # nothing can stand without hips
-                return
-            self._first_s = now
-            self._waiting = self._calibration != "none"
-        if self._asked or self._waiting or self._humanoid is None or (self._rests and self._count != self._ever):
-            self._calibrate(positions, rotations, now)
-        if self._humanoid is None or self._waiting:
-            return
-        body, pelvis = self._humanoid.retarget(positions, rotations)
-        self.intake.offer(body, pelvis, self._expression, time_s=now, now=now)
+        if self._loaded:
+            self._performer.frame(*from_unity(values), self._ever, self._expression, now)
 
     def _checked_values(self) -> np.ndarray:
         """The frame [56,7]; bones with impossible numbers keep the value of the frame before."""
@@ -222,31 +186,6 @@ class VmcSource(UdpSource):
             v = np.array(self._rows)
         self._good = list(self._rows)
         return v
-
-    def _calibrate(self, positions: np.ndarray, rotations: np.ndarray, now: float) -> None:
-        humanoid = Humanoid(positions, rotations, np.array([self._ever >> j & 1 for j in range(ROOT)], bool))
-        still = self._stillness.check(rotations, now)
-        if self._asked or (self._waiting and self._after is not None and now - self._first_s >= self._after):
-            self._adopt(humanoid.use_pose(), rests=False)
-        elif not self._waiting:
-            self._adopt(humanoid.use_rest(), rests=True)
-        elif self._after is not None:
-            return
-        elif self._calibration == "auto" and humanoid.normalised:
-            # the first frame may have come in part: wait for all limbs, but not for ever
-            if humanoid.positioned or now - self._first_s >= self._stillness.seconds:
-                self._adopt(humanoid.use_rest(), rests=True)
-        elif still >= self._stillness.seconds:
-            self._faults = humanoid.t_pose_faults()
-            if not self._faults:
-                self._adopt(humanoid.use_pose(), rests=False)
-
-    def _adopt(self, humanoid: Humanoid, rests: bool) -> None:
-        known = self._humanoid is not None and rests and self._rests
-        self._humanoid, self._rests, self._count = humanoid, rests, self._ever
-        self._waiting, self._asked, self._faults = False, False, []
-        if not known:       # more bones of the same performer need no new fit
-            self.intake.set_skeleton(Skeleton(LEG, faces.NAMES))
 
 
 def _are_floats(arguments: tuple, start: int, stop: int) -> bool:

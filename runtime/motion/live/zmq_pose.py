@@ -63,6 +63,7 @@ class SmplxPublisher:
         self._session, self._sequence = secrets.randbits(32), 0
         self._context = zmq.Context()
         self._socket = make_socket(self._context, zmq.PUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE)
+        self._socket.setsockopt(zmq.CONFLATE, 1)    # a full queue of a PUB would drop the newest
         try:
             self.endpoint = bind(self._socket, endpoint, insecure=insecure)
         except BaseException:
@@ -98,6 +99,7 @@ class ZmqSource(Source):
     """Reads the newest message of a publisher at `endpoint` on a thread of its own."""
 
     kind = "ZeroMQ"
+    message_type = 0
 
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic):
         is_loopback(endpoint)       # refuses what is no endpoint
@@ -120,6 +122,8 @@ class ZmqSource(Source):
         self.intake.heard(now)
         try:
             header = unpack_header(data)
+            if header.type != self.message_type:
+                raise WireError(f"message type {header.type}, expected {self.message_type}")
             blocks = unpack_blocks(data, header)
             if header.session != self._session:     # another publisher, or the same started again
                 self._session, self._sequence = header.session, 0
@@ -182,14 +186,13 @@ class SmplxSubscriber(ZmqSource):
     """Poses of a `SmplxPublisher`, or of anything that writes its messages."""
 
     kind = "SMPL-X"
+    message_type = POSE_MESSAGE
 
     def __init__(self, endpoint: str = "tcp://127.0.0.1:5560", *, clock: Callable[[], float] = time.monotonic):
         super().__init__(endpoint, clock=clock)
         self._body: tuple[float, bytes] | None = None
 
     def _use(self, data: bytes, header, blocks, now: float) -> None:
-        if header.type != POSE_MESSAGE:
-            raise WireError(f"message type {header.type}, expected {POSE_MESSAGE}")
         found = {b.type: b for b in blocks if b.format == 1}
         if BlockType.POSE not in found:
             raise WireError("no POSE block")
