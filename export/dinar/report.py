@@ -18,6 +18,7 @@ from .masks import CLOSED, INPAINT, RGB
 from .pipeline import Result
 
 CELL = 256
+CAPTION = 22
 SIDES = 8
 
 
@@ -31,19 +32,21 @@ def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
     figures."""
     sheet_path, json_path = report_paths(pathlib.Path(out))
     a = result.arrays
-    images = []
-    for s, uv in zip(result.samples, result.rasters, strict=True):
-        images += [_picture((s.real_rgb + 1) / 2), _overlay(s, uv)]
-    images += [
-        _picture(a["partial"][RGB]),
-        _picture(
-            np.concatenate([a["partial"][CLOSED : CLOSED + 1] - a["partial"][INPAINT:], a["partial"][INPAINT:], a["copy_mask"][None]])
-        ),
-        _picture(np.repeat(a["normal_angles"], 3, 0)),
-        _picture(a["inpainted"][RGB]),
-        _picture(a["final"][RGB]),
+    cells = []
+    for i, (s, uv) in enumerate(zip(result.samples, result.rasters, strict=True)):
+        cells += [(f"photo {i + 1}", _picture((s.real_rgb + 1) / 2)), (f"fit {i + 1}", _overlay(s, uv))]
+    sampled = a["partial"][CLOSED : CLOSED + 1] - a["partial"][INPAINT:]
+    cells += [
+        ("sampled", _picture(a["partial"][RGB])),
+        ("r sampled, g filled, b copied", _picture(np.concatenate([sampled, a["partial"][INPAINT:], a["copy_mask"][None]]))),
+        ("viewing angle", _picture(np.repeat(a["normal_angles"], 3, 0))),
+        ("inpainted", _picture(a["inpainted"][RGB])),
+        ("final texture", _picture(a["final"][RGB])),
     ]
-    images += _sides(result.avatar, Pose(result.avatar.checks.body[0], expression=result.avatar.checks.expression[0]))
+    checks = result.avatar.checks
+    sides = _sides(result.avatar, Pose(checks.body[0], expression=checks.expression[0]))
+    cells += [(f"render {360 * k // SIDES}", image) for k, image in enumerate(sides)]
+    images = [_captioned(text, image) for text, image in cells]
     write_png(sheet_path, contact_sheet(images, columns=5))
     part = json_path.with_name(f".{json_path.name}.part")
     part.write_text(json.dumps(result.figures, indent=1) + "\n", encoding="utf-8")
@@ -55,6 +58,12 @@ def _picture(image: np.ndarray) -> np.ndarray:
     """f32[3,H,W] in [0,1] as u8[CELL,CELL,3]."""
     rgb = np.ascontiguousarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
     return rgb if rgb.shape[0] == CELL else cv2.resize(rgb, (CELL, CELL), interpolation=cv2.INTER_AREA)
+
+
+def _captioned(text: str, image: np.ndarray) -> np.ndarray:
+    band = np.full((CAPTION, CELL, 3), 255, np.uint8)
+    cv2.putText(band, text, (6, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    return np.concatenate([band, image])
 
 
 def _overlay(s: Sample, uv: np.ndarray) -> np.ndarray:
