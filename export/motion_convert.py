@@ -4,6 +4,7 @@ Layouts as their own code writes them; which, and what was tried on real files, 
 """
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 from collections.abc import Mapping
@@ -70,7 +71,8 @@ class _Clip:
         raise MotionError(f"a layout that is not known here ({found[:200]}); supported: {SUPPORTED}")
 
     def folder(self) -> Motion:
-        files = sorted(self.path.rglob("*.npz"))[:MAX_FILES + 1] or sorted(self.path.rglob("*.pkl"))[:MAX_FILES + 1]
+        patterns = ("*.npz", "*/*.npz", "*.pkl", "*/*.pkl")  # SMPLify-X makes a folder for each picture
+        files = next(filter(None, (list(itertools.islice(self.path.glob(p), MAX_FILES + 1)) for p in patterns)), [])
         if not files:
             raise MotionError(f"no .npz and no .pkl in this folder; supported: {SUPPORTED}")
         if len(files) > MAX_FILES:

@@ -72,3 +72,20 @@ def open_motion(text: str):
     from ..motion import demo_motion, load_motion
 
     return demo_motion() if text == "demo" and not pathlib.Path(text).exists() else load_motion(text)
+
+
+def motion_filters(parser: argparse.ArgumentParser) -> None:
+    """--smooth --floor-snap."""
+    parser.add_argument("--smooth", type=float, nargs="?", const=1.5, metavar="HZ",
+                        help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)")
+    parser.add_argument("--floor-snap", action="store_true",
+                        help="lift or lower the body in each frame, so that feet neither sink nor float; for flat ground (default: off)")
+
+
+def filtered(motion, args: argparse.Namespace, rig_joints=None):
+    """The Motion after the filters that `motion_filters` added; rig_joints [55,3]: of the avatar whose feet count, if known."""
+    from ..motion import smooth, snap_to_floor
+
+    if args.smooth is not None:
+        motion = smooth(motion, args.smooth)
+    return snap_to_floor(motion, rig_joints=rig_joints) if args.floor_snap else motion

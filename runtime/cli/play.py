@@ -15,13 +15,14 @@ GONE_SECONDS = 2.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2) or .bvh file, or 'demo'")
+    parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2), .bvh or .dmot file, or 'demo'")
     parser.add_argument("--connect", default="tcp://127.0.0.1:5555", metavar="ENDPOINT", help="the server")
     parser.add_argument("--fps", type=float, default=30.0, help="poses per second")
     times = parser.add_mutually_exclusive_group()
     times.add_argument("--loop", action="store_true", default=True, help="again and again (the default)")
     times.add_argument("--once", action="store_true", help="end with the motion")
     parser.add_argument("--size", type=common.size, metavar="WxH", help="picture size in pixels (default: the server's)")
+    common.motion_filters(parser)
 
 
 def connected(endpoint: str) -> Client:
@@ -69,7 +70,7 @@ class _Status:
 def run(args: argparse.Namespace) -> int:
     if not 0.1 <= args.fps <= 1000:
         raise InputError(f"--fps: got {args.fps:g}, expected 0.1..1000 poses per second")
-    motion = common.open_motion(args.motion)
+    motion = common.filtered(common.open_motion(args.motion), args)
     figures = Figures()
     try:
         with connected(args.connect) as client:

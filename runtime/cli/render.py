@@ -19,7 +19,7 @@ FILES_NOT_WRITTEN = (".mov", ".mkv", ".m4v", ".gif", ".png", ".jpg", ".jpeg", ".
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common.avatar_argument(parser)
-    parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2) or .bvh file, or 'demo'")
+    parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2), .bvh or .dmot file, or 'demo'")
     parser.add_argument("-o", "--out", required=True, help=f"{', '.join(CODECS)} file, or a folder for PNGs with alpha")
     parser.add_argument("--fps", type=float, default=30.0, help="of the result")
     parser.add_argument("--seconds", type=float, help="stop after this long (default: the whole motion)")
@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--elevation", type=common.degrees, default=math.radians(5), help="camera height angle in degrees (default: 5)")
     parser.add_argument("--turn", type=float, default=0.0, help="full turns of the camera over the clip")
     parser.add_argument("--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)")
+    common.motion_filters(parser)
     common.renderer_arguments(parser)
 
 
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {out}: got {out.suffix}, expected {', '.join(CODECS)} or a folder for PNGs")
     if video and args.background is None:
         raise InputError("--background transparent: a video file has no alpha; give a folder for PNGs as --out")
-    avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
+    avatar = common.open_avatar(args.avatar)
+    motion = common.filtered(common.open_motion(args.motion), args, avatar.rig.joints)
     fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
     for note in fitted.notes:
         print(f"note: {note}")
