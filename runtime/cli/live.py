@@ -27,10 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS",
                         help="where UDP sources listen; 0.0.0.0 hears other machines and phones too, unencrypted")
     calibration = parser.add_mutually_exclusive_group()
-    calibration.add_argument("--no-calibration", action="store_true", help="vmc: the bones are all unturned in the T-pose (VRM 0)")
-    calibration.add_argument("--calibrate", action="store_true", help="vmc: always ask for a T-pose")
+    calibration.add_argument("--no-calibration", action="store_true", help="vmc, rokoko: all bones are unturned in the T-pose (VRM 0)")
+    calibration.add_argument("--calibrate", action="store_true", help="vmc, rokoko: always ask for a T-pose")
     calibration.add_argument("--calibrate-after", type=float, metavar="SECONDS",
-                             help="vmc: the pose so long after the first frame is the T-pose")
+                             help="vmc, rokoko: the pose so long after the first frame is the T-pose")
     parser.add_argument("--mirror", action="store_true", help="exchange left and right, as in a mirror")
     parser.add_argument("--root", default="start", choices=("start", "keep", "fixed"),
                         help="place: start = begins over the origin, keep = as the source says, fixed = stays there")
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"watch it on {gateway.url}")
         for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
             signal.signal(number, lambda *_: stop.set())
-        if sys.stdin.isatty() and args.source.startswith("vmc"):
+        if sys.stdin.isatty() and args.source.startswith(("vmc", "rokoko")):
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)

@@ -2,8 +2,11 @@
 from .follower import Follower
 from .intake import Intake
 from .open import open_source
+from .rokoko import RokokoSource
 from .smpl24 import Smpl24Source, smpl24_pose
 from .vmc import VmcSource
 from .zmq_pose import SmplxPublisher, SmplxSubscriber
 
-__all__ = ["Follower", "Intake", "Smpl24Source", "SmplxPublisher", "SmplxSubscriber", "VmcSource", "open_source", "smpl24_pose"]
+__all__ = [
+    "Follower", "Intake", "RokokoSource", "Smpl24Source", "SmplxPublisher", "SmplxSubscriber", "VmcSource", "open_source", "smpl24_pose",
+]

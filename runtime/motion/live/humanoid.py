@@ -67,6 +67,7 @@ class Humanoid:
 
     def __init__(self, positions: np.ndarray, rotations: np.ndarray, present: np.ndarray):
         self.present = present.copy()
+        self._absent = np.flatnonzero(~present)
         self._positions = np.where(present[:, None], positions[:ROOT], 0.0)
         self._rotations = np.where(present[:, None], rotations[:ROOT], _IDENTITY)
         self._root = positions[ROOT], rotations[ROOT]
@@ -179,7 +180,9 @@ class Humanoid:
             at += _turned(hips, self._centre)
         # the hip joints, not the root, are what both skeletons have in the same place
         pelvis = at * self.scale - _turned(q[0], self._our_centre)
-        return rot.quaternion_to_axis_angle(q).astype(np.float32), pelvis.astype(np.float32)
+        body = rot.quaternion_to_axis_angle(q).astype(np.float32)
+        body[self._absent] = 0.0        # exactly, not 1e-17
+        return body, pelvis.astype(np.float32)
 
 
 def _turned(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:

@@ -6,24 +6,25 @@ from pathlib import Path
 from ...errors import MotionError
 from ..files import load_motion
 from ..source import FileSource, Source
+from . import rokoko, vmc
 from .smpl24 import Smpl24Source
-from .vmc import PORT, VmcSource
 from .zmq_pose import SmplxSubscriber
 
-FORMS = "vmc[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT or file:PATH"
+FORMS = "vmc[:PORT], rokoko[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT or file:PATH"
 
 
 def open_source(text: str, *, bind: str = "127.0.0.1", calibration: str = "auto", calibrate_after: float | None = None) -> Source:
-    """A source that is not started yet. text: vmc[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT or file:PATH.
+    """A source that is not started yet. text: one of FORMS.
 
-    bind: the address of this machine on which UDP sources listen. calibration, calibrate_after: of VmcSource.
+    bind: the address of this machine on which UDP sources listen. calibration, calibrate_after: see Performer.
     Raises MotionError or InputError.
     """
     kind, _, rest = text.partition(":")
     match kind:
         case "vmc":
-            port = _port(rest, PORT, text)
-            return VmcSource(port, bind, calibration=calibration, calibrate_after=calibrate_after)
+            return vmc.VmcSource(_port(rest, vmc.PORT, text), bind, calibration=calibration, calibrate_after=calibrate_after)
+        case "rokoko":
+            return rokoko.RokokoSource(_port(rest, rokoko.PORT, text), bind, calibration=calibration, calibrate_after=calibrate_after)
         case "smplx" if rest:
             return SmplxSubscriber(rest)
         case "smpl24" if rest:
