@@ -18,6 +18,7 @@ _GRAVITY = 9.81
 # while walking, the lowest point of the soles moves at less than 0.2 m/s, in the jumps of the test clips at 0.5 to 3 m/s.
 _FALLING, _RESTING = -0.45, 0.35
 _JOIN = 0.05  # seconds: carried for less than this between two flights is noise
+_GROW = 0.05  # seconds
 
 
 def snap_to_floor(motion: Motion, *, rig_joints=None, sole: float | None = None) -> Motion:
@@ -65,11 +66,33 @@ def _flying(y: np.ndarray, speed: np.ndarray, fps: float) -> np.ndarray:
     if len(y) < 8:
         return np.zeros(len(y), bool)
     acceleration = np.gradient(np.gradient(_smoothed(y, 0.03 * fps))) * fps * fps / _GRAVITY
-    out = (acceleration < _FALLING) & (speed > _RESTING)
-    edges = np.flatnonzero(np.diff(out.astype(np.int8))) + 1
-    for start, stop in zip(edges, edges[1:], strict=False):
-        if stop - start <= _JOIN * fps and out[start - 1]:
-            out[start:stop] = True
+    out = _closed(acceleration < _FALLING, _JOIN * fps)
+    for start, stop in _runs(out):  # as a whole: at the top of a jump the soles rest for a moment too
+        if not (np.median(speed[start:stop]) > _RESTING):
+            out[start:stop] = False
+            continue
+        # the smoothing of the acceleration has shortened the flight: it goes on as long as the soles move, but not far
+        reach, moving = round(_GROW * fps), speed > _RESTING
+        while start > 0 and reach and moving[start - 1]:
+            start, reach = start - 1, reach - 1
+        reach = round(_GROW * fps)
+        while stop < len(out) and reach and moving[stop]:
+            stop, reach = stop + 1, reach - 1
+        out[start:stop] = True
+    return out
+
+
+def _runs(flags: np.ndarray) -> np.ndarray:
+    """First frame and the one after the last [R,2] of each run of true in flags [N]."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))).reshape(-1, 2)
+
+
+def _closed(flags: np.ndarray, gap: float) -> np.ndarray:
+    """Flags [N] with holes of at most `gap` frames filled."""
+    out, runs = flags.copy(), _runs(flags)
+    for (_, stop), (start, _) in zip(runs, runs[1:], strict=False):
+        if start - stop <= gap:
+            out[stop:start] = True
     return out
 
 
