@@ -221,6 +221,19 @@ def test_late_and_repeated_bundles_are_dropped_and_counted(sender, source, clock
     assert source.state.drops == {"late": 2, "duplicate": 1} and source.state.frames == 4
 
 
+def test_repeated_single_messages_tear_no_frame(sender, source, clock, motion, degrees):
+    performer, shown = sender.Performer(), []
+    offer = source.intake.offer
+    source.intake.offer = lambda body, *rest, **times: shown.append(body) or offer(body, *rest, **times)
+    for i in range(60, 90, 3):
+        for message in performer.messages(motion.body[i], motion.pelvis[i], (), i / 60):
+            source.feed(message)
+            source.feed(message)
+        clock.now += PERIOD
+    assert len(shown) >= 10
+    assert all(degrees(body, motion.body[60:90]).max(axis=1).min() < 0.01 for body in shown[1:])
+
+
 def test_a_sender_that_starts_again_is_followed(sender, source, clock, motion):
     performer = sender.Performer()
     for start, tag in ((500.0, 2e9), (0.0, 1e9)):       # T and time tags jump back

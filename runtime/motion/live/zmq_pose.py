@@ -26,6 +26,7 @@ MAX_MESSAGE = 64 * 1024
 _MAX_NAMES = 8192
 _REORDER_MESSAGES = 256
 _POLL_MS = 50
+_SILENCE_SECONDS = 2.0      # then the connection is made anew
 _QUEUE = 4
 _NO_EXPRESSION = np.zeros(0, np.float32)
 
@@ -141,17 +142,21 @@ class ZmqSource(Source):
     def start(self) -> None:
         self._stop.clear()
         self._context = zmq.Context()
-        socket = make_socket(self._context, zmq.SUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE)
-        socket.setsockopt(zmq.CONFLATE, 1)      # counts only before connect
-        socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:
-            socket.setsockopt(zmq.IPV6, "[" in self.endpoint)
-            socket.connect(self.endpoint)
+            socket = self._connected()
         except zmq.ZMQError as e:
             self._context.destroy(linger=0)
             raise MotionError(f"cannot connect to {self.endpoint}: {e.strerror}. Expected tcp://HOST:PORT of the publisher") from None
         self._thread = threading.Thread(target=self._run, args=(socket,), name="dinar-zmq-pose", daemon=True)
         self._thread.start()
+
+    def _connected(self) -> zmq.Socket:
+        socket = make_socket(self._context, zmq.SUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE)
+        socket.setsockopt(zmq.CONFLATE, 1)      # counts only before connect
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.setsockopt(zmq.IPV6, "[" in self.endpoint)
+        socket.connect(self.endpoint)
+        return socket
 
     def close(self) -> None:
         self._stop.set()
@@ -174,10 +179,16 @@ class ZmqSource(Source):
         return self.intake.state(state.name, peer=self.endpoint, hint=hint)
 
     def _run(self, socket: zmq.Socket) -> None:
+        heard = time.monotonic()
         try:
             while not self._stop.is_set():
                 if socket.poll(_POLL_MS):
                     self.feed(socket.recv())
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > _SILENCE_SECONDS:
+                    # libzmq reconnects after a lost connection, but never after a message that was too large
+                    socket.close(0)
+                    socket, heard = self._connected(), time.monotonic()
         finally:
             socket.close(0)
 
