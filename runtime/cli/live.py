@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from ..motion.filters import OneEuro, Predictor
 from ..motion.live import Follower, open_source
 from ..motion.live.open import FORMS
 from ..motion.source import Source, SourceState
@@ -34,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", action="store_true", help="exchange left and right, as in a mirror")
     parser.add_argument("--root", default="start", choices=("start", "keep", "fixed"),
                         help="place: start = begins over the origin, keep = as the source says, fixed = stays there")
+    parser.add_argument("--smooth", type=float, nargs="?", const=1.5, metavar="HZ",
+                        help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)")
+    parser.add_argument("--predict", type=float, metavar="MS", help="show the pose expected so much later, at most 100 ms (default: off)")
     parser.add_argument("--hold", type=float, default=0.5, metavar="SECONDS", help="how long to hold the last pose when samples stop")
     parser.add_argument("--ease", type=float, default=1.0, metavar="SECONDS", help="how long to ease to standing by, and back")
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
@@ -77,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     calibration = "none" if args.no_calibration else "t-pose" if args.calibrate else "auto"
     source = open_source(args.source, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after)
     avatar = common.open_avatar(args.avatar)
-    follower = Follower(source, avatar.rig.joints, avatar.rig.expression_names, hold_s=args.hold, ease_s=args.ease, root=args.root,
-                        mirror=args.mirror)
+    filters = [] if args.smooth is None else [OneEuro(args.smooth)]
+    filters += [] if args.predict is None else [Predictor(args.predict / 1000)]
+    follower = Follower(source, avatar.rig.joints, avatar.rig.expression_names, hold_s=args.hold, ease_s=args.ease, filters=filters,
+                        root=args.root, mirror=args.mirror)
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(source)     # a busy port shows before the work

@@ -158,6 +158,28 @@ def test_impossible_values_do_not_get_in(source, clock):
     np.testing.assert_array_equal(follower.pose_at(0).body, raised())
 
 
+def test_filters_see_each_sample_once(source, clock):
+    class Half:
+        calls = resets = 0
+
+        def reset(self):
+            self.resets += 1
+
+        def step(self, t, body, pelvis):
+            self.calls += 1
+            return np.asarray(body, np.float64) / 2, pelvis
+
+    half = Half()
+    follower = Follower(source, REST, ("smile",), filters=[half], clock=clock)
+    run(follower, source, clock, 1.2, raised())
+    calls = half.calls
+    follower.pose_at(0)
+    source.intake.replace_expression([0.5])
+    pose = follower.pose_at(0)
+    np.testing.assert_allclose(pose.body, raised() / 2, atol=1e-6)
+    assert pose.expression[0] == 0.5 and half.calls == calls == round(1.2 / STEP) and half.resets == 1
+
+
 def test_times_out_of_range_are_refused(source):
     with pytest.raises(MotionError, match="hold_s"):
         Follower(source, REST, hold_s=-1)

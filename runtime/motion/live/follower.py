@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,12 +21,12 @@ class Follower:
     The newest sample is shown as it is. Without a new one the last is held for hold_s, then the avatar eases to an idle motion within
     ease_s, on the spot and facing where the performer was; when samples return it eases back within ease_s. Before the first sample
     it idles.
-    rig_joints, expression_names: of the avatar. idle: a Motion (default: `idle_motion`). root, sole, mirror: of `AvatarFit`.
+    rig_joints, expression_names: of the avatar. filters: `OneEuro`, `Predictor` or the like, in this order, on every sample taken. idle: a Motion (default: `idle_motion`). root, sole, mirror: of `AvatarFit`.
     clock: seconds; the one the source's samples are stamped with.
     """
 
     def __init__(self, source: Source, rig_joints, expression_names=(), *, hold_s: float = 0.5, ease_s: float = 1.0,
-                 idle: Motion | None = None, root: str = "start", sole: float | None = None, mirror: bool = False,
+                 filters: Sequence = (), idle: Motion | None = None, root: str = "start", sole: float | None = None, mirror: bool = False,
                  clock: Callable[[], float] = time.monotonic):
         for name, value in (("hold_s", hold_s), ("ease_s", ease_s)):
             if not 0 <= value <= 60:
@@ -34,6 +34,7 @@ class Follower:
         self.source, self._clock, self._hold, self._ease = source, clock, hold_s, ease_s
         self._rest = np.asarray(rig_joints, np.float64)
         self._names = tuple(expression_names)
+        self._filters = tuple(filters)
         self._options = {"root": root, "sole": sole, "mirror": mirror}
         self._idle = (idle or idle_motion()).for_avatar(rig_joints, self._names, sole=sole)
         self._lock = threading.Lock()
@@ -80,14 +81,26 @@ class Follower:
         if skeleton is not self._skeleton:
             self._skeleton, self._fit = skeleton, AvatarFit(skeleton, self._rest, self._names, **self._options)
             self._sample = None
+            for f in self._filters:
+                f.reset()
         if len(sample.expression) != len(skeleton.expression_names):
             return False        # read between two bodies; the next one fits
         if sample is not self._sample:
-            self._sample, self._live = sample, self._fit.pose(sample)
+            self._live = self._fit.pose(self._filtered(sample))
+            self._sample = sample
         if now - sample.received_s > self._hold:
             return False
         self._place, self._yaw = (self._rest[0] + self._live.transl)[[0, 2]], heading(self._live.body[0])
         return True
+
+    def _filtered(self, sample: Sample) -> Sample:
+        if not self._filters:
+            return sample
+        if self._sample is None or sample.sequence != self._sample.sequence:    # else only the face is new
+            self._still = sample.body, sample.pelvis
+            for f in self._filters:
+                self._still = f.step(sample.received_s, *self._still)
+        return sample._replace(body=self._still[0], pelvis=self._still[1])
 
     def _at_place(self, idle: Pose) -> Pose:
         if not self._yaw and not self._place.any():
