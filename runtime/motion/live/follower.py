@@ -22,7 +22,8 @@ class Follower:
     ease_s, on the spot and facing where the performer was; when samples return it eases back within ease_s. Before the first sample
     it idles.
     rig_joints, expression_names: of the avatar. filters: `OneEuro`, `Predictor` or the like, in this order, on every
-    sample taken. idle: a Motion (default: `idle_motion`). root, sole, mirror: of `AvatarFit`. clock: seconds; the one the source's samples are stamped with.
+    sample taken. idle: a Motion (default: `idle_motion`). root, sole, mirror: of `AvatarFit`. clock: seconds; the one the
+    source's samples are stamped with.
     """
 
     def __init__(self, source: Source, rig_joints, expression_names=(), *, hold_s: float = 0.5, ease_s: float = 1.0,
