@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..avatar import Avatar
 from ..errors import DinarError, InputError, StreamTimeout
+from ..memory import settle_memory
 from ..motion.motion import Motion
 from ..render import Renderer
 from ..stream import Client, Format, Frame
@@ -103,6 +104,7 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
             windows = window_examples(renderer, work)
         if not _warm(client, work, windows, size):
             notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
+        settle_memory()      # as the programs that drive a server do
         planned = time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
         reader = _Reader(client, planned[:-1])
         try:

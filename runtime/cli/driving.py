@@ -9,6 +9,7 @@ import numpy as np
 
 from ..bench.stats import frame_times, stages
 from ..errors import DinarError, RemoteError, StreamTimeout
+from ..memory import settle_memory
 from ..motion import Motion
 from ..render import Camera, Pose
 from ..render.framing import FollowingCamera
@@ -124,6 +125,7 @@ def paced(client: Client, target: Target, figures: Figures, *, fps: float, frame
     The schedule is absolute, so that no lateness adds up; ticks that were slept through are left out. on_frame(frame, tick) is called
     for each picture and on_tick(tick) shortly before each pose.
     """
+    settle_memory()
     figures.began = time.monotonic()
     began, period, tick = time.monotonic_ns(), 1e9 / fps, 0
     lead = min(POSE_LEAD_NS, period / 4)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from ..memory import settle_memory
 from ..motion.filters import OneEuro, Predictor
 from ..motion.live import Follower, open_source
 from ..motion.live.open import FORMS
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         if sys.stdin.isatty() and args.source.startswith(("vmc", "rokoko")):
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
+        settle_memory()
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
         _show(follower, stop)
         state, stats = source.state, server.stats()

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 
+from ..memory import settle_memory
 from ..motion import idle_motion
 from ..serve import AvatarService
 from ..stream import Server
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"watch it on {gateway.url}")
         for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
             signal.signal(number, lambda *_: stop.set())
+        settle_memory()
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
         while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
             pass
