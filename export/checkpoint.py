@@ -48,7 +48,7 @@ def load_checkpoint(source, *, ema: bool = True, networks: Collection[str] | Non
     Returns a DinarModel with `.missing` and `.unexpected`. Raises CheckpointError (unreadable, of something else, lacking weights, wrong
     shapes or types, NaN) and InputError (unknown network). The weights are held once; the caller's tensors are copied.
     """
-    where, entries = _entries(source)
+    where, entries = weight_entries(source)
     for old, new in ALIASES:
         for key in [key for key in entries if old in key]:
             value = entries.pop(key)
@@ -109,8 +109,9 @@ def save_random_checkpoint(path, seed: int = 0, uv_layout: UvLayout | None = Non
     write_safetensors(pathlib.Path(path), {key: weights.spec(key) for key in weights}, weights.__getitem__)
 
 
-def _entries(source) -> tuple[str, dict[str, StoredTensor]]:
-    """What to call the source in messages, and its tensors by name."""
+def weight_entries(source) -> tuple[str, dict[str, StoredTensor]]:
+    """What to call the source in messages, and its tensors by name: of a torch file (zip), a .safetensors file, or a mapping. Files are
+    read as data. Raises CheckpointError naming the file."""
     if isinstance(source, Mapping):
         inner = source.get("state_dict", source)
         if not isinstance(inner, Mapping):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...runtime.errors import CheckpointError
-from ..networks.storage import read_safetensors, read_torch_file
+from ..checkpoint import weight_entries
 
 # VGG16 in torchvision's numbering: convolutions of the five stages, each followed by ReLU; pooling lies between stages
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
@@ -60,19 +58,8 @@ def load_lpips(backbone, heads) -> Lpips:
     """From a VGG16 file and the heads file of the lpips package (weights/v0.1/vgg.pth), each .safetensors or a torch file of today's (zip)
     format, read as data. Raises CheckpointError naming the file."""
 
-    def tensors(path) -> dict[str, Tensor]:
-        path = pathlib.Path(path)
-        try:
-            with path.open("rb") as file:
-                start = file.read(16)
-        except OSError as e:
-            raise CheckpointError(f"{path}: cannot be read ({e.strerror or e})") from e
-        if start.startswith(b"PK"):
-            entries = read_torch_file(path)
-        elif start[8:9] == b"{":
-            entries = read_safetensors(path)
-        else:
-            raise CheckpointError(f"{path}: neither .safetensors nor a torch file (zip); torch.load it once and save it again")
-        return {name: entry.load() for name, entry in entries.items()}
-
-    return Lpips(tensors(backbone), tensors(heads)).eval()
+    loaded = []
+    for path in (backbone, heads):
+        _, entries = weight_entries(path)
+        loaded.append({name: entry.load() for name, entry in entries.items()})
+    return Lpips(*loaded).eval()

@@ -2,23 +2,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import signal
 import sys
 import threading
 import time
 
-from ..memory import settle_memory
 from ..motion.filters import OneEuro, Predictor
 from ..motion.live import Follower, open_source
 from ..motion.live.open import FORMS
 from ..motion.source import Source, SourceState
-from ..serve import AvatarService
-from ..stream import Server
-from ..viewer import Gateway
 from . import common
-from .serve import reachable
+from .serve import serving
 
 STATUS_SECONDS = 1.0
 
@@ -87,27 +81,12 @@ def run(args: argparse.Namespace) -> int:
     follower = Follower(source, avatar.rig.joints, avatar.rig.expression_names, hold_s=args.hold, ease_s=args.ease, filters=filters,
                         root=args.root, mirror=args.mirror)
     stop = threading.Event()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(source)     # a busy port shows before the work
-        gateway = None if args.no_page else stack.enter_context(Gateway({"name": avatar.name}, port=args.page_port))
-        service = stack.enter_context(AvatarService(avatar, source=follower, **common.renderer_options(args)))
-        print(f"avatar {avatar.name}: {service.describe()}", flush=True)
-        service.warm_up()
-        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, insecure=args.insecure,
-                                            on_frame=gateway and gateway.offer))
-        if gateway is not None:
-            gateway.describe({"description": service.describe(), "endpoint": server.endpoint})
-            gateway.drive_idle(reachable(server.endpoint), service.camera)
-            stack.callback(gateway.close)       # before the server, which the page is a client of
-            print(f"watch it on {gateway.url}")
-        for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
-            signal.signal(number, lambda *_: stop.set())
+    with source:     # a busy port shows before the work
         if sys.stdin.isatty() and args.source.startswith(("vmc", "rokoko")):
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
-        settle_memory()
-        print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
-        _show(follower, stop)
-        state, stats = source.state, server.stats()
+        with serving(args, avatar, follower, stop) as server:
+            _show(follower, stop)
+            state, stats = source.state, server.stats()
     print(f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames", flush=True)
     return 0

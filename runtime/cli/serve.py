@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
+from ..avatar import Avatar
 from ..memory import settle_memory
 from ..motion import idle_motion
 from ..serve import AvatarService
@@ -40,19 +42,16 @@ def _wait_for_end_of_input(stop: threading.Event) -> None:
     stop.set()
 
 
-def run(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
-    stop = threading.Event()
-    if args.until_stdin_closes:
-        threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
-    avatar = common.open_avatar(args.avatar)
-    motion = common.open_motion(args.motion) if args.motion else idle_motion()
-    source = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
-    for note in source.notes:
-        print(f"note: {note}")
+@contextlib.contextmanager
+def serving(args: argparse.Namespace, avatar: Avatar, source, stop: threading.Event) -> Iterator[Server]:
+    """A server of `avatar` and its page, warmed up and announced by the ready line, for as long as the block lasts; ended in good order.
+
+    args: --endpoint, --page-port, --no-page, --insecure and those of the renderer. source: what moves while nobody sends poses
+    (pose_at, duration). From the ready line on, SIGINT and SIGTERM set `stop`.
+    """
     with contextlib.ExitStack() as stack:
-        info = {"name": avatar.name}
-        gateway = None if args.no_page else stack.enter_context(Gateway(info, port=args.page_port))      # a busy port shows before the work
+        # a busy port shows before the work
+        gateway = None if args.no_page else stack.enter_context(Gateway({"name": avatar.name}, port=args.page_port))
         service = stack.enter_context(AvatarService(avatar, source=source, **common.renderer_options(args)))
         print(f"avatar {avatar.name}: {service.describe()}", flush=True)
         service.warm_up()
@@ -65,10 +64,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}")
         if gateway is not None:
             print(f"watch it on {gateway.url}")
-        for number in (signal.SIGINT, signal.SIGTERM):      # from here on both end it in good order
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         settle_memory()
         print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
+        yield server
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
+    stop = threading.Event()
+    if args.until_stdin_closes:
+        threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
+    avatar = common.open_avatar(args.avatar)
+    motion = common.open_motion(args.motion) if args.motion else idle_motion()
+    source = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    for note in source.notes:
+        print(f"note: {note}")
+    with serving(args, avatar, source, stop) as server:
         while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
             pass
         stats = server.stats()
