@@ -12,12 +12,24 @@ import importlib.util
 import os
 from dataclasses import dataclass
 
-from .base import PRECISIONS, Buffers, Engine, EngineError, EngineInfo, Session, TensorNameError, check_precision, check_threads
+from .base import (
+    PRECISIONS,
+    Buffers,
+    DeviceSession,
+    DeviceTensor,
+    Engine,
+    EngineError,
+    EngineInfo,
+    Session,
+    TensorNameError,
+    check_precision,
+    check_threads,
+)
 from .onnx_file import load_onnx
 
 __all__ = [
-    "PRECISIONS", "Backend", "Buffers", "Engine", "EngineError", "EngineInfo", "Session", "TensorNameError",
-    "available_engines", "create_engine", "engine_names", "register_engine",
+    "PRECISIONS", "Backend", "Buffers", "DeviceSession", "DeviceTensor", "Engine", "EngineError", "EngineInfo", "Session",
+    "TensorNameError", "available_engines", "create_engine", "engine_names", "register_engine",
 ]
 
 

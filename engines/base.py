@@ -1,4 +1,5 @@
 """The engine interface: open an ONNX model once, compile it for fixed sizes, run it on buffers bound by tensor name."""
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,12 +34,12 @@ class EngineInfo:
 
 
 class Buffers(Mapping):
-    """Tensor name -> float32 array. The arrays stay the same for the life of the session: write into them, never replace them."""
+    """Tensor name -> float32 array (or DeviceTensor); the same for the life of the session: write into them, never replace them."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]):
+    def __init__(self, arrays: dict):
         self._arrays = dict(arrays)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str):
         try:
             return self._arrays[name]
         except KeyError:
@@ -86,6 +87,55 @@ class Session(ABC):
     def _wait(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class DeviceTensor:
+    """Memory on a GPU: dense (row-major), at the same address for the life of its session.
+
+    pointer: device address. dtype: "float16" or "float32".
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class DeviceSession(ABC):
+    """One compiled size whose inputs and outputs stay on the GPU: the caller's kernels write `inputs` and read `outputs`.
+
+    inputs, outputs: tensor name -> DeviceTensor, fixed for the session's life. device: the CUDA device's number.
+    For one stream at a time. Keep the session as long as a graph that captured it is launched.
+    """
+
+    inputs: Buffers
+    outputs: Buffers
+    device: int
+
+    @abstractmethod
+    def warm_up(self, stream: int) -> None:
+        """Run once on cudaStream_t `stream` and wait, so that everything which happens only once has happened; call it before a capture."""
+
+    @abstractmethod
+    def enqueue_on(self, stream: int) -> None:
+        """Queue one run on cudaStream_t `stream` and return. No allocation, no wait; may be captured into a CUDA graph after `warm_up`.
+
+        EngineError if the run could not be queued.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the session's memory; no run may be under way."""
+
+    def __enter__(self) -> "DeviceSession":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
 class Engine(ABC):
     """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic."""
 
@@ -96,6 +146,11 @@ class Engine(ABC):
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> Session:
         """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input; EngineError if the model cannot."""
+
+    def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
+        """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""
+        raise EngineError(f"the engine {self.info.name} runs on {self.info.device} and has no sessions on a GPU: "
+                          "use compile(), or the engine tensorrt or torch with device cuda")
 
     @abstractmethod
     def close(self) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from dinar_live import engines
-from dinar_live.engines import Backend, EngineError, TensorNameError, available_engines, create_engine, engine_names, register_engine
+from dinar_live.engines import (
+    Backend,
+    DeviceTensor,
+    EngineError,
+    TensorNameError,
+    available_engines,
+    create_engine,
+    engine_names,
+    register_engine,
+)
 
 # buffers and sessions
 
@@ -86,6 +95,16 @@ def test_session_dropped_while_running_does_not_crash(light):
         session = engine.compile((1, 256, 256))
         session.enqueue()
         del session
+
+
+def test_an_engine_on_the_cpu_has_no_device_session(tiny):
+    with pytest.raises(EngineError, match="openvino runs on .* no sessions on a GPU: use compile"):
+        create_engine(tiny, "openvino").compile_device((1, 8, 8))
+
+
+def test_device_tensor_size_in_bytes():
+    assert DeviceTensor(4096, (2, 3, 4, 5), "float16").nbytes == 240
+    assert DeviceTensor(4096, (2, 3, 4, 5), "float32").nbytes == 480
 
 
 # choice
