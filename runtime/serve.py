@@ -10,9 +10,11 @@ import numpy as np
 
 from .avatar import Avatar
 from .avatar.skeleton import JOINT_NAMES
-from .errors import DinarError, InputError
+from .errors import InputError
+from .motion import Motion
 from .render import Camera, Frame, Pose, Renderer
 from .render.framing import FollowingCamera, body_extent
+from .sources import Sources
 from .stream import RenderedFrame, RenderRequest
 from .stream.messages import MAX_EXPRESSION, CameraView
 
@@ -28,18 +30,20 @@ _Key = tuple[int, tuple[int, int], bool, bool]
 class AvatarService:
     """The `render` and the capabilities that a stream.Server needs.
 
-    avatar: an Avatar. source: what moves while a request has no pose, with pose_at(seconds) and duration
-        (a Motion fitted to the avatar); None refuses such requests. size: (height, width), the default told to clients.
+    avatar: an Avatar. source: what moves while a request has no pose and no client sends one, with pose_at(seconds) and duration
+        (a Motion fitted to the avatar); None refuses such requests. clips: Motions that viewers may choose and wind.
+    size: (height, width), the default told to clients.
     renderer_options: of Renderer (engine, renderer, precision, threads, ...).
 
     Not thread-safe: `render` belongs to the server's render thread; build, warm up and close around the server's life.
     Raises what Renderer raises.
     """
 
-    def __init__(self, avatar: Avatar, *, source=None, size: tuple[int, int] = (512, 512), **renderer_options):
+    def __init__(self, avatar: Avatar, *, source=None, clips: Sequence[Motion] = (), size: tuple[int, int] = (512, 512),
+                 **renderer_options):
         self.avatar, self.size = avatar, (int(size[0]), int(size[1]))
-        self._source, self._options = source, renderer_options
-        self._began = time.monotonic()
+        self._options = renderer_options
+        self._sources = Sources(avatar.rig, source, clips)
         self._renderers: OrderedDict[_Key, Renderer] = OrderedDict()
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
         self._main = self._renderer((0, self.size, False, False))
@@ -51,8 +55,8 @@ class AvatarService:
     def capabilities(self) -> dict:
         """What clients are told, as JSON of at most 15 kB: name, body, size (height, width), renderers and the chosen
         one with its engine ("none" without a network), precision and rasterizer, rest_joints
-        [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number) and
-        expression_names.
+        [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number),
+        expression_names, and sources (docs/protocol.md).
         """
         rig, engine = self.avatar.rig, self._main.engine_info
         info = {
@@ -63,6 +67,7 @@ class AvatarService:
             "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(), "parents": np.asarray(rig.model.parents).tolist(),
             "body_extent": [round(y, 4) for y in body_extent(rig)], "joint_names": list(JOINT_NAMES),
             "expressions": rig.expressions, "expression_names": list(rig.expression_names[:MAX_EXPRESSION]),
+            "sources": self._sources.describe(),
         }
         if len(json.dumps(info)) > MAX_CAPABILITIES:      # only names in a bundle can be that long
             info["expression_names"] = []
@@ -70,14 +75,16 @@ class AvatarService:
 
     def camera(self) -> Camera:
         """A camera that shows the whole body where the source has it now. From one thread at a time."""
-        return self._following.at(np.zeros(3) if self._source is None else self._source.pose_at(self._now()).transl)
+        own = self._sources.own
+        return self._following.at(np.zeros(3) if own is None else own.pose_at(self._sources.now()).transl)
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""
-        pose = self._pose(request)
-        frames = [self._view(i, view, pose, request) for i, view in enumerate(request.cameras)]
+        pose, spot = self._pose(request)
+        cameras = request.cameras if spot is None else tuple(moved(view, spot) for view in request.cameras)
+        frames = [self._view(i, view, pose, request) for i, view in enumerate(cameras)]
         timings = {stage: sum(f.timings[stage] for f in frames) for stage in frames[0].timings}
-        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings) for f in frames)
+        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view) for f, view in zip(frames, cameras, strict=True))
         return pictures if len(pictures) > 1 else pictures[0]
 
     def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
@@ -112,18 +119,15 @@ class AvatarService:
 
     # ---- parts --------------------------------------------------------------------------------------------------
 
-    def _now(self) -> float:
-        return time.monotonic() - self._began
-
-    def _pose(self, request: RenderRequest) -> Pose:
+    def _pose(self, request: RenderRequest) -> tuple[Pose, np.ndarray | None]:
+        """The pose, and the spot on the ground that the cameras are given relative to, if any."""
         if request.pose is None:
-            if self._source is None:
-                raise DinarError("the request has no pose and this server has no motion of its own; send a pose, or start it with --motion")
-            return self._source.pose_at(self._now())
+            return self._sources.pose(request.source)
         pose = Pose(request.pose.body, request.pose.transl, request.pose.expression)
         if len(pose.expression) > self.avatar.rig.expressions:
             raise InputError(f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.avatar.rig.expressions}")
-        return pose
+        self._sources.drive(pose)
+        return pose, None
 
     def _view(self, index: int, view: CameraView, pose: Pose, request: RenderRequest) -> Frame:
         camera = Camera(view.K, view.world_to_camera)
@@ -142,7 +146,15 @@ class AvatarService:
         return renderer
 
     def _warm_up_poses(self) -> Sequence[Pose]:
-        if self._source is None:
+        source = self._sources.own
+        if source is None:
             return [Pose()]
-        step = self._source.duration / WARM_UP_POSES
-        return [self._source.pose_at(i * step) for i in range(WARM_UP_POSES)]
+        step = source.duration / WARM_UP_POSES
+        return [source.pose_at(i * step) for i in range(WARM_UP_POSES)]
+
+
+def moved(view: CameraView, spot: np.ndarray) -> CameraView:
+    """The camera that stands to `spot` (x, z) on the ground as `view` stands to the origin."""
+    world_to_camera = np.array(view.world_to_camera, np.float32)
+    world_to_camera[:3, 3] -= world_to_camera[:3, [0, 2]] @ spot
+    return view._replace(world_to_camera=world_to_camera)

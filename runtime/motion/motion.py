@@ -195,7 +195,7 @@ class AvatarMotion:
         self.scale = leg / motion.leg_length
         self.notes = list(motion.notes)  # the clip's, and what this avatar cannot show
         self._travel = np.array((0.0, 1.0, 0.0) if root == "fixed" else (1.0, 1.0, 1.0)) * self.scale
-        self._offset = -rest[0]
+        self._rest, self._offset = rest[0], -rest[0]
         if root == "start":
             self._offset[[0, 2]] -= motion.pelvis[0, [0, 2]] * self.scale
         if ground:
@@ -244,6 +244,10 @@ class AvatarMotion:
         """The pose of one frame of the clip, exactly as stored."""
         m = self.motion
         return self._pose(m.body[frame], m.pelvis[frame], m.expression[frame])
+
+    def ground_path(self) -> np.ndarray:
+        """f64[N,2]: where the pelvis joint is above the ground (x, z) in each frame, metres."""
+        return (self._rest + self.motion.pelvis * self._travel + self._offset)[:, [0, 2]]
 
     def _pose(self, body, pelvis, expression) -> Pose:
         values = np.zeros(self._size, np.float32)

@@ -37,6 +37,24 @@ def whole_body_camera(
     return Camera.orbit(target, size, azimuth=azimuth, elevation=elevation, distance=_distance(extent, fill), fov_y=FOV_Y)
 
 
+class Leash:
+    """A spot on the ground that keeps still while a person moves about it, and is pulled along when the person leaves it."""
+
+    def __init__(self):
+        self._spot: np.ndarray | None = None
+
+    def at(self, x: float, z: float) -> np.ndarray:
+        """The spot f64[2] (x, z) for a person at (x, z), metres; follows calls in the order of time."""
+        here = np.array([x, z])
+        if self._spot is None:
+            self._spot = here
+        away = here - self._spot
+        distance = float(np.hypot(*away))
+        if distance > LEASH:
+            self._spot = here - away * (LEASH / distance)
+        return self._spot
+
+
 class FollowingCamera:
     """Shows a body that stands on y = 0 whole: the camera keeps still while the person moves about a spot, and goes along when the
     person leaves it.
@@ -48,6 +66,7 @@ class FollowingCamera:
     def __init__(self, pelvis, extent: tuple[float, float], size: tuple[int, int]):
         self._pelvis, self._size = np.asarray(pelvis, np.float64), size
         self._middle, self._distance = (extent[1] - extent[0]) / 2, _distance(extent, FILL)
+        self._leash = Leash()
         self._spot: np.ndarray | None = None
         self._camera: Camera | None = None
         self._angles: tuple[float, float] | None = None
@@ -55,15 +74,9 @@ class FollowingCamera:
     def at(self, transl, azimuth: float = 0.0, elevation: float = 0.0) -> Camera:
         """The camera for a pose with this transl [3]; follows calls in the order of time. Angles in radians, as in whole_body_camera."""
         x, _, z = self._pelvis + np.asarray(transl, np.float64)
-        here = np.array([x, z])
-        if self._spot is None:
-            self._spot = here
-        away = here - self._spot
-        distance = float(np.hypot(*away))
-        if distance > LEASH:
-            self._spot = here - away * (LEASH / distance)
-        if self._camera is None or distance > LEASH or self._angles != (azimuth, elevation):
-            x, z = self._spot
+        spot = self._leash.at(x, z)
+        if self._camera is None or spot is not self._spot or self._angles != (azimuth, elevation):
+            x, z = self._spot = spot
             self._angles = azimuth, elevation
             self._camera = Camera.orbit(
                 (x, self._middle, z), self._size, azimuth=azimuth, elevation=elevation, distance=self._distance, fov_y=FOV_Y

@@ -26,6 +26,7 @@ from .messages import (
     Hello,
     PoseValues,
     RenderRequest,
+    SourceChoice,
     Superseded,
     Time,
 )
@@ -167,12 +168,13 @@ class Client:
         with self._changed:
             return min(self._clock)[1] if self._clock else None
 
-    def send(self, pose, camera, size: tuple[int, int] | None = None, *, pose_time_ns: int | None = None) -> int:
+    def send(self, pose, camera, size: tuple[int, int] | None = None, *, pose_time_ns: int | None = None,
+             source: SourceChoice | None = None) -> int:
         """Asks for a picture without waiting; returns the request's id.
 
         pose: has `body` [55,3], `transl` [3], `expression` [E]; None = the server's own source. camera: has `K` [3,3] and
         `world_to_camera` [4,4], or a pair of such. size: (height, width), default the server's. pose_time_ns: the time.monotonic_ns()
-        that latency counts from, default now. Raises InputError.
+        that latency counts from, default now. source: without a pose, which of the server's sources and when. Raises InputError.
         """
         now = time.monotonic_ns()
         values = None if pose is None else PoseValues(pose.body, pose.transl, pose.expression)
@@ -187,7 +189,7 @@ class Client:
             self._check_open()
             id = self._next_id
             planned_ns = now if pose_time_ns is None else pose_time_ns
-            data = encode(RenderRequest(id, views, values, self._format, planned_ns))
+            data = encode(RenderRequest(id, views, values, self._format, planned_ns, source=source))
             self._next_id += 1
             self._waiting = id, data, planned_ns
         self._waker.wake()

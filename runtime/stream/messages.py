@@ -49,6 +49,18 @@ class PoseValues(NamedTuple):
     expression: np.ndarray
 
 
+class SourceChoice(NamedTuple):
+    """What moves in a request without a pose.
+
+    index: in the server's `sources`; 0 = its live source, which knows no time. time: seconds into a recorded one, which repeats.
+    follow: the cameras go along: they are given relative to the spot on the ground where the person is.
+    """
+
+    index: int = 0
+    time: float = 0.0
+    follow: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Hello:
     info: dict
@@ -63,7 +75,8 @@ class Caps:
 
 @dataclass(frozen=True, eq=False)
 class RenderRequest:
-    """One picture (or a stereo pair) asked for. Arrays are read-only views of the message; pose None = the server's own source.
+    """One picture (or a stereo pair) asked for. Arrays are read-only views of the message; pose None = one of the server's sources,
+    the live one if `source` is None too.
 
     `id` grows with every request of a client; `pose_time_ns` is the client's clock, echoed in the answer.
     """
@@ -74,6 +87,7 @@ class RenderRequest:
     format: Format = field(default_factory=Format)
     pose_time_ns: int = 0
     session: int = 0
+    source: SourceChoice | None = None
 
 
 class Plane(NamedTuple):

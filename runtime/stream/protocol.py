@@ -32,6 +32,7 @@ from .messages import (
     PoseValues,
     Rect,
     RenderRequest,
+    SourceChoice,
     Superseded,
     Time,
 )
@@ -42,10 +43,12 @@ MAX_ANGLE = float(np.float32(4 * math.pi))     # as the nearest float32: what a 
 MAX_CAMERA = 1e6
 MAX_TRANSL = 1e4
 MAX_COEFFICIENT = 100.0
+MAX_SOURCE_TIME = 1e7
 
 _FORMAT = struct.Struct("<BBBBI")
 _SIZE = struct.Struct("<HH")
 _RECT = struct.Struct("<HHHH")
+_SOURCE = struct.Struct("<HHId")
 _CAMERA_BYTES = 25 * 4 + _SIZE.size
 _TIMING = struct.Struct("<12sf")
 _ZERO_TRANSL = np.zeros(3, np.float32)
@@ -131,9 +134,20 @@ def _render_blocks(request: RenderRequest) -> list:
                    (BlockType.TRANSL, 1, _floats("pose.transl", request.pose.transl, (3,)))]
         if len(expression):
             blocks.append((BlockType.EXPRESSION, 1, _floats("pose.expression", expression, expression.shape)))
+    if request.source is not None:
+        blocks.append((BlockType.SOURCE, 1, _source_bytes(request)))
     f = request.format
     blocks.append((BlockType.FORMAT, 1, _FORMAT.pack(f.color, f.quality, f.alpha, f.depth, int(f.straight))))
     return blocks
+
+
+def _source_bytes(request: RenderRequest) -> bytes:
+    index, time, follow = request.source
+    if request.pose is not None:
+        raise InputError("source: the request has a pose too; send one of them")
+    if not (0 <= index < 65536 and abs(time) <= MAX_SOURCE_TIME):
+        raise InputError(f"source: got index {index} and time {time:g}, expected 0..65535 and at most {MAX_SOURCE_TIME:g} seconds")
+    return _SOURCE.pack(index, int(follow), 0, time)
 
 
 def _frame_blocks(frame: FrameMessage) -> list:
@@ -202,6 +216,9 @@ def _decode_render(data, header: Header, blocks: list[Block]) -> RenderRequest:
             case BlockType.FORMAT:
                 _expect(block, _FORMAT.size)
                 value = format = _decode_format(block)
+            case BlockType.SOURCE:
+                _expect(block, _SOURCE.size)
+                value = _decode_source(block)
             case _:
                 continue
         if block.type in found:
@@ -214,10 +231,20 @@ def _decode_render(data, header: Header, blocks: list[Block]) -> RenderRequest:
     body = found.get(BlockType.POSE)
     if body is None and (BlockType.TRANSL in found or BlockType.EXPRESSION in found):
         raise WireError("RENDER: TRANSL or EXPRESSION without POSE")
+    if body is not None and BlockType.SOURCE in found:
+        raise WireError("RENDER: SOURCE and POSE exclude each other")
     pose = None
     if body is not None:
         pose = PoseValues(body, found.get(BlockType.TRANSL, _ZERO_TRANSL), found.get(BlockType.EXPRESSION, _NO_EXPRESSION))
-    return RenderRequest(header.id, tuple(cameras), pose, format or Format(), header.client_time_ns, header.session)
+    return RenderRequest(header.id, tuple(cameras), pose, format or Format(), header.client_time_ns, header.session,
+                         found.get(BlockType.SOURCE))
+
+
+def _decode_source(block: Block) -> SourceChoice:
+    index, flags, _, time = _SOURCE.unpack(block.data)
+    if not abs(time) <= MAX_SOURCE_TIME:        # NaN fails this as well
+        raise WireError(f"SOURCE: time {time}, expected at most {MAX_SOURCE_TIME:g} seconds in magnitude")
+    return SourceChoice(index, time, bool(flags & 1))
 
 
 def _decode_format(block: Block) -> Format:

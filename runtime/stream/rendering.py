@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..errors import InputError
-from .messages import MAX_CAMERAS, RenderRequest
+from .messages import MAX_CAMERAS, CameraView, RenderRequest
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """rgba u8[H,W,4] as `request.format.straight` asks, depth f32[H,W] metres or None, stage times in ms.
+    """rgba u8[H,W,4] as `request.format.straight` asks, depth f32[H,W] metres or None, stage times in ms, and the camera that was used
+    where it is not the one asked for.
 
     The arrays are read until the render call after the next one begins.
     """
@@ -37,6 +38,7 @@ class RenderedFrame:
     rgba: np.ndarray
     depth: np.ndarray | None = None
     timings: Mapping[str, float] | None = None
+    camera: CameraView | None = None
 
 
 def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:

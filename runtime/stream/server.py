@@ -330,7 +330,7 @@ class Server:
         try:
             if not hasattr(self._scratch, "encoders"):
                 self._scratch.encoders = [FrameEncoder() for _ in range(MAX_CAMERAS)]
-            views = tuple(encoder.encode(camera, f.rgba, f.depth, request.format)
+            views = tuple(encoder.encode(f.camera or camera, f.rgba, f.depth, request.format)
                           for encoder, camera, f in zip(self._scratch.encoders, request.cameras, frames, strict=False))
             timings = {**timings, "encode": (time.monotonic_ns() - began_ns) / 1e6}
             message = encode(FrameMessage(request.id, views, timings, request.pose_time_ns, received_ns, 0,

@@ -38,6 +38,7 @@ class BlockType(IntEnum):
     TRANSL = 4
     EXPRESSION = 5
     FORMAT = 6
+    SOURCE = 7
     COLOR = 16
     ALPHA = 17
     DEPTH = 18

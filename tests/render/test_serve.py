@@ -8,9 +8,11 @@ import pytest
 from dinar_live.runtime import Avatar, Body, Camera, DinarError, Pose, Renderer
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.errors import RemoteError
-from dinar_live.runtime.motion import idle_motion
+from dinar_live.runtime.motion import Motion, idle_motion
+from dinar_live.runtime.render.framing import LEASH
 from dinar_live.runtime.serve import MAX_CAPABILITIES, MAX_RENDERERS, AvatarService
-from dinar_live.runtime.stream import Client, Server
+from dinar_live.runtime.stream import Client, RenderRequest, Server
+from dinar_live.runtime.stream.messages import CameraView, SourceChoice
 
 SIZE = (96, 80)
 
@@ -24,6 +26,17 @@ def avatar():
 @pytest.fixture
 def source(avatar):
     return idle_motion().for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Four seconds: sideways at a metre per second, an arm goes up."""
+    n = 120
+    body = np.zeros((n, 55, 3), np.float32)
+    body[:, 17, 2] = np.linspace(0, 1, n)
+    pelvis = np.zeros((n, 3), np.float32)
+    pelvis[:, 0], pelvis[:, 1] = np.linspace(0, 4, n), 0.9
+    return [Motion(body, pelvis, 0.85, 30.0, name="stroll")]
 
 
 @pytest.fixture
@@ -100,11 +113,56 @@ def test_frames_in_flight_are_not_overwritten(avatar, server, camera):
             np.testing.assert_array_equal(frame.rgba, expected[asked[frame.id]])
 
 
+def test_a_clients_pose_is_the_live_one_while_it_drives(avatar, service, server, camera):
+    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, encoding="raw") as client:
+        expected = renderer.render(wave(), camera).rgba
+        client.render(wave(), camera)
+        np.testing.assert_array_equal(client.render(None, camera).rgba, expected)
+        service._sources._driven = service._sources._driven[0], float("-inf")
+        assert not np.array_equal(client.render(None, camera).rgba, expected)
+
+
+def ask(client, camera, source):
+    client.send(None, camera, source=source)
+    return client.async_read()
+
+
+def test_clips_are_shown_at_the_time_asked_for_and_repeat(avatar, clips, camera):
+    with (AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service, Server(service.render, service.capabilities()) as server,
+          Client(server.endpoint, encoding="raw") as client, Renderer(avatar, SIZE, threads=1) as renderer):
+        told = client.capabilities["sources"]
+        assert told[0] == {"name": "live", "kind": "live"} and told[1] == {"name": "stroll", "kind": "clip", "duration": 4.0}
+        expected = renderer.render(clips[0].for_avatar(avatar.rig.joints).pose_at(1.5), camera).rgba
+        assert expected[..., 3].any()
+        for time in (1.5, 5.5, -2.5):
+            np.testing.assert_array_equal(ask(client, camera, SourceChoice(1, time)).rgba, expected)
+        assert not np.array_equal(ask(client, camera, SourceChoice(1, 1.0)).rgba, expected)
+        with pytest.raises(RemoteError, match="source 2: this server has sources 0 to 1"):
+            ask(client, camera, SourceChoice(2, 0.0))
+        with pytest.raises(RemoteError, match="no motion of its own"):
+            client.render(None, camera)
+
+
+def test_following_cameras_go_along_and_say_where_they_were(avatar, clips, camera):
+    with (AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service, Server(service.render, service.capabilities()) as server,
+          Client(server.endpoint, encoding="raw") as client):
+        away, along = (ask(client, camera, SourceChoice(1, 3.9, follow)) for follow in (False, True))
+        assert not away.rgba.any()          # it walked out of the picture
+        columns = np.flatnonzero(along.rgba[..., 3].any(0))
+        assert len(columns) and abs(columns.mean() - SIZE[1] / 2) < 16
+    request = RenderRequest(1, (CameraView(camera.K, camera.world_to_camera, SIZE[1], SIZE[0]),), source=SourceChoice(1, 3.9, True))
+    with AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service:
+        used = service.render(request).camera
+    position = Camera(used.K, used.world_to_camera).position - camera.position
+    x = clips[0].for_avatar(avatar.rig.joints).ground_path()[int(3.9 * 30)][0]
+    np.testing.assert_allclose(position, (x - LEASH, 0, 0), atol=0.02)
+
+
 def test_without_a_pose_the_source_moves(avatar, service, server):
     with Client(server.endpoint, encoding="raw") as client:
         pictures = []
         for seconds in (0.0, 1.0):
-            service._began -= seconds
+            service._sources._began -= seconds
             pictures.append(client.render(None, service.camera()).rgba)
     assert pictures[0][..., 3].any() and not np.array_equal(*pictures)
 
@@ -155,8 +213,6 @@ def test_long_names_do_not_break_the_protocol(avatar):
 
 
 def test_camera_stands_still_for_a_swaying_body_and_follows_a_walking_one(service, avatar):
-    from dinar_live.runtime.render.framing import LEASH
-
     start = service.camera()
     follow = service._following
     assert follow.at((0.9 * LEASH, 0.05, 0)) is start
@@ -167,7 +223,7 @@ def test_camera_stands_still_for_a_swaying_body_and_follows_a_walking_one(servic
 
 def test_camera_shows_the_whole_body(service, avatar):
     with Renderer(avatar, SIZE, threads=1) as renderer:
-        rows = np.flatnonzero(renderer.render(service._source.pose_at(0), service.camera()).rgba[..., 3].any(1))
+        rows = np.flatnonzero(renderer.render(service._sources.own.pose_at(0), service.camera()).rgba[..., 3].any(1))
     assert 0.8 * SIZE[0] < rows[-1] - rows[0] + 1 < 0.88 * SIZE[0] and abs((rows[0] + rows[-1]) / 2 - SIZE[0] / 2) < 4
 
 

@@ -28,6 +28,7 @@ from dinar_live.runtime.stream.messages import (
     PoseValues,
     Rect,
     RenderRequest,
+    SourceChoice,
     Superseded,
     Time,
 )
@@ -107,6 +108,20 @@ def test_render_round_trip(id, time, cameras, pose, expression, color, quality, 
     message = request(id, pose, cameras, expression, pose_time_ns=time,
                       format=Format(color, quality, alpha if color == JPEG else NO_PLANE, depth, straight))
     assert same(decode(bytes(encode(message))), message)
+
+
+@settings(max_examples=50, deadline=None)
+@given(index=st.integers(0, 65535), time=st.floats(-1e7, 1e7), follow=st.booleans())
+def test_source_round_trip(index, time, follow):
+    message = request(pose=False, source=SourceChoice(index, time, follow))
+    assert same(decode(bytes(encode(message))), message)
+
+
+@pytest.mark.parametrize("wrong", [request(source=SourceChoice()), request(pose=False, source=SourceChoice(65536)),
+                                   request(pose=False, source=SourceChoice(1, 2e7)), request(pose=False, source=SourceChoice(1, np.nan))])
+def test_sources_that_no_server_accepts_are_not_sent(wrong):
+    with pytest.raises(InputError, match="source"):
+        encode(wrong)
 
 
 @settings(max_examples=100, deadline=None)
@@ -215,6 +230,10 @@ def camera_block():
     ([camera_block(), (BlockType.POSE, 1, bytes(660)), (BlockType.POSE, 1, bytes(660))], "two POSE"),
     ([camera_block(), (BlockType.POSE, 1, bytes(660)), (BlockType.EXPRESSION, 1, bytes(404))], "up to 400"),
     ([camera_block(), (BlockType.POSE, 1, bytes(660)), (BlockType.EXPRESSION, 1, bytes(5))], "multiple of 4"),
+    ([camera_block(), (BlockType.POSE, 1, bytes(660)), (BlockType.SOURCE, 1, bytes(16))], "exclude each other"),
+    ([camera_block(), (BlockType.SOURCE, 1, bytes(12))], "12 bytes, expected 16"),
+    ([camera_block(), (BlockType.SOURCE, 1, struct.pack("<HHId", 1, 0, 0, np.nan))], "SOURCE: time nan"),
+    ([camera_block(), (BlockType.SOURCE, 1, struct.pack("<HHId", 1, 0, 0, 1.1e7))], "SOURCE: time"),
     ([camera_block(), (BlockType.POSE, 1, bytes(660)), (BlockType.TRANSL, 1, struct.pack("<3f", 0, 2e4, 0))], "TRANSL"),
 ])
 def test_render_blocks_that_are_refused(blocks, words):
