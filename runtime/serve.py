@@ -12,7 +12,7 @@ from .avatar import Avatar
 from .avatar.skeleton import JOINT_NAMES
 from .errors import InputError
 from .motion import Motion
-from .render import Camera, Frame, Pose, Renderer
+from .render import Camera, Pose, Renderer
 from .render.framing import FollowingCamera, body_extent
 from .sources import Sources
 from .stream import RenderedFrame, RenderRequest
@@ -23,8 +23,8 @@ MAX_CAPABILITIES = 15_000       # bytes of JSON; the protocol allows 16 kB and t
 WARM_UP_SECONDS = 8.0
 WARM_UP_POSES = 16
 
-# what a picture needs a Renderer of its own for: camera index, (height, width), straight, depth
-_Key = tuple[int, tuple[int, int], bool, bool]
+# what a picture needs a Renderer of its own for: (height, width), straight, depth
+_Key = tuple[tuple[int, int], bool, bool]
 
 
 class AvatarService:
@@ -46,7 +46,7 @@ class AvatarService:
         self._sources = Sources(avatar.rig, source, clips)
         self._renderers: OrderedDict[_Key, Renderer] = OrderedDict()
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
-        self._main = self._renderer((0, self.size, False, False))
+        self._main = self._renderer((self.size, False, False))
 
     def describe(self) -> str:
         """One line: what was picked, and why."""
@@ -81,10 +81,18 @@ class AvatarService:
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""
         pose, spot = self._pose(request)
-        cameras = request.cameras if spot is None else tuple(moved(view, spot) for view in request.cameras)
-        frames = [self._view(i, view, pose, request) for i, view in enumerate(cameras)]
-        timings = {stage: sum(f.timings[stage] for f in frames) for stage in frames[0].timings}
-        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view) for f, view in zip(frames, cameras, strict=True))
+        views, format = request.cameras, request.format
+        if spot is not None:
+            views = tuple(moved(view, spot) for view in views)
+        # Cameras of one size share skinning and network. A request takes one slot of each ring: the server still encodes the frame before.
+        groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
+        rendered = []
+        for group in groups:
+            renderer = self._renderer((group[0].size, format.straight, format.depth != 0))
+            rendered.append(renderer.render_views(pose, [Camera(view.K, view.world_to_camera) for view in group]))
+        timings = {stage: sum(frames[0].timings[stage] for frames in rendered) for stage in rendered[0][0].timings}
+        frames = (f for frames in rendered for f in frames)
+        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view) for f, view in zip(frames, views, strict=True))
         return pictures if len(pictures) > 1 else pictures[0]
 
     def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
@@ -129,15 +137,10 @@ class AvatarService:
         self._sources.drive(pose)
         return pose, None
 
-    def _view(self, index: int, view: CameraView, pose: Pose, request: RenderRequest) -> Frame:
-        camera = Camera(view.K, view.world_to_camera)
-        return self._renderer((index, view.size, request.format.straight, request.format.depth != 0)).render(pose, camera)
-
     def _renderer(self, key: _Key) -> Renderer:
-        # One per camera of a pair, so that a request takes one slot of each ring: the server still encodes the frame before.
         renderer = self._renderers.get(key)
         if renderer is None:
-            _, size, straight, depth = key
+            size, straight, depth = key
             renderer = Renderer(self.avatar, size, straight=straight, depth=depth, **self._options)
             self._renderers[key] = renderer
             while len(self._renderers) > MAX_RENDERERS:

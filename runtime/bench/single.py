@@ -10,7 +10,7 @@ from ..avatar import Avatar
 from ..errors import InputError
 from ..motion.motion import Motion
 from ..render import Renderer
-from ..render.renderer import STAGES
+from ..render.frame import STAGES
 from ..render.sessions import MAX_SESSIONS
 from . import images
 from .measurement import Measurement

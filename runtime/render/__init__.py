@@ -1,7 +1,8 @@
 """Poses, cameras and the frame pipeline."""
 
 from .camera import Camera
+from .frame import Frame
 from .pose import Pose
-from .renderer import Frame, Renderer
+from .renderer import Renderer
 
 __all__ = ["Camera", "Frame", "Pose", "Renderer"]

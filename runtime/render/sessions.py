@@ -1,4 +1,4 @@
-"""Compiled instances of one network, one per window size, made in the background so that no frame waits for a compiler."""
+"""Compiled instances of one network, one per batch and window size, made in the background so that no frame waits for a compiler."""
 
 from __future__ import annotations
 
@@ -10,47 +10,58 @@ from ..errors import DinarError
 
 MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB
 
+Key = tuple[int, int, int]
+"""(N, height, width)"""
+
 
 class Sessions:
-    """`get(height, width)` returns a session at least that large, at once: the exact one when it is ready, else the smallest ready one that
-    holds it (the full frame is compiled up front) while the exact one is compiled on a thread of its own."""
+    """`get(n, height, width)` returns a session at least that large, at once: the exact one when it is ready, else the smallest ready one
+    that holds it (one full frame is compiled up front) while the exact one is compiled on a thread of its own. For a batch that has no
+    instance yet, the one returned is for a single view."""
 
     def __init__(self, engine: engines.Engine, full: tuple[int, int], background: bool = True):
-        self._engine, self._full, self._background = engine, full, background
-        self._ready: OrderedDict[tuple[int, int], engines.Session] = OrderedDict()
+        self._engine, self._full, self._background = engine, (1, *full), background
+        self._ready: OrderedDict[Key, engines.Session] = OrderedDict()
         self._lock = threading.Lock()
-        self._wanted: tuple[int, int] | None = None
-        self._failed: Exception | None = None
+        self._wanted: Key | None = None
+        self._failed: tuple[Key, Exception] | None = None
         self._wake = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._ready[full] = engine.compile((1, *full))
+        self._ready[self._full] = engine.compile(self._full)
 
-    def get(self, height: int, width: int) -> tuple[tuple[int, int], engines.Session]:
-        """((height, width), session) of a ready instance that holds the asked-for size."""
-        key = (height, width)
+    def get(self, n: int, height: int, width: int, order: bool = True) -> tuple[Key, engines.Session]:
+        """(key, session) of a ready instance that holds the asked-for size, of n views or of one. order: compile the exact one if it is
+        not there."""
+        key = (n, height, width)
         with self._lock:
             if self._failed is not None:
-                raise DinarError(f"compiling the network for {self._full} failed: {self._failed}") from self._failed
+                failed, e = self._failed
+                raise DinarError(f"compiling the network for (N, H, W) = {failed} failed: {e}") from e
             session = self._ready.get(key)
             if session is not None:
                 self._ready.move_to_end(key)
                 return key, session
-            if self._background:
-                self._wanted = key
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="dinar-compile", daemon=True)
-                    self._thread.start()
-                self._wake.notify()
-                fits = [k for k in self._ready if k[0] >= height and k[1] >= width]
-                best = min(fits, key=lambda k: k[0] * k[1])
+            if self._background or not order:
+                if order:
+                    self._order(key)
+                fits = [k for k in self._ready if k[0] == n and k[1] >= height and k[2] >= width]
+                fits = fits or [k for k in self._ready if k[0] == 1 and k[1] >= height and k[2] >= width]
+                best = min(fits, key=lambda k: k[1] * k[2])
                 return best, self._ready[best]
         self._add(key)
         with self._lock:
             return key, self._ready[key]
 
-    def _add(self, key: tuple[int, int]) -> None:
-        session = self._engine.compile((1, *key))
+    def _order(self, key: Key) -> None:
+        self._wanted = key
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="dinar-compile", daemon=True)
+            self._thread.start()
+        self._wake.notify()
+
+    def _add(self, key: Key) -> None:
+        session = self._engine.compile(key)
         with self._lock:
             self._ready[key] = session
             while len(self._ready) > MAX_SESSIONS:
@@ -70,7 +81,7 @@ class Sessions:
                 self._add(key)
             except engines.EngineError as e:
                 with self._lock:
-                    self._failed = e
+                    self._failed = key, e
                 return
 
     def close(self) -> None:

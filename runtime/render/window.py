@@ -45,3 +45,8 @@ def fit_window(bounds, size: tuple[int, int], *, margin: int = 0, stride: int = 
     left, w = _axis(max(x0, -margin), min(x1, width + margin), width, margin, stride, bucket)
     top, h = _axis(max(y0, -margin), min(y1, height + margin), height, margin, stride, bucket)
     return Window(left, top, w, h)
+
+
+def enlarged(window: Window, size: tuple[int, int], picture: tuple[int, int]) -> Window:
+    """`window` grown to `size` (height, width), at least its own, and moved back inside of `picture` (height, width), all on the stride."""
+    return Window(min(window.x0, picture[1] - size[1]), min(window.y0, picture[0] - size[0]), size[1], size[0])

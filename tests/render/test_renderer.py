@@ -12,8 +12,8 @@ from dinar_live.kernels.reference import rasterize as reference_rasterize
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.errors import DinarError, InputError
+from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.framing import whole_body_camera
-from dinar_live.runtime.render.renderer import STAGES
 
 onnx = pytest.importorskip("onnx")
 SIZE = (96, 128)
@@ -110,7 +110,7 @@ def test_network_sees_the_features_of_the_reference(avatar, traced):
     pose, camera, raster = traced
     with Renderer(avatar, SIZE, renderer="light", precision="f32", crop=False, engine="torch") as r:
         r.render(pose, camera)
-        got = r._sessions.get(*SIZE)[1].inputs["features"][0].copy()
+        got = r._pipeline._sessions.get(1, *SIZE)[1].inputs["features"][0].copy()
     sure = ~raster.uncertain
     np.testing.assert_allclose(got[:, sure], reference_features(avatar, "light", raster)[:, sure], atol=5e-3)
     assert (got[CHANNELS + 2] == 0).any() and (got[CHANNELS][got[CHANNELS + 2] == 0] == -10).all()

@@ -1,0 +1,202 @@
+"""CpuPipeline: the whole frame on the CPU, on preallocated buffers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ... import engines, kernels
+from ..errors import DinarError
+from .camera import Camera
+from .frame import RING, STAGES, Frame
+from .pose import Pose
+from .sessions import Sessions
+from .settings import Settings
+from .window import BUCKET, Window, enlarged, fit_window
+
+
+class _View:
+    """The buffers of one camera: those that outlive the rasterization of the next one."""
+
+    def __init__(self, settings: Settings, vertices: int):
+        (H, W), (h, w), s = settings.size, settings.padded, settings.spec.samples
+        self.projective = np.empty((vertices, 3), np.float32)
+        self.depth = np.empty(h * w * s * s, np.float32)
+        self.ring = [np.zeros((H, W, 4), np.uint8) for _ in range(RING)]
+        self.depth_ring = [np.zeros((H, W), np.float32) for _ in range(RING)] if settings.depth else None
+
+
+class _Clock:
+    """Milliseconds per stage, summed over views."""
+
+    def __init__(self):
+        self.timings = dict.fromkeys((*STAGES, "total"), 0.0)
+        self._start = self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings[stage] += (now - self._last) * 1e3
+        self._last = now
+
+    def stop(self) -> dict[str, float]:
+        self.timings["total"] = (self._last - self._start) * 1e3
+        return self.timings
+
+
+class CpuPipeline:
+    """The CPU's kernels, and a network in whichever engine. engine, precision: of engines.create_engine; background_compile: of Renderer.
+
+    `engine_info` is None without a network. Raises DinarError, kernels' ValueError and EngineError.
+    """
+
+    rasterizer_name = "native"
+
+    def __init__(self, settings: Settings, *, engine: str, precision: str, background_compile: bool):
+        self._settings, spec = settings, settings.spec
+        self._texture = spec.float_texture()
+        h, w = settings.padded
+        samples = h * w * spec.samples**2
+        self._vertices = np.empty((len(settings.avatar.rig.model.vertices), 3), np.float32)
+        self._id = np.empty(samples, np.int32)
+        self._barycentrics = np.empty(samples * 3, np.float32)
+        self._views = [_View(settings, len(self._vertices))]    # more when they are asked for
+        self._calls = 0
+        self._sessions = self._features = None
+        self.engine_info: engines.EngineInfo | None = None
+        if spec.model is None:
+            self._features = np.empty(6 * samples, np.float32)
+        else:
+            net = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads)
+            self._sessions = Sessions(net, (h, w), background_compile)
+            self.engine_info = net.info
+            check_contract(self._sessions.get(1, h, w)[1], self._texture.shape[2])
+
+    def describe(self) -> str:
+        """What runs, for people."""
+        net = f"{self.engine_info.name} {self.engine_info.precision} ({self.engine_info.reason})" if self.engine_info else "no network"
+        return f"rasterizer {self.rasterizer_name} (CPU), engine {net}"
+
+    def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
+        """The part of each picture that the body is in."""
+        return self._place(pose, cameras, _Clock())
+
+    def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
+        """One frame per camera."""
+        clock = _Clock()
+        windows = self._place(pose, cameras, clock)
+        slot = self._calls % RING
+        self._calls += 1
+        for view, window in zip(self._views, windows, strict=False):
+            if window is None:
+                view.ring[slot][:] = self._settings.blank
+                if view.depth_ring:
+                    view.depth_ring[slot][:] = 0
+        clock.lap("compose")
+        for session, group in self._batches(windows):
+            self._draw(session, group, slot, clock)
+            for i, window in group:
+                windows[i] = window
+        timings = clock.stop()
+        return tuple(
+            Frame(view.ring[slot], view.depth_ring[slot] if view.depth_ring else None, timings, window)
+            for view, window in zip(self._views, windows, strict=False)
+        )
+
+    def _place(self, pose: Pose, cameras: Sequence[Camera], clock: _Clock) -> list[Window | None]:
+        """Skin the body, project it into every view and fit the windows."""
+        settings, rig, spec, s = self._settings, self._settings.avatar.rig, self._settings.spec, self._settings.spec.samples
+        while len(self._views) < len(cameras):
+            self._views.append(_View(settings, len(self._vertices)))
+        kernels.lbs(rig.model, pose.body, pose.transl, pose.expression, out=self._vertices, threads=settings.threads)
+        clock.lap("lbs")
+        windows = []
+        for view, camera in zip(self._views, cameras, strict=False):
+            matrix = camera.matrix if s == 1 else np.diag([s, s, 1.0]) @ camera.matrix
+            _, bounds = kernels.project(self._vertices, matrix, out=view.projective)
+            if bounds is not None:
+                bounds = [b / s for b in bounds]
+            windows.append(
+                fit_window(
+                    bounds if settings.crop else None,
+                    settings.size,
+                    margin=spec.margin,
+                    stride=spec.stride,
+                    bucket=1 if spec.model is None else BUCKET,
+                )
+            )
+        clock.lap("project")
+        return windows
+
+    def _batches(self, windows: Sequence[Window | None]) -> Iterator[tuple[engines.Session | None, list[tuple[int, Window]]]]:
+        """(session, views with the windows they get): the views together if there is an instance for so many, else one by one."""
+        seen = [(i, w) for i, w in enumerate(windows) if w is not None]
+        if self._sessions is None:
+            yield from ((None, [view]) for view in seen)
+            return
+        full = self._settings.padded
+        if len(seen) > 1:
+            key, session = self._sessions.get(len(seen), max(w.height for _, w in seen), max(w.width for _, w in seen))
+            if key[0] == len(seen):
+                yield session, [(i, enlarged(w, key[1:], full)) for i, w in seen]
+                return
+        for i, w in seen:
+            key, session = self._sessions.get(1, w.height, w.width, order=len(seen) == 1)
+            yield session, [(i, enlarged(w, key[1:], full))]
+
+    def _draw(self, session: engines.Session | None, group: list[tuple[int, Window]], slot: int, clock: _Clock) -> None:
+        settings, rig, spec, threads = self._settings, self._settings.avatar.rig, self._settings.spec, self._settings.threads
+        s = spec.samples
+        h, w = group[0][1].height * s, group[0][1].width * s
+        features = self._features[: 6 * h * w].reshape(1, 6, h, w) if session is None else session.inputs["features"]
+        depths = []
+        for (i, window), out in zip(group, features, strict=True):
+            view = self._views[i]
+            depths.append(view.depth[: h * w].reshape(h, w))
+            raster = kernels.Raster(self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), depths[-1])
+            kernels.rasterize(view.projective, rig.faces, (h, w), origin=(window.x0 * s, window.y0 * s), out=raster, threads=threads)
+            clock.lap("rasterize")
+            kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=out, threads=threads)
+            clock.lap("gather")
+        if session is None:
+            rgb, alpha = features[:, :3], features[:, 5:]
+        else:
+            session.enqueue()
+            session.synchronize()
+            rgb, alpha = session.outputs["rgb"], session.outputs["alpha"]
+        clock.lap("network")
+        for n, (i, window) in enumerate(group):
+            view = self._views[i]
+            kernels.compose(
+                rgb[n],
+                alpha[n, 0],
+                mask=features[n, -1] if spec.hardsegm else None,
+                threshold=spec.threshold,
+                background=settings.background,
+                straight=settings.straight,
+                samples=s,
+                origin=(window.x0, window.y0),
+                depth=depths[n] if view.depth_ring else None,
+                depth_out=view.depth_ring[slot] if view.depth_ring else None,
+                out=view.ring[slot],
+                threads=threads,
+            )
+        clock.lap("compose")
+
+    def close(self) -> None:
+        """Free the network's instances."""
+        if self._sessions is not None:
+            self._sessions.close()
+            self._sessions = None
+
+
+def check_contract(session: engines.Session, texture_channels: int) -> None:
+    """DinarError unless the network takes and gives what a renderer network does."""
+    channels = texture_channels + 3
+    shape = session.inputs["features"].shape if "features" in session.inputs else None
+    if shape is None or shape[1] != channels or not {"rgb", "alpha"} <= set(session.outputs):
+        raise DinarError(
+            f"model.onnx has inputs { {k: v.shape for k, v in session.inputs.items()} } and outputs "
+            f"{sorted(session.outputs)}, expected features [N,{channels},H,W], rgb and alpha"
+        )

@@ -1,0 +1,31 @@
+"""Frame: one rendered picture, and what is true of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .window import Window
+
+RING = 3
+"""How many calls a picture outlives before its memory is used again, counting its own."""
+MAX_VIEWS = 2
+STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two renders
+    later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage,
+    and `total`, of the whole call, so the views of one call have the same. window: the part of the picture that was worked on, None where
+    nothing is in view."""
+
+    rgba: np.ndarray = field(repr=False)
+    depth: np.ndarray | None = field(repr=False)
+    timings: dict[str, float] = field(default_factory=dict)
+    window: Window | None = None
+
+    def copy(self) -> Frame:
+        """A frame with arrays of its own."""
+        return Frame(self.rgba.copy(), None if self.depth is None else self.depth.copy(), dict(self.timings), self.window)
