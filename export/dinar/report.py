@@ -13,12 +13,12 @@ from ...runtime.avatar import Avatar
 from ...runtime.render import Pose, Renderer
 from ...runtime.render.framing import whole_body_camera
 from ...runtime.render.sinks import contact_sheet, write_png
+from ..sheets import captioned
 from .crop import Sample
 from .masks import CLOSED, INPAINT, RGB
 from .pipeline import Result
 
 CELL = 256
-CAPTION = 22
 SIDES = 8
 
 
@@ -46,7 +46,7 @@ def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
     checks = result.avatar.checks
     sides = _sides(result.avatar, Pose(checks.body[0], expression=checks.expression[0]))
     cells += [(f"render {360 * k // SIDES}", image) for k, image in enumerate(sides)]
-    images = [_captioned(text, image) for text, image in cells]
+    images = [captioned(text, image) for text, image in cells]
     write_png(sheet_path, contact_sheet(images, columns=5))
     part = json_path.with_name(f".{json_path.name}.part")
     part.write_text(json.dumps(result.figures, indent=1) + "\n", encoding="utf-8")
@@ -58,12 +58,6 @@ def _picture(image: np.ndarray) -> np.ndarray:
     """f32[3,H,W] in [0,1] as u8[CELL,CELL,3]."""
     rgb = np.ascontiguousarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
     return rgb if rgb.shape[0] == CELL else cv2.resize(rgb, (CELL, CELL), interpolation=cv2.INTER_AREA)
-
-
-def _captioned(text: str, image: np.ndarray) -> np.ndarray:
-    band = np.full((CAPTION, CELL, 3), 255, np.uint8)
-    cv2.putText(band, text, (6, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([band, image])
 
 
 def _overlay(s: Sample, uv: np.ndarray) -> np.ndarray:

@@ -49,6 +49,11 @@ def renderer_arguments(parser: argparse.ArgumentParser) -> None:
     """--size --renderer --engine --rasterizer --precision --threads."""
     parser.add_argument("--size", type=size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")
     parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
+    engine_arguments(parser)
+
+
+def engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """--engine --rasterizer --precision --threads."""
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
     parser.add_argument("--rasterizer", default="auto", help="auto or native")
     parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16"), help="of the renderer network")
@@ -57,9 +62,14 @@ def renderer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def renderer_options(args: argparse.Namespace) -> dict:
     """The keyword arguments of Renderer that `renderer_arguments` added."""
+    return {"size": args.size, "renderer": args.renderer, **engine_options(args)}
+
+
+def engine_options(args: argparse.Namespace) -> dict:
+    """The keyword arguments of Renderer that `engine_arguments` added."""
     if not 0 <= args.threads <= 256:
         raise InputError(f"--threads: got {args.threads}, expected 0..256")
-    return {k: getattr(args, k) for k in ("size", "renderer", "engine", "rasterizer", "precision", "threads")}
+    return {k: getattr(args, k) for k in ("engine", "rasterizer", "precision", "threads")}
 
 
 def open_avatar(text: str) -> Avatar:

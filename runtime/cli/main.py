@@ -21,6 +21,7 @@ VERBS = {
     "bench": "measure frame rate and latency",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "evaluate": "compare an avatar's renders with the pictures of a capture",
 }
 
 

@@ -1,0 +1,102 @@
+"""dinar evaluate AVATAR CAPTURE [--split validation] [--json FILE] [--sheet FILE.png]"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import pathlib
+import sys
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from . import common
+
+MAX_FLICKER = 10_000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser)
+    parser.add_argument("capture", metavar="CAPTURE", help="folder with capture.npz and images/")
+    parser.add_argument("--split", choices=("validation", "training", "all"), default="validation", help="which frames of the capture")
+    parser.add_argument("--renderer", nargs="+", default=["auto"], metavar="NAME", help="the avatar's renderers to evaluate, or 'all'"
+                        " (default: its first)")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="also write every frame's scores here")
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw the worst frames here: render, truth, difference")
+    parser.add_argument("--flicker", type=int, default=60, metavar="FRAMES", help="how many frames of the motion to measure flicker on, "
+                        "at 30 fps; 0 = none")  # fmt: skip
+    parser.add_argument("--motion", metavar="MOTION", default="demo", help="for flicker: .npz, .bvh or .dmot file, or 'demo'")
+    parser.add_argument("--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights for LPIPS, which you bring (needs torch)")
+    common.engine_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ...export.capture import Capture
+    from ...export.evaluate import evaluate, measure_flicker, sheet, summary, table
+    from ..bench import report
+    from ..render.sinks import write_png
+
+    if args.flicker != 0 and not 2 <= args.flicker <= MAX_FLICKER:
+        raise InputError(f"--flicker: got {args.flicker}, expected 0 or 2..{MAX_FLICKER} frames")
+    if args.json is not None:
+        report.refuse_unwritable(args.json)
+    if args.sheet is not None and pathlib.Path(args.sheet).suffix.lower() != ".png":
+        raise InputError(f"--sheet {args.sheet}: expected the name of a .png file")
+    options = common.engine_options(args)
+    perceptual = _lpips(*args.lpips) if args.lpips else None
+    avatar, capture = common.open_avatar(args.avatar), Capture.open(args.capture)
+    frames = capture.frames(args.split)
+    motion = common.open_motion(args.motion) if args.flicker else None
+
+    def progress(items):
+        return tqdm(items, unit="frame", leave=False, disable=None)
+
+    results = []
+    print(f"{avatar.name} against {capture.name}: {len(frames)} frames ({args.split}), {capture.size[1]}x{capture.size[0]}")
+    for name in _names(args.renderer, avatar):
+        e = evaluate(avatar, capture, frames, name, options=options, perceptual=perceptual, progress=progress)
+        if args.flicker:
+            e.flicker.update(
+                measure_flicker(avatar, name, args.flicker, capture.size, motion=motion, options=options, progress=progress)
+            )
+        print("\n".join(table(e)))
+        sys.stdout.flush()
+        results.append(e)
+    if perceptual is None:
+        print("LPIPS was not run: its weights are not in this package; bring them with --lpips")
+    if args.sheet is not None:
+        write_png(args.sheet, sheet(results))
+        print(f"sheet: {args.sheet}")
+    if args.json is not None:
+        figures = {"avatar": avatar.name, "capture": capture.name, "split": args.split, "size": list(capture.size)}
+        report.write_json(args.json, {**figures, "renderers": [summary(e) for e in results]})
+        print(f"{args.json}: written")
+    return 0
+
+
+def _names(wanted: list[str], avatar) -> list[str]:
+    """The renderers meant by --renderer."""
+    if wanted == ["all"]:
+        return list(avatar.renderers)
+    names = list(dict.fromkeys(next(iter(avatar.renderers)) if name == "auto" else name for name in wanted))
+    if unknown := [name for name in names if name not in avatar.renderers]:
+        raise InputError(f"--renderer: got {', '.join(unknown)}, the avatar has {', '.join(avatar.renderers)}")
+    return names
+
+
+def _lpips(backbone: str, heads: str):
+    """LPIPS of two pictures f32[H,W,3] in [0,1]."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("--lpips needs torch, which is not installed: pip install dinar-live[export]")
+    import torch
+
+    from ...export.dinar.lpips import load_lpips
+
+    network = load_lpips(backbone, heads)
+
+    def distance(a, b) -> float:
+        with torch.inference_mode():
+            x, y = (torch.from_numpy(p.transpose(2, 0, 1)[None] * 2 - 1).float() for p in (a, b))
+            return float(network(x, y))
+
+    return distance
