@@ -1,7 +1,5 @@
 // Alpha of the renderer network and 8-bit colours.
 #pragma once
-#include <cstring>
-
 #include "common.h"
 
 DINAR_BEGIN
@@ -21,10 +19,7 @@ DINAR_HD float exp_clamped(float x) {
     p = p * r + 1.6666665e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
-    const uint32_t bits = static_cast<uint32_t>(n + 127) << 23;
-    float scale;
-    std::memcpy(&scale, &bits, 4);
-    return p * scale;
+    return p * float_from_bits(static_cast<uint32_t>(n + 127) << 23);
 }
 
 // The alpha remap of the DINAR renderer for tau != 0.

@@ -1,7 +1,21 @@
 // What every header of the maths core needs. The headers hold plain inline functions over plain values, so that the CPU loops
 // and a CUDA build compile the same source; no allocation, no exceptions, no standard containers.
 #pragma once
+#if defined(__CUDACC_RTC__)              // compiled at run time, without the standard headers
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
+#include <math.h>
+
 #include <cstdint>
+#include <cstring>
+#endif
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define DINAR_HD __host__ __device__ inline
@@ -30,6 +44,26 @@ template <class T> DINAR_HD T max3(T a, T b, T c) { return max2(max2(a, b), c); 
 DINAR_HD float clamp_nan_low(float x, float lo, float hi) {
     const float y = x > lo ? x : lo;
     return y < hi ? y : hi;
+}
+
+DINAR_HD uint32_t float_bits(float x) {
+#if defined(__CUDA_ARCH__)
+    return __float_as_uint(x);
+#else
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+#endif
+}
+
+DINAR_HD float float_from_bits(uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+    return __uint_as_float(bits);
+#else
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+#endif
 }
 
 DINAR_END

@@ -1,7 +1,5 @@
 // Rotations and rigid transforms of the joint chain, in double.
 #pragma once
-#include <cmath>
-
 #include "common.h"
 
 DINAR_BEGIN
@@ -15,8 +13,8 @@ DINAR_HD void rotation_from_axis_angle(const double a[3], double R[9]) {
         s = 1 - t2 * (1.0 / 6) * (1 - t2 * (1.0 / 20) * (1 - t2 * (1.0 / 42)));
         c = 0.5 * (1 - t2 * (1.0 / 12) * (1 - t2 * (1.0 / 30) * (1 - t2 * (1.0 / 56))));
     } else {
-        const double t = std::sqrt(t2), h = std::sin(0.5 * t);
-        s = std::sin(t) / t;
+        const double t = sqrt(t2), h = sin(0.5 * t);
+        s = sin(t) / t;
         c = 2 * h * h / t2;
     }
     R[0] = 1 - c * (y * y + z * z);

@@ -93,6 +93,19 @@ DINAR_HD InverseDepth make_inverse_depth(const GridTriangle &t) {
                         min3(t.w[0], t.w[1], t.w[2]), max3(t.w[0], t.w[1], t.w[2]), t.x[0], t.y[0]};
 }
 
+DINAR_HD float inverse_depth_at(const InverseDepth &p, int x, int y) {
+    constexpr int half = SUBPIXEL / 2;
+    const float row = p.w0 + p.dwdy * static_cast<float>(y * SUBPIXEL + half - p.y);
+    return clamp_nan_low(static_cast<float>(x * SUBPIXEL + half - p.x) * p.dwdx + row, p.lo, p.hi);
+}
+
+// What is smallest wins a pixel: the nearest (largest 1/z > 0), then the lower id. No fragment has the key of an empty pixel.
+constexpr uint64_t EMPTY_PIXEL = ~0ull;
+
+DINAR_HD uint64_t visibility_key(float w, int32_t id) {
+    return static_cast<uint64_t>(~float_bits(w)) << 32 | static_cast<uint32_t>(id);
+}
+
 struct Corner {
     float x, y, z;     // px*z, py*z, z
 };

@@ -1,0 +1,87 @@
+"""Which kernel runs on how many threads with which arguments: plain data, made without a driver, one function per step of a frame."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Pointer(int):
+    """An address in device memory; 0 is null."""
+
+
+class Launch(NamedTuple):
+    """grid and block in x, y, z; arguments in the kernel's order: Pointer, np.int32, np.int64 or np.float32."""
+
+    kernel: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    arguments: tuple
+
+
+def _blocks(n: int, size: int) -> int:
+    return max(1, -(-n // size))
+
+
+def _pointer(array) -> Pointer:
+    return Pointer(0 if array is None else array.pointer)
+
+
+def _ints(*values) -> tuple[np.int32, ...]:
+    return tuple(np.int32(v) for v in values)
+
+
+def lbs(body, parameters, projective, vertices=None) -> list[Launch]:
+    """See Program.lbs."""
+    a, p = {n: _pointer(x) for n, x in body.arrays.items()}, {n: _pointer(x) for n, x in parameters.device.items()}
+    columns, features = _pointer(body.columns), _pointer(body.features)
+    pose = Launch("pose_joints", (1, 1, 1), (128, 1, 1), (
+        *_ints(body.joints, body.expressions, body.levels), p["body"], p["transl"], p["expression"], a["rest_joints"], a["joint_dirs"],
+        a["order"], a["parents"], a["level_start"], columns, _pointer(body.posed_joints), features))
+    common = (*_ints(body.vertices, body.joints, body.slots, body.expressions, body.expression_rows, parameters.views), a["rest"],
+              a["skin_index"], a["skin_weight"], a["expression_row"], a["expression_dirs"], p["expression"], columns, p["matrices"],
+              _pointer(vertices), _pointer(projective))
+    if body.features is None:
+        skin = Launch("skin_vertices", (_blocks(body.vertices, 128), 1, 1), (128, 1, 1), common)
+    else:
+        skin = Launch("skin_posed_vertices", (_blocks(body.vertices, 32), 1, 1), (24, 16, 1), (*common, a["pose_dirs"], features))
+    return [pose, skin]
+
+
+def rasterize(scene, parameters, projective, target, *, samples: int, cull: bool, near: float, multiprocessors: int) -> list[Launch]:
+    """See Program.rasterize."""
+    origins, faces = _pointer(parameters.device["origins"]), scene.faces.shape[0]
+    visibility, counter, queue = _pointer(target.visibility), _pointer(target.counter), _pointer(target.queue)
+    clear = Launch("clear_visibility", (_blocks(target.pairs, 256), 1, 1), (256, 1, 1), (np.int64(target.pairs), visibility, counter))
+    if not faces:
+        return [clear]
+    size = _ints(target.height, target.width, samples)
+    triangles = Launch("draw_triangles", (_blocks(faces, 128), target.views, 1), (128, 1, 1), (
+        *_ints(scene.vertices, faces), *size, np.int32(cull), np.float32(near), np.int32(target.capacity), _pointer(projective),
+        _pointer(scene.faces), origins, visibility, counter, queue))
+    tiles = Launch("draw_tiles", (4 * multiprocessors, 1, 1), (32, 8, 1), (
+        *size, np.int32(target.capacity), origins, visibility, counter, queue))
+    return [clear, triangles, tiles]
+
+
+def gather(scene, parameters, projective, target, features, depth=None, *, samples: int, near: float) -> list[Launch]:
+    """See Program.gather."""
+    kernel = {np.dtype(np.float16): "gather_f16", np.dtype(np.float32): "gather_f32"}[scene.dtype]
+    Ht, Wt, stride = scene.texture.shape
+    return [Launch(kernel, (_blocks(target.width, 32), _blocks(target.height, 8), target.views), (32, 8, 1), (
+        *_ints(target.height, target.width, samples, scene.vertices, scene.channels, stride, Ht, Wt), np.float32(near),
+        _pointer(projective), _pointer(scene.faces), _pointer(scene.corner_uv), _pointer(scene.texture),
+        _pointer(parameters.device["origins"]), _pointer(target.visibility), _pointer(features), _pointer(depth)))]
+
+
+def compose(parameters, rgb, alpha, rgba, *, mask, depth, depth_out, samples, threshold, background, straight) -> list[Launch]:
+    """See Program.compose; rgb, alpha and mask are Planes."""
+    views, out_height, out_width, _ = rgba.shape
+    height, width = rgb.size
+    colour = (0.0, 0.0, 0.0) if background is None else background
+    half = [np.int32(p is not None and p.dtype == np.float16) for p in (rgb, alpha, mask)]
+    return [Launch("compose", (_blocks(out_width, 32), _blocks(out_height, 8), views), (32, 8, 1), (
+        *_ints(height, width, samples, out_height, out_width), np.int64(rgb.stride), np.int64(alpha.stride),
+        np.int64(mask.stride if mask else 0), *half, np.int32(threshold != 0), np.float32(threshold), np.int32(background is not None),
+        *(np.float32(c) for c in colour), np.int32(straight), _pointer(rgb), _pointer(alpha), _pointer(mask), _pointer(depth),
+        _pointer(parameters.device["origins"]), _pointer(rgba), _pointer(depth_out)))]
