@@ -33,6 +33,14 @@ class RemoteError(DinarError):
         self.code = code
 
 
+class AccessError(DinarError):
+    """The server does not let this client in, or the two do not agree on whether keys are needed."""
+
+
+class KeyFileError(DinarError):
+    """A key file or the folder of a server's keys cannot be used."""
+
+
 class StreamTimeout(DinarError, TimeoutError):
     """No answer in time; names the endpoint."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from tqdm import tqdm
@@ -86,16 +86,17 @@ def tick_count(rate: float, seconds: float) -> int:
 
 
 def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, seconds: float, options: dict, *,
-              alive: Callable[[], None] = lambda: None, progress: bool = False) -> Measurement:
+              access: Mapping | None = None, alive: Callable[[], None] = lambda: None, progress: bool = False) -> Measurement:
     """Send poses to the server of `avatar` at `endpoint` at `rate` Hz for `seconds` and time what comes back.
 
-    options: keyword arguments of Renderer that the server was started with. alive: raises if the server is gone.
+    options: keyword arguments of Renderer that the server was started with. access: keys, as keyword arguments of Client.
+    alive: raises if the server is gone.
     Raises InputError, DinarError.
     """
     size, ticks = options["size"], tick_count(rate, seconds)
     work = shots(avatar, motion, size, ticks, rate)
     notes = []
-    with Client(endpoint, timeout=CLIENT_SECONDS, quality=FORMAT.quality, name="dinar bench") as client:
+    with Client(endpoint, timeout=CLIENT_SECONDS, quality=FORMAT.quality, name="dinar bench", **(access or {})) as client:
         caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)

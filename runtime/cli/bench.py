@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=type(default), default=argparse.SUPPRESS, help=f"{texts[name]} (default: {default:g})")
     parser.add_argument("--motion", metavar="MOTION", default="demo", help=".npz or .bvh file, or 'demo'")
     parser.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="also write the figures here")
+    parser.add_argument("--curve", action="store_true", help="paced: with keys and encryption")
     common.renderer_arguments(parser)
 
 
@@ -28,12 +29,15 @@ def run(args: argparse.Namespace) -> int:
     from ..bench import report, yardstick
     from ..bench.paced import run_paced, tick_count
     from ..bench.single import run_single
+    from .access import temporary_keys
     from .server_process import ServerProcess
 
     unused = [f"--{name}" for name in DEFAULTS if name in args and name not in SCENARIOS[args.scenario]]
     if unused:
         takes = " and ".join(f"--{name}" for name in SCENARIOS[args.scenario])
         raise InputError(f"{', '.join(unused)}: not for --scenario {args.scenario}, which takes {takes}")
+    if args.curve and args.scenario != "paced":
+        raise InputError("--curve: only for --scenario paced")
     path = getattr(args, "json", None)
     if path is not None:
         report.refuse_unwritable(path)
@@ -47,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         if args.scenario == "single":
             measurement = run_single(avatar, motion, given["frames"], options, progress)
         else:
-            with ServerProcess(_serve_arguments(args)) as server:
-                measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options,
+            with temporary_keys(args.curve) as (serve_keys, access), ServerProcess([*_serve_arguments(args), *serve_keys]) as server:
+                measurement = run_paced(avatar, motion, server.endpoint, given["rate"], given["seconds"], options, access=access,
                                         alive=server.check, progress=progress)
     # The server is gone by now, so that neither disturbs the other.
     machine = yardstick.best(before, yardstick.machine())

@@ -17,6 +17,7 @@ from ..motion import Motion, demo_motion
 from ..render.sinks import VideoSink, contact_sheet, write_png
 from ..stream import Client, Frame
 from . import common
+from .access import temporary_keys
 from .driving import Figures, Target, closed_loop, paced
 from .server_process import ServerProcess
 
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="out/demo", help="folder for demo.mp4 and sheet.png")
     parser.add_argument("--page-port", type=int, default=8080, help="port of the page; another one is taken when it is busy")
     parser.add_argument("--no-open", action="store_true", help="only print the page's address, do not open it")
+    parser.add_argument("--curve", action="store_true", help="with keys and encryption between server and client")
     common.renderer_arguments(parser)
 
 
@@ -107,14 +109,14 @@ def table(figures: Figures) -> str:
     return "\n".join(f"  {a:<16} {b:<7} {c:>8} {d:>8}" for a, b, c, d in rows)
 
 
-def measure(server: ServerProcess, motion: Motion, frames: int, out: pathlib.Path) -> None:
+def measure(server: ServerProcess, access: dict, motion: Motion, frames: int, out: pathlib.Path) -> None:
     """Two thirds of the frames at 30 per second, for latency and the video; the rest, spread over the whole motion, as fast as the server
     answers, for the frame rate and the sheet."""
     free = max(1, frames // 3)
     at_pace, recorder, figures, running = max(1, frames - free), Recorder(), Figures(), Figures()
     times = np.linspace(0, motion.duration, free, endpoint=False).tolist()
     recorder.wanted = frozenset(np.linspace(0, free - 1, min(free, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist())
-    with Client(server.endpoint, window=2, name="dinar demo") as client:
+    with Client(server.endpoint, window=2, name="dinar demo", **access) as client:
         target = Target(client.capabilities, motion)
         closed_loop(client, target, Figures(), [0.0] * UNMEASURED)
         print(f"{at_pace} frames at {FPS} per second ...", flush=True)
@@ -131,7 +133,7 @@ def measure(server: ServerProcess, motion: Motion, frames: int, out: pathlib.Pat
     print(f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures", flush=True)
 
 
-def show(server: ServerProcess, motion: Motion, frames: int | None, open_page: bool) -> None:
+def show(server: ServerProcess, access: dict, motion: Motion, frames: int | None, open_page: bool) -> None:
     """Drives the server until Ctrl-C, for whoever watches the page."""
     graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     figures = Figures()
@@ -139,7 +141,7 @@ def show(server: ServerProcess, motion: Motion, frames: int | None, open_page: b
         print(f"\nwatch it on {server.page}   (Ctrl-C ends)\n", flush=True)
         if open_page and graphical:     # elsewhere a text browser might take over the terminal
             webbrowser.open(server.page)
-        with Client(server.endpoint, name="dinar demo") as client:
+        with Client(server.endpoint, name="dinar demo", **access) as client:
             paced(client, Target(client.capabilities, motion), figures, fps=FPS, frames=frames, on_tick=server.check)
     except KeyboardInterrupt:
         pass
@@ -166,9 +168,9 @@ def run(args: argparse.Namespace) -> int:
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
     motion = demo_motion()
-    with ServerProcess(command, _say) as server:
+    with temporary_keys(args.curve) as (serve_keys, access), ServerProcess(command + serve_keys, _say) as server:
         if args.headless:
-            measure(server, motion, args.frames or 300, out)
+            measure(server, access, motion, args.frames or 300, out)
         else:
-            show(server, motion, args.frames, not args.no_open)
+            show(server, access, motion, args.frames, not args.no_open)
     return 0

@@ -12,6 +12,7 @@ from ..motion.live import Follower, open_source
 from ..motion.live.open import FORMS
 from ..motion.source import Source, SourceState
 from . import common
+from .access import server_arguments
 from .serve import serving
 
 STATUS_SECONDS = 1.0
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     page = parser.add_mutually_exclusive_group()
     page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
     page.add_argument("--no-page", action="store_true", help="serve no page")
-    parser.add_argument("--insecure", action="store_true", help="allow an endpoint that others can reach, unencrypted and unauthenticated")
+    server_arguments(parser)
     common.renderer_arguments(parser)
 
 

@@ -18,6 +18,7 @@ VERBS = {
     "record": "keep what a live source performs, to play it again",
     "convert": "turn motion files into one another, with filters",
     "live": "stream an avatar that follows live motion capture",
+    "keys": "say who may connect to a server, with CURVE keys",
     "bench": "measure frame rate and latency",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",

@@ -8,6 +8,7 @@ import time
 from ..errors import InputError, StreamTimeout
 from ..stream import Client
 from . import common
+from .access import client_access, client_arguments
 from .driving import Figures, Target, paced
 
 STATUS_SECONDS = 1.0
@@ -17,6 +18,7 @@ GONE_SECONDS = 2.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2), .bvh or .dmot file, or 'demo'")
     parser.add_argument("--connect", default="tcp://127.0.0.1:5555", metavar="ENDPOINT", help="the server")
+    client_arguments(parser)
     parser.add_argument("--fps", type=float, default=30.0, help="poses per second")
     times = parser.add_mutually_exclusive_group()
     times.add_argument("--loop", action="store_true", default=True, help="again and again (the default)")
@@ -25,15 +27,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.motion_filters(parser)
 
 
-def connected(endpoint: str) -> Client:
+def connected(endpoint: str, access: dict) -> Client:
     """A client of the server at `endpoint`, however long it takes to come."""
     told = False
     while True:
         try:
-            return Client(endpoint, timeout=2.0, name="dinar play")
+            return Client(endpoint, timeout=2.0, name="dinar play", **access)
         except StreamTimeout:
             if not told:
-                print(f"{endpoint} does not answer; trying on (start one with 'dinar serve AVATAR', Ctrl-C ends this)", flush=True)
+                hint = "is --server-key the one that it prints?" if access else "start one with 'dinar serve AVATAR'."
+                print(f"{endpoint} does not answer; trying on ({hint} Ctrl-C ends this)", flush=True)
                 told = True
 
 
@@ -71,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if not 0.1 <= args.fps <= 1000:
         raise InputError(f"--fps: got {args.fps:g}, expected 0.1..1000 poses per second")
     motion = common.filtered(common.open_motion(args.motion), args)
-    figures = Figures()
+    access, figures = client_access(args), Figures()
     try:
-        with connected(args.connect) as client:
+        with connected(args.connect, access) as client:
             caps = client.capabilities
             target = Target(caps, motion, args.size)
             for note in target.fitted.notes:

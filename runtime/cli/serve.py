@@ -1,4 +1,4 @@
-"""dinar serve AVATAR [--endpoint tcp://127.0.0.1:5555] [--page-port 8080 | --no-page] [--motion FILE]"""
+"""dinar serve AVATAR [--endpoint tcp://127.0.0.1:5555] [--page-port 8080 | --no-page] [--motion FILE] [--curve]"""
 from __future__ import annotations
 
 import argparse
@@ -16,6 +16,7 @@ from ..serve import AvatarService
 from ..stream import Server
 from ..viewer import Gateway
 from . import common
+from .access import server_arguments, server_keys
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
     page.add_argument("--no-page", action="store_true", help="serve no page")
     parser.add_argument("--motion", help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person)")
-    parser.add_argument("--insecure", action="store_true", help="allow an endpoint that others can reach, unencrypted and unauthenticated")
+    server_arguments(parser)
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does, for programs that start a server")
     common.renderer_arguments(parser)
 
@@ -46,22 +47,26 @@ def _wait_for_end_of_input(stop: threading.Event) -> None:
 def serving(args: argparse.Namespace, avatar: Avatar, source, stop: threading.Event) -> Iterator[Server]:
     """A server of `avatar` and its page, warmed up and announced by the ready line, for as long as the block lasts; ended in good order.
 
-    args: --endpoint, --page-port, --no-page, --insecure and those of the renderer. source: what moves while nobody sends poses
-    (pose_at, duration). From the ready line on, SIGINT and SIGTERM set `stop`.
+    args: --endpoint, --page-port, --no-page, --curve, --keys, --insecure and those of the renderer. source: what moves while nobody
+    sends poses (pose_at, duration). From the ready line on, SIGINT and SIGTERM set `stop`.
     """
+    keys = server_keys(args)
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
         gateway = None if args.no_page else stack.enter_context(Gateway({"name": avatar.name}, port=args.page_port))
         service = stack.enter_context(AvatarService(avatar, source=source, **common.renderer_options(args)))
         print(f"avatar {avatar.name}: {service.describe()}", flush=True)
         service.warm_up()
-        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, insecure=args.insecure,
-                                            on_frame=gateway and gateway.offer))
+        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, keys=keys,
+                                            insecure=args.insecure, on_frame=gateway and gateway.offer))
         if gateway is not None:
             gateway.describe({"description": service.describe(), "endpoint": server.endpoint})
-            gateway.drive_idle(reachable(server.endpoint), service.camera)
+            gateway.drive_idle(reachable(server.endpoint), service.camera, keys.credentials("page") if keys else {})
             stack.callback(gateway.close)       # before the server, which the page is a client of
-        print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}")
+        how = f" --server-key {keys.folder / 'server.pub'} --key NAME.key" if keys else ""
+        print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}{how}")
+        if keys is not None:
+            print(f"keys in {keys.folder}, for {len(keys.clients())} clients; the server's public key is {keys.pair.public}")
         if gateway is not None:
             print(f"watch it on {gateway.url}")
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,6 +1,7 @@
 """Client: poses out, pictures in."""
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from ..errors import DinarError, InputError, ProtocolError, RemoteError, StreamTimeout
+from ..errors import AccessError, DinarError, InputError, ProtocolError, RemoteError, StreamTimeout
 from .codec import PixelView, decode_view
+from .keys import KeyPair, read_public
 from .messages import (
     DEFLATE_PLANE,
     JPEG,
@@ -33,6 +35,7 @@ from .messages import (
 from .protocol import decode, encode
 from .sockets import Waker, is_loopback, make_socket
 from .wire import ErrorCode
+from .zap import present
 
 _MAX_MESSAGE = 512 << 20
 _TIME_SYNC_SECONDS = 2.0        # also what keeps an idle client in the server's table
@@ -40,6 +43,14 @@ _TIME_SAMPLES = 16
 _HELLO_SECONDS = 1.0
 _POLL_MS = 100
 _ENCODINGS = {"jpeg": JPEG, "raw": RAW}
+# How a handshake can fail, and what that says about the server. The last one also happens to a connection that breaks in the middle of it.
+_REFUSALS = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "does not let this key in; on its machine, `dinar keys add` does that",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and this client do not agree on keys: give both server_key and key for a server that was started "
+                                         "with --curve, none for another",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "hangs up on this client; is server_key the one that it prints?",
+}
+_FINAL_REFUSALS = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +118,17 @@ class Client:
     window: requests on their way at once; a newer one waits for an answer and replaces the one that waited before.
     encoding: "jpeg" (colour lossy, alpha exact) or "raw". quality: of the JPEG, 1..100. depth: ask for depth too.
     straight: colour not multiplied by alpha. name: shown in the server's log.
+    server_key: the server's public key (40 characters or a .pub file). key: this client's own pair (a .key file or a KeyPair).
+    Both or none: a server with keys answers nobody else, and with them everything is encrypted.
 
     After a restart of the server the client reconnects by itself, says hello and sends its newest request again.
-    Raises StreamTimeout where nobody answers, RemoteError where the server refuses.
+    Raises StreamTimeout where nobody answers, AccessError where the server does not let this client in, RemoteError where it refuses
+    a request.
     """
 
     def __init__(self, endpoint: str, *, timeout: float = 5.0, window: int = 1, encoding: str = "jpeg", quality: int = 85,
-                 depth: bool = False, straight: bool = False, name: str = "dinar-live"):
+                 depth: bool = False, straight: bool = False, name: str = "dinar-live", server_key: str | os.PathLike | None = None,
+                 key: KeyPair | str | os.PathLike | None = None):
         if encoding not in _ENCODINGS:
             raise InputError(f"encoding: got {encoding!r}, expected one of {sorted(_ENCODINGS)}")
         if not 1 <= window <= 8:
@@ -121,6 +136,8 @@ class Client:
         if not 1 <= quality <= 100:
             raise InputError(f"quality: got {quality}, expected 1..100")
         is_loopback(endpoint)       # refuses what is no endpoint
+        if (server_key is None) != (key is None):
+            raise InputError("server_key and key: got one of them, expected both (a server with keys) or none")
         color = _ENCODINGS[encoding]
         self._format = Format(color, quality, DEFLATE_PLANE if color == JPEG else NO_PLANE, DEFLATE_PLANE if depth else NO_PLANE, straight)
         self.endpoint, self.timeout, self._window = endpoint, timeout, window
@@ -133,10 +150,17 @@ class Client:
         self._in_flight: dict[int, _Sent] = {}
         self._latest: _Arrival | None = None
         self._failure: tuple[int, DinarError] | None = None
+        self._refusal = 0       # the event by which the last handshake failed
         self._clock: list[tuple[int, int]] = []
         self._context = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, send_queue=16, receive_queue=16, max_message=_MAX_MESSAGE)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        if key is not None:
+            try:
+                present(self._socket, read_public(server_key), key if isinstance(key, KeyPair) else KeyPair.load(key))
+            except BaseException:
+                self._context.destroy(linger=0)
+                raise
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
         self._waker = Waker(self._context)
         self._thread = threading.Thread(target=self._io, name="dinar-client", daemon=True)
         try:
@@ -256,9 +280,12 @@ class Client:
                 if value := ready():
                     return value
                 self._raise_failure(newer_than)
+                if self._refusal in _FINAL_REFUSALS:
+                    raise AccessError(f"{self.endpoint}: the server {_REFUSALS[self._refusal]}")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    state = "is busy, or nothing was asked" if self._greeted else "is not there: start it (`dinar serve`)"
+                    state = "is busy, or nothing was asked" if self._greeted else _REFUSALS.get(
+                        self._refusal, "is not there: start it (`dinar serve`)")
                     raise StreamTimeout(f"{self.endpoint}: {what} within {timeout:g} s; the server {state}")
                 self._changed.wait(left)
 
@@ -279,9 +306,13 @@ class Client:
             now = time.monotonic()
             self._waker.clear()
             if self._monitor in events:
-                connected = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
-                hello_due = now if connected else float("inf")
+                event = recv_monitor_message(self._monitor)["event"]
+                hello_due = now if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else float("inf")
                 self._greeted = False
+                if event != zmq.EVENT_DISCONNECTED:
+                    with self._changed:
+                        self._refusal = event
+                        self._changed.notify_all()
             if self._socket in events:
                 self._drain()
             if not self._greeted and now >= hello_due:

@@ -14,12 +14,14 @@ import zmq
 
 from ..errors import DinarError, InputError
 from .codec import FrameEncoder
+from .keys import KeyFolder
 from .mailbox import Mailbox
 from .messages import MAX_CAMERAS, Bye, Caps, ErrorMessage, FrameMessage, Hello, RenderRequest, Superseded, Time
 from .protocol import decode, encode
 from .rendering import Limits, RenderedFrame, checked_frames
 from .sockets import Waker, bind, make_socket
 from .wire import SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
+from .zap import Door, guard
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,10 @@ class _Peer:
     """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while pictures are among them,
     its newest request waits in `held`, since nobody would look at another picture."""
 
-    __slots__ = ("backlog", "backlog_frames", "held", "last_id", "last_seen", "stalled_since")
+    __slots__ = ("backlog", "backlog_frames", "held", "key", "last_id", "last_seen", "stalled_since")
 
-    def __init__(self):
+    def __init__(self, key: str | None):
+        self.key = key
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
         self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None
@@ -61,7 +64,9 @@ class Server:
     capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
     workers: threads that encode.
     on_frame(rgba, request, timings): called on the render thread after each render with the first camera's picture; must be quick.
-    insecure: allows an endpoint that other machines can reach, without encryption or authentication.
+    keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose key is revoked gets
+        nothing more within a second; None = no encryption and no authentication.
+    insecure: allows an endpoint that other machines can reach without keys.
 
     A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED; clients take turns.
     start() raises DinarError where the endpoint cannot be used.
@@ -69,10 +74,10 @@ class Server:
 
     def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
                  endpoint: str = "tcp://127.0.0.1:0", *, workers: int = 1, limits: Limits | None = None,
-                 on_frame: Callable | None = None, insecure: bool = False):
+                 on_frame: Callable | None = None, keys: KeyFolder | None = None, insecure: bool = False):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
-        self._render, self._on_frame, self._workers, self._insecure = render, on_frame, workers, insecure
+        self._render, self._on_frame, self._workers, self._keys, self._insecure = render, on_frame, workers, keys, insecure
         self._limits = limits or Limits()
         self._session = secrets.randbits(32) | 1
         limits_told = {k: v for k, v in asdict(self._limits).items() if k != "send_queue"}
@@ -87,6 +92,7 @@ class Server:
         self._stopping = threading.Event()
         self._scratch = threading.local()
         self._threads: list[threading.Thread] = []
+        self._door: Door | None = None
         self._state = "new"
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -99,6 +105,9 @@ class Server:
         try:
             self._socket = make_socket(self._context, zmq.ROUTER, send_queue=self._limits.send_queue, receive_queue=64,
                                        max_message=self._limits.max_message)
+            if self._keys is not None:
+                guard(self._socket, self._keys)
+                self._door = Door(self._context, self._keys)
             self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
         except BaseException:
             self._context.destroy(linger=0)
@@ -138,8 +147,14 @@ class Server:
         self.close()
 
     def stats(self) -> dict[str, int]:
-        """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent; and clients now."""
-        return {**self._stats, "clients": len(self._peers)}
+        """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent, refused (for want of a
+        key); and clients now."""
+        return {**self._stats, "refused": self._door.refused if self._door else 0, "clients": len(self._peers)}
+
+    @property
+    def server_key(self) -> str | None:
+        """The public key that clients need, if the server has keys."""
+        return self._keys and self._keys.pair.public
 
     # ---- I/O thread: owns the socket and the table of clients ---------------------------------------------------
 
@@ -147,10 +162,14 @@ class Server:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.receiver, zmq.POLLIN)
+        if self._door is not None:
+            poller.register(self._door.socket, zmq.POLLIN)
         sweep = time.monotonic()
         while not self._stopping.is_set():
             poller.poll(_STALLED_POLL_MS if self._stalled else _POLL_MS)
             self._waker.clear()
+            if self._door is not None:
+                self._door.answer()
             self._flush()
             self._drain()
             for client in list(self._stalled):
@@ -159,30 +178,46 @@ class Server:
                 sweep = time.monotonic()
                 for client in [c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout]:
                     self._forget(client)
+                self._expel()
         self._drain()
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
         self._flush()
         self._socket.close()
+        if self._door is not None:
+            self._door.close()
+
+    def _expel(self) -> None:
+        """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection, so theirs stays, unheard."""
+        if self._keys is None:
+            return
+        for client in [c for c, p in self._peers.items() if self._keys.name_of(p.key) is None]:
+            log.info("client expelled: its key was revoked")
+            self._post(client, encode(ErrorMessage(0, ErrorCode.REFUSED, "this key is no longer let in", 0, self._session)))
+            self._forget(client)
 
     def _drain(self) -> None:
         for _ in range(_DRAIN):
             try:
-                client, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                client, *parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             received_ns = time.monotonic_ns()
+            key = None if self._keys is None else parts[0].get("User-Id")
+            client, parts = client.bytes, [part.bytes for part in parts]
+            if key is not None and self._keys.name_of(key) is None:
+                continue
             try:
                 if len(parts) != 1:
                     raise WireError(f"{len(parts)} parts, expected one")
-                self._receive(client, parts[0], received_ns)
+                self._receive(client, parts[0], received_ns, key)
             except WireError as e:
                 self._stats["malformed"] += 1
                 log.debug("malformed message: %s", e)
                 self._refuse(client, parts[0] if parts else b"", e)
             self._flush()
 
-    def _receive(self, client: bytes, data: bytes, received_ns: int) -> None:
+    def _receive(self, client: bytes, data: bytes, received_ns: int, key: str | None) -> None:
         message = decode(data)
         peer = self._peers.get(client)
         if peer is not None:
@@ -196,9 +231,9 @@ class Server:
                     text = f"{len(self._peers)} clients are connected, which is the limit"
                     self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
                     return
-                log.info("client says hello: %.80r", message.info.get("name"))
+                log.info("client says hello: %.80r, key %s", message.info.get("name"), self._keys and self._keys.name_of(key))
                 if peer is None:
-                    self._peers[client] = _Peer()
+                    self._peers[client] = _Peer(key)
                 else:
                     peer.last_id = 0
                 self._post(client, bytearray(self._caps))
@@ -256,6 +291,8 @@ class Server:
         while self._outbox:
             client, message = self._outbox.popleft()
             peer = self._peers.get(client)
+            if peer is None and message[TYPE_OFFSET] == MessageType.FRAME:
+                continue        # it left, or lost its key, while this was rendered
             if peer is not None and peer.backlog:
                 peer.keep(message)
             elif not self._transmit(client, message) and client in self._peers:

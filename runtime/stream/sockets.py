@@ -48,11 +48,13 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
-def bind(socket: zmq.Socket, endpoint: str, *, insecure: bool) -> str:
-    """Binds and returns the endpoint with its real port. Raises DinarError naming the endpoint and what to do."""
-    if not is_loopback(endpoint) and not insecure:
+def bind(socket: zmq.Socket, endpoint: str, *, insecure: bool = False) -> str:
+    """Binds and returns the endpoint with its real port. Raises DinarError naming the endpoint and what to do, also for one that others
+    can reach if the socket is neither guarded by keys nor allowed to be `insecure`."""
+    if not is_loopback(endpoint) and not insecure and not socket.curve_server:
         raise DinarError(f"will not listen on {endpoint}: others on the network could reach it, unencrypted and unauthenticated. "
-                         "Use tcp://127.0.0.1:PORT, or insecure=True on a network that you trust")
+                         "Use tcp://127.0.0.1:PORT, keys where they are offered (`dinar serve --curve`, Server(keys=...)), or --insecure "
+                         "(insecure=True) on a network that you trust")
     try:
         socket.setsockopt(zmq.IPV6, "[" in endpoint)
         # libzmq binds to addresses and interfaces, not to host names.

@@ -109,9 +109,10 @@ class Gateway:
             if not self._closed:
                 self._loop.call_soon_threadsafe(self._tell, self._hello())
 
-    def drive_idle(self, endpoint: str, camera: Callable) -> None:
-        """While someone watches and no client drives, ask the server at `endpoint` for frames without a pose, seen by `camera()`."""
-        self._idle = IdleDriver(endpoint, camera, lambda: self._watched, self._report)
+    def drive_idle(self, endpoint: str, camera: Callable, access: Mapping | None = None) -> None:
+        """While someone watches and no client drives, ask the server at `endpoint` for frames without a pose, seen by `camera()`.
+        access: the keys for it, as keyword arguments of Client."""
+        self._idle = IdleDriver(endpoint, camera, lambda: self._watched, self._report, access)
 
     def close(self) -> None:
         """Says goodbye to the pages and frees the port. Frames offered later are ignored."""

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..errors import DinarError, StreamTimeout
 from ..stream import Client
@@ -23,11 +23,12 @@ class IdleDriver:
     """Asks the server for frames without a pose, as one more client, whenever `wanted()` is true and no other client asked lately.
 
     endpoint: of the server. camera: called for each frame; returns what Client.send takes.
-    report: told what goes wrong ("" = all is well again).
+    report: told what goes wrong ("" = all is well again). access: keys, as keyword arguments of Client.
     """
 
-    def __init__(self, endpoint: str, camera: Callable, wanted: Callable[[], bool], report: Callable[[str], None]):
-        self._endpoint, self._camera, self._wanted, self._report = endpoint, camera, wanted, report
+    def __init__(self, endpoint: str, camera: Callable, wanted: Callable[[], bool], report: Callable[[str], None],
+                 access: Mapping | None = None):
+        self._endpoint, self._camera, self._access, self._wanted, self._report = endpoint, camera, dict(access or {}), wanted, report
         self._sent: deque[int] = deque(maxlen=8)
         self._client_seen = float("-inf")
         self._stop = threading.Event()
@@ -56,7 +57,7 @@ class IdleDriver:
                 continue
             try:
                 # Raw: on this machine a copy is cheaper than a JPEG, and the picture itself comes to the page through offer().
-                with Client(self._endpoint, encoding="raw", name="dinar page") as client:
+                with Client(self._endpoint, encoding="raw", name="dinar page", **self._access) as client:
                     self._drive(client)
             except DinarError as e:
                 log.info("idle motion: %s", e)

@@ -112,7 +112,7 @@ def test_a_server_that_dies_ends_the_demo(bundle):
     with ServerProcess([bundle, "--size", "64", "--no-page"]) as server:
         threading.Timer(1.0, server.kill).start()
         with pytest.raises(DinarError, match="the server ended during the run .exit code -9"):
-            show(server, demo_motion(), 300, open_page=False)
+            show(server, {}, demo_motion(), 300, open_page=False)
 
 
 @pytest.mark.parametrize("arguments, message", [(["--frames", "0"], "--frames: got 0"),
