@@ -17,12 +17,12 @@ SAME_SURFACE = 0.01  # metres: depths nearer than this to each other are the sam
 class Surface:
     """What of a posed body is seen where: made per frame, to find in one frame the surface points of another."""
 
-    def __init__(self, rig: Rig, pose: Pose, camera: Camera, size: tuple[int, int], threads: int = 0):
+    def __init__(self, rig: Rig, pose: Pose, camera: Camera, size: tuple[int, int]):
         """size (height, width) in pixels."""
-        vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression, threads=threads)
+        vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
         self._faces = rig.faces
         self.projective, _ = kernels.project(vertices, camera.matrix)
-        self.raster = kernels.rasterize(self.projective, rig.faces, size, threads=threads)
+        self.raster = kernels.rasterize(self.projective, rig.faces, size)
 
     def seen_in(self, other: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The pixels of this frame whose surface point is seen in the `other`: rows i64[n], columns i64[n], and f64[n,2] = (x, y) of the
@@ -61,7 +61,7 @@ def flicker(renderer: Renderer, frames: Iterable[tuple[Pose, Camera]]) -> float:
     """
     before, values = None, []
     for pose, camera in frames:
-        surface = Surface(renderer.avatar.rig, pose, camera, renderer.size, renderer.threads)
+        surface = Surface(renderer.avatar.rig, pose, camera, renderer.size)
         picture = on_white(renderer.render(pose, camera).rgba, premultiplied=True)
         if before is not None:
             rows, columns, xy = surface.seen_in(before[0])

@@ -150,8 +150,6 @@ def rig():
 class Painted:
     """A renderer that paints the whole picture in one grey per frame."""
 
-    threads = 0
-
     def __init__(self, rig, size, greys):
         self.avatar, self.size, self._greys = type("Avatar", (), {"rig": rig}), size, iter(greys)
 
