@@ -13,7 +13,7 @@ from dinar_live.runtime.bench.stats import stages
 from dinar_live.runtime.bench.workload import shots, window_examples
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.render.renderer import STAGES
+from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.window import Window
 from dinar_live.runtime.serve import AvatarService
 from dinar_live.runtime.stream import Server
