@@ -16,7 +16,7 @@ from .render import Camera, Pose, Renderer
 from .render.framing import FollowingCamera, body_extent
 from .sources import Sources
 from .stream import RenderedFrame, RenderRequest
-from .stream.messages import MAX_EXPRESSION, CameraView
+from .stream.messages import MAX_EXPRESSION, CameraView, OpenXRView
 
 MAX_RENDERERS = 4
 MAX_CAPABILITIES = 15_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits
@@ -89,7 +89,7 @@ class AvatarService:
         rendered = []
         for group in groups:
             renderer = self._renderer((group[0].size, format.straight, format.depth != 0))
-            rendered.append(renderer.render_views(pose, [Camera(view.K, view.world_to_camera) for view in group]))
+            rendered.append(renderer.render_views(pose, [camera_of(view) for view in group]))
         timings = {stage: sum(frames[0].timings[stage] for frames in rendered) for stage in rendered[0][0].timings}
         frames = (f for frames in rendered for f in frames)
         pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view) for f, view in zip(frames, views, strict=True))
@@ -156,8 +156,17 @@ class AvatarService:
         return [source.pose_at(i * step) for i in range(WARM_UP_POSES)]
 
 
-def moved(view: CameraView, spot: np.ndarray) -> CameraView:
+def camera_of(view: CameraView | OpenXRView) -> Camera:
+    """The camera that a client described in one of two ways. Raises InputError."""
+    if isinstance(view, OpenXRView):
+        return Camera.from_openxr(view.position, view.orientation, view.fov, view.size)
+    return Camera(view.K, view.world_to_camera)
+
+
+def moved(view: CameraView | OpenXRView, spot: np.ndarray) -> CameraView | OpenXRView:
     """The camera that stands to `spot` (x, z) on the ground as `view` stands to the origin."""
+    if isinstance(view, OpenXRView):
+        return view._replace(position=view.position + np.float32([spot[0], 0, spot[1]]))
     world_to_camera = np.array(view.world_to_camera, np.float32)
     world_to_camera[:3, 3] -= world_to_camera[:3, [0, 2]] @ spot
     return view._replace(world_to_camera=world_to_camera)

@@ -17,7 +17,7 @@ from ..errors import DinarError, InputError, StreamTimeout
 from ..memory import settle_memory
 from ..motion.motion import Motion
 from ..render import Renderer
-from ..stream import Client, Format, Frame
+from ..stream import Client, Frame, FrameFormat
 from . import images
 from .measurement import Measurement
 from .stats import frame_times, stages, staleness
@@ -31,7 +31,7 @@ WARM_SHOTS = 16
 WARM_ROUNDS = 3
 WARM_SPREAD = 1.15
 WARM_SECONDS = 20.0
-FORMAT = Format()       # what a Client asks for unless told otherwise: JPEG quality 85, deflated alpha
+FORMAT = FrameFormat().wire       # what a Client asks for unless told otherwise: JPEG quality 85, deflated alpha
 
 
 class _Reader:
@@ -96,7 +96,7 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
     size, ticks = options["size"], tick_count(rate, seconds)
     work = shots(avatar, motion, size, ticks, rate)
     notes = []
-    with Client(endpoint, timeout=CLIENT_SECONDS, quality=FORMAT.quality, name="dinar bench", **(access or {})) as client:
+    with Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client:
         caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)

@@ -1,10 +1,13 @@
 """Wire protocol, server and client. Knows no 3D."""
 from ..errors import AccessError, KeyFileError, StreamTimeout
-from .client import Client, Frame
+from .client import Client
+from .clock import ClockSync
+from .frame import Frame
+from .frame_format import FrameFormat
 from .keys import KeyFolder, KeyPair
-from .messages import Format, RenderRequest
-from .rendering import Limits, RenderedFrame
+from .messages import CameraView, Format, OpenXRView, RenderRequest, SourceChoice
+from .rendering import Limits, Refused, RenderedFrame
 from .server import Server
 
-__all__ = ["AccessError", "Client", "Format", "Frame", "KeyFileError", "KeyFolder", "KeyPair", "Limits", "RenderRequest", "RenderedFrame",
-           "Server", "StreamTimeout"]
+__all__ = ["AccessError", "CameraView", "Client", "ClockSync", "Format", "Frame", "FrameFormat", "KeyFileError", "KeyFolder", "KeyPair",
+           "Limits", "OpenXRView", "Refused", "RenderRequest", "RenderedFrame", "Server", "SourceChoice", "StreamTimeout"]

@@ -4,28 +4,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ..errors import AccessError, DinarError, InputError, ProtocolError, RemoteError, StreamTimeout
-from .codec import PixelView, decode_view
+from .clock import ClockComparison, ClockSync
+from .fields import name_bytes
+from .frame import Arrival, Frame
+from .frame_format import FrameFormat
 from .keys import KeyPair, read_public
 from .messages import (
-    DEFLATE_PLANE,
-    JPEG,
-    NO_PLANE,
-    RAW,
     Bye,
     CameraView,
     Caps,
+    Describe,
     ErrorMessage,
-    Format,
     FrameMessage,
     Hello,
+    OpenXRView,
     PoseValues,
     RenderRequest,
     SourceChoice,
@@ -39,10 +37,10 @@ from .zap import present
 
 _MAX_MESSAGE = 512 << 20
 _TIME_SYNC_SECONDS = 2.0        # also what keeps an idle client in the server's table
-_TIME_SAMPLES = 16
+_PING_SECONDS = 0.5             # after which a clock comparison counts as lost
 _HELLO_SECONDS = 1.0
 _POLL_MS = 100
-_ENCODINGS = {"jpeg": JPEG, "raw": RAW}
+_DEFAULT = FrameFormat()
 # How a handshake can fail, and what that says about the server. The last one also happens to a connection that breaks in the middle of it.
 _REFUSALS = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "does not let this key in; on its machine, `dinar keys add` does that",
@@ -53,71 +51,19 @@ _REFUSALS = {
 _FINAL_REFUSALS = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One picture. Times in nanoseconds; those of the server are on its own clock (see Client.clock_offset_ns).
-
-    rgba: u8[H,W,4], premultiplied unless straight was asked for. depth: f32[H,W] metres, 0 = nothing, or None.
-    views: rgba and depth of every camera; `rgba` and `depth` are the first one's.
-    pose_time_ns: when the pose was taken (or planned to be sent), sent_ns: when the request left, received_ns, decoded_ns.
-    timings: the server's stages in ms.
-    """
-
-    id: int
-    views: tuple[PixelView, ...] = field(repr=False)
-    pose_time_ns: int
-    timings: dict[str, float]
-    sent_ns: int
-    server_recv_ns: int
-    server_send_ns: int
-    received_ns: int
-    decoded_ns: int
-    bytes: int
-
-    @property
-    def rgba(self) -> np.ndarray:
-        return self.views[0].rgba
-
-    @property
-    def depth(self) -> np.ndarray | None:
-        return self.views[0].depth
-
-    @property
-    def latency_ms(self) -> float:
-        """From pose_time_ns to decoded, on the client's clock."""
-        return (self.decoded_ns - self.pose_time_ns) / 1e6
-
-
 class _Sent(NamedTuple):
     data: bytearray
     pose_time_ns: int
     sent_ns: int
 
 
-class _Arrival:
-    """A frame as it came in; decoded by the first reader, outside of the I/O thread, so that frames nobody reads cost nothing."""
-
-    def __init__(self, message: FrameMessage, sent_ns: int, received_ns: int, size: int):
-        self.id, self._message, self._sent_ns, self._received_ns, self._size = message.id, message, sent_ns, received_ns, size
-        self._lock, self._frame = threading.Lock(), None
-
-    def frame(self) -> Frame:
-        with self._lock:
-            if self._frame is None:
-                m = self._message
-                views = tuple(decode_view(v, m.straight) for v in m.views)
-                self._frame = Frame(m.id, views, m.pose_time_ns, m.timings, self._sent_ns, m.server_recv_ns, m.server_send_ns,
-                                    self._received_ns, time.monotonic_ns(), self._size)
-            return self._frame
-
-
 class Client:
     """A connection to a Server. Every verb may be called from any thread; one thread inside owns the socket.
 
+    format: how pictures come, unless a request says otherwise. avatar: the name of one that the server has, "" = its first.
     timeout: seconds to wait for the server, for render() and for a lost answer.
     window: requests on their way at once; a newer one waits for an answer and replaces the one that waited before.
-    encoding: "jpeg" (colour lossy, alpha exact) or "raw". quality: of the JPEG, 1..100. depth: ask for depth too.
-    straight: colour not multiplied by alpha. name: shown in the server's log.
+    name: shown in the server's log.
     server_key: the server's public key (40 characters or a .pub file). key: this client's own pair (a .key file or a KeyPair).
     Both or none: a server with keys answers nobody else, and with them everything is encrypted.
 
@@ -126,32 +72,30 @@ class Client:
     a request.
     """
 
-    def __init__(self, endpoint: str, *, timeout: float = 5.0, window: int = 1, encoding: str = "jpeg", quality: int = 85,
-                 depth: bool = False, straight: bool = False, name: str = "dinar-live", server_key: str | os.PathLike | None = None,
-                 key: KeyPair | str | os.PathLike | None = None):
-        if encoding not in _ENCODINGS:
-            raise InputError(f"encoding: got {encoding!r}, expected one of {sorted(_ENCODINGS)}")
+    def __init__(self, endpoint: str, *, format: FrameFormat = _DEFAULT, avatar: str = "", timeout: float = 5.0, window: int = 1,
+                 name: str = "dinar-live", server_key: str | os.PathLike | None = None, key: KeyPair | str | os.PathLike | None = None):
         if not 1 <= window <= 8:
             raise InputError(f"window: got {window}, expected 1..8")
-        if not 1 <= quality <= 100:
-            raise InputError(f"quality: got {quality}, expected 1..100")
         is_loopback(endpoint)       # refuses what is no endpoint
         if (server_key is None) != (key is None):
             raise InputError("server_key and key: got one of them, expected both (a server with keys) or none")
-        color = _ENCODINGS[encoding]
-        self._format = Format(color, quality, DEFLATE_PLANE if color == JPEG else NO_PLANE, DEFLATE_PLANE if depth else NO_PLANE, straight)
-        self.endpoint, self.timeout, self._window = endpoint, timeout, window
-        self._hello = encode(Hello({"name": name, "window": window}))
+        self.endpoint, self.timeout, self.format, self._window = endpoint, timeout, format, window
+        self._greeting, self._avatar = {"name": name, "window": window}, avatar
+        self._hello = self._make_hello()
         self._changed = threading.Condition()
         self._caps: dict | None = None
         self._greeted = self._closed = False
+        self._server = 0            # the session number of the server that greeted last
         self._next_id, self._seen_id = 1, 0
         self._waiting: tuple[int, bytearray, int] | None = None
         self._in_flight: dict[int, _Sent] = {}
-        self._latest: _Arrival | None = None
+        self._latest: Arrival | None = None
         self._failure: tuple[int, DinarError] | None = None
         self._refusal = 0       # the event by which the last handshake failed
-        self._clock: list[tuple[int, int]] = []
+        self._comparison = ClockComparison()
+        self._pings, self._pinged_at = 0, 0.0       # clock comparisons still wanted; when the last one left, 0 = it is answered
+        self._asking: bytearray | None = None
+        self._described: dict[int, dict | None] = {}
         self._context = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, send_queue=16, receive_queue=16, max_message=_MAX_MESSAGE)
         if key is not None:
@@ -187,41 +131,87 @@ class Client:
             return dict(self._caps)
 
     @property
-    def clock_offset_ns(self) -> int | None:
-        """The server's clock minus this client's, from the quickest of the recent comparisons; None before the first."""
+    def clock(self) -> ClockSync | None:
+        """How far the server's clock is ahead of this client's, by the best of the recent comparisons; None before the first."""
         with self._changed:
-            return min(self._clock)[1] if self._clock else None
+            return self._comparison.at(time.monotonic_ns())
 
-    def send(self, pose, camera, size: tuple[int, int] | None = None, *, pose_time_ns: int | None = None,
-             source: SourceChoice | None = None) -> int:
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """`clock.offset_ns`, or None."""
+        clock = self.clock
+        return None if clock is None else clock.offset_ns
+
+    def sync_clock(self, exchanges: int = 8) -> ClockSync:
+        """Compares clocks so many times in a row, now. Comparisons also run every two seconds by themselves. Raises StreamTimeout."""
+        with self._changed:
+            self._check_open()
+            wanted = self._pings = max(self._pings, exchanges)
+        self._waker.wake()
+        self._wait(lambda: self._pings <= wanted - exchanges, self._next_id, self.timeout, "no clock comparison")
+        return self.clock
+
+    def pose_age_ms(self, frame: Frame) -> float:
+        """How old the pose in `frame` was when it was decoded; needs `clock` where a source of the server gave the pose."""
+        if frame.source_time_ns is None:
+            return frame.latency_ms
+        return (frame.decoded_ns + (self.clock_offset_ns or 0) - frame.source_time_ns) / 1e6
+
+    @property
+    def avatar(self) -> str:
+        """Whose pictures are asked for; "" = the server's first."""
+        return self._avatar
+
+    def describe(self, avatar: str = "") -> dict:
+        """What the server says about one of its avatars ("" = the first), like `capabilities`. Raises StreamTimeout, RemoteError."""
+        with self._changed:
+            self._check_open()
+            id, self._next_id = self._next_id, self._next_id + 1
+            self._asking = encode(Describe(id, avatar))
+            self._described[id] = None
+        self._waker.wake()
+        try:
+            return self._wait(lambda: self._described.get(id), id - 1, self.timeout, "no description")
+        finally:
+            self._described.pop(id, None)
+
+    def select(self, avatar: str) -> dict:
+        """Asks for pictures of another avatar from now on; returns what the server says about it. Raises as `describe` does."""
+        caps = self.describe(avatar)
+        with self._changed:
+            self._avatar, self._caps = avatar, caps
+            self._hello = self._make_hello()
+        return dict(caps)
+
+    def send(self, pose, camera, size: tuple[int, int] | None = None, *, format: FrameFormat | None = None,
+             source: SourceChoice | None = None, pose_time_ns: int | None = None) -> int:
         """Asks for a picture without waiting; returns the request's id.
 
-        pose: has `body` [55,3], `transl` [3], `expression` [E]; None = the server's own source. camera: has `K` [3,3] and
-        `world_to_camera` [4,4], or a pair of such. size: (height, width), default the server's. pose_time_ns: the time.monotonic_ns()
-        that latency counts from, default now. source: without a pose, which of the server's sources and when. Raises InputError.
+        pose: has `body` [55,3], `transl` [3], `expression` [E]; None = a source of the server. camera: has `K` [3,3] and
+        `world_to_camera` [4,4], or is an OpenXRView; or a pair of such. size: (height, width), default what CameraView and OpenXRView say
+        themselves, or the server's. format: of this picture, default the client's. source: without a pose, which of the server's
+        (`sources` in `capabilities`) and when. pose_time_ns: the time.monotonic_ns() that latency counts from, default now.
+        Raises InputError.
         """
         now = time.monotonic_ns()
         values = None if pose is None else PoseValues(pose.body, pose.transl, pose.expression)
-        size = size or self.capabilities.get("size") or (512, 512)
-        try:
-            height, width = size
-        except (TypeError, ValueError):
-            raise InputError(f"size: got {size!r}, expected (height, width) in pixels") from None
-        cameras = (camera,) if hasattr(camera, "K") else tuple(camera)
-        views = tuple(CameraView(c.K, c.world_to_camera, width, height) for c in cameras)
+        cameras = (camera,) if isinstance(camera, OpenXRView) or hasattr(camera, "K") else tuple(camera)
+        views = tuple(self._view(c, size) for c in cameras)
         with self._changed:
             self._check_open()
             id = self._next_id
             planned_ns = now if pose_time_ns is None else pose_time_ns
-            data = encode(RenderRequest(id, views, values, self._format, planned_ns, source=source))
+            data = encode(RenderRequest(id, views, values, (format or self.format).wire, planned_ns, source=source,
+                                        avatar=self._avatar))
             self._next_id += 1
             self._waiting = id, data, planned_ns
         self._waker.wake()
         return id
 
-    def render(self, pose, camera, size: tuple[int, int] | None = None, *, timeout: float | None = None) -> Frame:
-        """Asks for a picture and waits for it (or for a newer one that another thread asked for meanwhile)."""
-        id = self.send(pose, camera, size)
+    def render(self, pose, camera, size: tuple[int, int] | None = None, *, format: FrameFormat | None = None,
+               source: SourceChoice | None = None, timeout: float | None = None) -> Frame:
+        """Asks for a picture as `send` does and waits for it (or for a newer one that another thread asked for meanwhile)."""
+        id = self.send(pose, camera, size, format=format, source=source)
         timeout = self.timeout if timeout is None else timeout
         return self._take(self._wait(lambda: self._newer_than(id - 1), id - 1, timeout, f"no frame for request {id}"))
 
@@ -256,9 +246,25 @@ class Client:
     def __exit__(self, *exc) -> None:
         self.close()
 
+    def _view(self, camera, size: tuple[int, int] | None) -> CameraView | OpenXRView:
+        whole = isinstance(camera, CameraView | OpenXRView)
+        if size is None:
+            if whole:
+                return camera
+            size = self.capabilities.get("size") or (512, 512)
+        try:
+            height, width = size
+        except (TypeError, ValueError):
+            raise InputError(f"size: got {size!r}, expected (height, width) in pixels") from None
+        return camera._replace(width=width, height=height) if whole else CameraView(camera.K, camera.world_to_camera, width, height)
+
+    def _make_hello(self) -> bytearray:
+        name_bytes("avatar", self._avatar)
+        return encode(Hello(self._greeting | ({"avatar": self._avatar} if self._avatar else {})))
+
     # ---- waiting ------------------------------------------------------------------------------------------------
 
-    def _newer_than(self, id: int) -> _Arrival | None:
+    def _newer_than(self, id: int) -> Arrival | None:
         return self._latest if self._latest is not None and self._latest.id > id else None
 
     def _check_open(self) -> None:
@@ -289,7 +295,7 @@ class Client:
                     raise StreamTimeout(f"{self.endpoint}: {what} within {timeout:g} s; the server {state}")
                 self._changed.wait(left)
 
-    def _take(self, arrival: _Arrival) -> Frame:
+    def _take(self, arrival: Arrival) -> Frame:
         with self._changed:
             self._seen_id = max(self._seen_id, arrival.id)
         return arrival.frame()
@@ -320,9 +326,11 @@ class Client:
                 hello_due, sync_due = now + _HELLO_SECONDS, now
             if self._greeted:
                 hello_due = now         # at once when the server asks for it
-                if now >= sync_due:
+                if now >= sync_due or (self._pings and now - self._pinged_at > _PING_SECONDS):
                     self._transmit(encode(Time(0, time.monotonic_ns())))
-                    sync_due = now + _TIME_SYNC_SECONDS
+                    self._pinged_at, sync_due = now, now + _TIME_SYNC_SECONDS
+                if self._asking is not None and self._transmit(self._asking):
+                    self._asking = None
                 self._send_waiting()
         if self._greeted:
             self._transmit(encode(Bye()))
@@ -371,7 +379,7 @@ class Client:
             case FrameMessage():
                 sent = self._in_flight.pop(message.id, None)
                 if self._newer_than(message.id - 1) is None:
-                    self._latest = _Arrival(message, sent.sent_ns if sent else message.pose_time_ns, received_ns, size)
+                    self._latest = Arrival(message, sent.sent_ns if sent else message.pose_time_ns, received_ns, size)
             case Superseded():
                 self._in_flight.pop(message.id, None)
             case ErrorMessage(code=ErrorCode.HELLO_REQUIRED):
@@ -379,17 +387,22 @@ class Client:
             case ErrorMessage():
                 self._in_flight.pop(message.id, None)
                 self._fail(message.id, RemoteError(f"{self.endpoint}: {message.text}", message.code))
+            case Caps() if message.id:
+                if message.id in self._described:       # else nobody waits for it any more
+                    self._described[message.id] = message.info
             case Caps():
                 self._caps, self._greeted = message.info, True
+                if message.session != self._server:
+                    self._server = message.session
+                    self._comparison.clear()
                 # A server that greets has forgotten what came before: the newest request goes again, older ones are void.
                 if self._in_flight and self._waiting is None:
                     id = max(self._in_flight)
                     self._waiting = id, self._in_flight[id].data, self._in_flight[id].pose_time_ns
                 self._in_flight.clear()
             case Time():
-                round_trip = received_ns - message.client_ns - (message.server_send_ns - message.server_recv_ns)
-                offset = (message.server_recv_ns - message.client_ns + message.server_send_ns - received_ns) // 2
-                self._clock = [*self._clock[1 - _TIME_SAMPLES:], (round_trip, offset)]
+                self._comparison.add(message.client_ns, message.server_recv_ns, message.server_send_ns, received_ns)
+                self._pings, self._pinged_at = max(self._pings - 1, 0), 0.0
             case Bye():
                 self._greeted = False
 

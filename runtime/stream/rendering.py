@@ -6,18 +6,21 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..errors import InputError
-from .messages import MAX_CAMERAS, CameraView, RenderRequest
+from ..errors import DinarError, InputError
+from .messages import MAX_CAMERAS, CameraView, OpenXRView, RenderRequest
+from .wire import ErrorCode
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may cost. `max_pixels` counts all cameras of a request, `idle_timeout` is in seconds, `send_queue` in messages."""
+    """What one client may cost. `max_pixels` counts all cameras of a request, `max_rate` its messages a second (a second's worth may
+    come at once), `idle_timeout` is in seconds, `send_queue` in messages."""
 
     max_message: int = 64 * 1024
     max_clients: int = 32
     max_pixels: int = 2048 * 2048
     max_cameras: int = MAX_CAMERAS
+    max_rate: float = 1000.0
     idle_timeout: float = 10.0
     send_queue: int = 8
 
@@ -27,18 +30,28 @@ class Limits:
                 raise InputError(f"Limits.{name}: got {value}, expected a positive number")
 
 
+class Refused(DinarError):
+    """A renderer's refusal of a request with a code of its own; other DinarErrors are told as REFUSED."""
+
+    def __init__(self, text: str, code: ErrorCode):
+        super().__init__(text)
+        self.code = code
+
+
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """rgba u8[H,W,4] as `request.format.straight` asks, depth f32[H,W] metres or None, stage times in ms, and the camera that was used
-    where it is not the one asked for.
+    """rgba u8[H,W,4] as `request.format.straight` asks and without its background, depth f32[H,W] metres or None, stage times in ms.
 
+    camera: the one that was used, where it is not the one asked for.
+    source_time_ns: when the pose was taken, time.monotonic_ns(), where it did not come with the request.
     The arrays are read until the render call after the next one begins.
     """
 
     rgba: np.ndarray
     depth: np.ndarray | None = None
     timings: Mapping[str, float] | None = None
-    camera: CameraView | None = None
+    camera: CameraView | OpenXRView | None = None
+    source_time_ns: int | None = None
 
 
 def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:

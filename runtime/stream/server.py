@@ -1,6 +1,7 @@
 """Server: takes render requests over ZeroMQ, has a function answer them, sends the pictures back."""
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import threading
@@ -8,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import zmq
 
@@ -16,11 +17,12 @@ from ..errors import DinarError, InputError
 from .codec import FrameEncoder
 from .keys import KeyFolder
 from .mailbox import Mailbox
-from .messages import MAX_CAMERAS, Bye, Caps, ErrorMessage, FrameMessage, Hello, RenderRequest, Superseded, Time
+from .messages import MAX_CAMERAS, Bye, Caps, Describe, ErrorMessage, FrameMessage, Hello, RenderRequest, Superseded, Time
+from .peers import Peer
 from .protocol import decode, encode
-from .rendering import Limits, RenderedFrame, checked_frames
+from .rendering import Limits, Refused, RenderedFrame, checked_frames
 from .sockets import Waker, bind, make_socket
-from .wire import SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
+from .wire import ID_OFFSET, SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
 from .zap import Door, guard
 
 log = logging.getLogger(__name__)
@@ -33,35 +35,13 @@ _CLOSE_SECONDS = 10.0
 _COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
 
 
-class _Peer:
-    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while pictures are among them,
-    its newest request waits in `held`, since nobody would look at another picture."""
-
-    __slots__ = ("backlog", "backlog_frames", "held", "key", "last_id", "last_seen", "stalled_since")
-
-    def __init__(self, key: str | None):
-        self.key = key
-        self.last_seen, self.last_id = time.monotonic(), 0
-        self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None
-
-    def keep(self, message: bytearray) -> None:
-        if not self.backlog:
-            self.stalled_since = time.monotonic()
-        self.backlog.append(message)
-        self.backlog_frames += message[TYPE_OFFSET] == MessageType.FRAME
-
-    def sent_first(self) -> None:
-        self.backlog_frames -= self.backlog.popleft()[TYPE_OFFSET] == MessageType.FRAME
-        self.stalled_since = time.monotonic()
-
-
 class Server:
     """Serves `render(request: RenderRequest) -> RenderedFrame` (or one per camera, as a tuple) to many clients.
 
     render: called on one thread that the server owns. A DinarError it raises is told to the client, anything else is logged and
         told as "the renderer failed"; the server lives on.
     capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
+    avatars: name -> more of that for each avatar, the first being the one that requests without a name mean.
     workers: threads that encode.
     on_frame(rgba, request, timings): called on the render thread after each render with the first camera's picture; must be quick.
     keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose key is revoked gets
@@ -73,19 +53,19 @@ class Server:
     """
 
     def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
-                 endpoint: str = "tcp://127.0.0.1:0", *, workers: int = 1, limits: Limits | None = None,
-                 on_frame: Callable | None = None, keys: KeyFolder | None = None, insecure: bool = False):
+                 endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None, workers: int = 1,
+                 limits: Limits | None = None, on_frame: Callable | None = None, keys: KeyFolder | None = None,
+                 insecure: bool = False):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
         self._render, self._on_frame, self._workers, self._keys, self._insecure = render, on_frame, workers, keys, insecure
         self._limits = limits or Limits()
         self._session = secrets.randbits(32) | 1
-        limits_told = {k: v for k, v in asdict(self._limits).items() if k != "send_queue"}
-        self._caps = encode(Caps({**capabilities, "protocol": VERSION, "limits": limits_told,
-                                  "encodings": {"color": ["jpeg", "raw"], "planes": ["raw", "deflate"]}}, self._session))
+        self._caps = self._describe(capabilities, avatars or {})
         self.endpoint = endpoint
         self._stats = dict.fromkeys(("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0)
-        self._peers: dict[bytes, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
+        self._numbers = itertools.count(1)
         self._mailbox = Mailbox()
         self._outbox: deque[tuple[bytes, bytearray]] = deque()
         self._stalled: set[bytes] = set()
@@ -94,6 +74,16 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._door: Door | None = None
         self._state = "new"
+
+    def _describe(self, capabilities: Mapping, avatars: Mapping[str, Mapping]) -> dict[str, bytearray]:
+        """Name of an avatar ("" = the first) -> the CAPS message about it."""
+        common = {"protocol": VERSION, "limits": {k: v for k, v in asdict(self._limits).items() if k != "send_queue"},
+                  "encodings": {"color": ["jpeg", "raw"], "planes": ["raw", "deflate"], "alpha": ["full", "half"],
+                                "depth": ["metres", "inverse"], "cameras": ["matrix", "openxr"]}}
+        if avatars:
+            common["avatars"] = list(avatars)
+        caps = {name: encode(Caps({**capabilities, **info, **common}, self._session)) for name, info in avatars.items()}
+        return {"": next(iter(caps.values()), None) or encode(Caps({**capabilities, **common}, self._session)), **caps}
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -222,21 +212,16 @@ class Server:
         peer = self._peers.get(client)
         if peer is not None:
             peer.last_seen = time.monotonic()
+            if not peer.bucket.take():
+                raise WireError(f"more than {self._limits.max_rate:g} messages a second", ErrorCode.RATE)
         match message:
             case RenderRequest():
                 self._stats["requests"] += 1
                 self._admit(client, peer, message, received_ns)
             case Hello():
-                if peer is None and len(self._peers) >= self._limits.max_clients:
-                    text = f"{len(self._peers)} clients are connected, which is the limit"
-                    self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
-                    return
-                log.info("client says hello: %.80r, key %s", message.info.get("name"), self._keys and self._keys.name_of(key))
-                if peer is None:
-                    self._peers[client] = _Peer(key)
-                else:
-                    peer.last_id = 0
-                self._post(client, bytearray(self._caps))
+                self._greet(client, peer, message, key)
+            case Describe():
+                self._post(client, self._caps_of(message.avatar, message.id))
             case Time():
                 self._post(client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session)))
             case Bye():
@@ -244,7 +229,33 @@ class Server:
             case _:
                 raise WireError(f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED)
 
-    def _admit(self, client: bytes, peer: _Peer | None, request: RenderRequest, received_ns: int) -> None:
+    def _greet(self, client: bytes, peer: Peer | None, hello: Hello, key: str | None) -> None:
+        if peer is None and len(self._peers) >= self._limits.max_clients:
+            text = f"{len(self._peers)} clients are connected, which is the limit"
+            self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
+            return
+        name, avatar = hello.info.get("name"), hello.info.get("avatar", "")
+        caps = self._caps_of(avatar if isinstance(avatar, str) else "", 0)
+        log.info("client says hello: %.80r, key %s", name, self._keys and self._keys.name_of(key))
+        if peer is None:
+            self._peers[client] = Peer(next(self._numbers), self._limits.max_rate, key)
+        else:
+            peer.last_id = 0
+        self._post(client, caps)
+
+    def _caps_of(self, avatar: str, id: int) -> bytearray:
+        """CAPS about one avatar, in answer to DESCRIBE `id` or, 0, to HELLO."""
+        if avatar not in self._caps:
+            raise WireError(self._no_avatar(avatar), ErrorCode.UNKNOWN_AVATAR)
+        caps = bytearray(self._caps[avatar])
+        caps[ID_OFFSET:ID_OFFSET + 8] = id.to_bytes(8, "little")
+        return caps
+
+    def _no_avatar(self, avatar: str) -> str:
+        known = ", ".join(name for name in self._caps if name) or "one without a name"
+        return f"no avatar {avatar!r} here, expected {known}"
+
+    def _admit(self, client: bytes, peer: Peer | None, request: RenderRequest, received_ns: int) -> None:
         """Puts a request into its client's mailbox, or answers why not."""
         pixels = sum(c.width * c.height for c in request.cameras)
         if peer is None:
@@ -255,9 +266,11 @@ class Server:
             error = ErrorCode.LIMIT, f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed"
         elif pixels > self._limits.max_pixels:
             error = ErrorCode.LIMIT, f"{pixels} pixels, at most {self._limits.max_pixels} are allowed"
+        elif request.avatar not in self._caps:
+            error = ErrorCode.UNKNOWN_AVATAR, self._no_avatar(request.avatar)
         else:
             peer.last_id = request.id
-            item = request, received_ns
+            item = replace(request, client=peer.number), received_ns
             if peer.backlog_frames:
                 replaced, peer.held = peer.held or self._mailbox.drop(client), item
             else:
@@ -370,8 +383,8 @@ class Server:
             views = tuple(encoder.encode(f.camera or camera, f.rgba, f.depth, request.format)
                           for encoder, camera, f in zip(self._scratch.encoders, request.cameras, frames, strict=False))
             timings = {**timings, "encode": (time.monotonic_ns() - began_ns) / 1e6}
-            message = encode(FrameMessage(request.id, views, timings, request.pose_time_ns, received_ns, 0,
-                                          request.format.straight, self._session))
+            message = encode(FrameMessage(request.id, views, timings, request.pose_time_ns, received_ns, 0, request.format.straight,
+                                          self._session, request.format.background, frames[0].source_time_ns))
         except Exception as e:
             self._fail(client, request, e)
             return
@@ -380,7 +393,7 @@ class Server:
 
     def _fail(self, client: bytes, request: RenderRequest, reason: Exception) -> None:
         if isinstance(reason, DinarError):
-            error = self._error(request, ErrorCode.REFUSED, str(reason))
+            error = self._error(request, reason.code if isinstance(reason, Refused) else ErrorCode.REFUSED, str(reason))
         else:
             log.error("request %d failed", request.id, exc_info=reason)
             error = self._error(request, ErrorCode.RENDER_FAILED, "the renderer failed; the server's log says why")

@@ -15,6 +15,7 @@ HEADER = struct.Struct("<IHHIHHQQQQIIQ")
 BLOCK = struct.Struct("<HHI")
 HEADER_SIZE = HEADER.size
 TYPE_OFFSET = 6
+ID_OFFSET = 16
 SEND_TIME_OFFSET = 40
 MAX_BLOCKS = 32
 STRAIGHT = 1            # flag of FRAME: colour is not multiplied by alpha
@@ -29,6 +30,7 @@ class MessageType(IntEnum):
     ERROR = 6
     BYE = 7
     TIME = 8
+    DESCRIBE = 9
 
 
 class BlockType(IntEnum):
@@ -39,12 +41,15 @@ class BlockType(IntEnum):
     EXPRESSION = 5
     FORMAT = 6
     SOURCE = 7
+    AVATAR = 8
     COLOR = 16
     ALPHA = 17
     DEPTH = 18
     TIMING = 19
     ERROR = 20
     RECT = 21
+    BACKGROUND = 22
+    SOURCE_TIME = 23
 
 
 class ErrorCode(IntEnum):
@@ -59,6 +64,8 @@ class ErrorCode(IntEnum):
     REFUSED = 9
     RENDER_FAILED = 10
     CLOSING = 11
+    UNKNOWN_AVATAR = 12
+    RATE = 13
 
 
 class WireError(ProtocolError):

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from ..errors import DinarError, StreamTimeout
-from ..stream import Client
+from ..stream import Client, FrameFormat
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class IdleDriver:
                 continue
             try:
                 # Raw: on this machine a copy is cheaper than a JPEG, and the picture itself comes to the page through offer().
-                with Client(self._endpoint, encoding="raw", name="dinar page", **self._access) as client:
+                with Client(self._endpoint, format=FrameFormat("raw"), name="dinar page", **self._access) as client:
                     self._drive(client)
             except DinarError as e:
                 log.info("idle motion: %s", e)

@@ -11,7 +11,7 @@ from dinar_live.runtime.errors import RemoteError
 from dinar_live.runtime.motion import Motion, idle_motion
 from dinar_live.runtime.render.framing import LEASH
 from dinar_live.runtime.serve import MAX_CAPABILITIES, MAX_RENDERERS, AvatarService
-from dinar_live.runtime.stream import Client, RenderRequest, Server
+from dinar_live.runtime.stream import Client, FrameFormat, RenderRequest, Server
 from dinar_live.runtime.stream.messages import CameraView, SourceChoice
 
 SIZE = (96, 80)
@@ -63,7 +63,7 @@ def wave():
 
 
 def test_pictures_are_the_renderers_own(avatar, server, camera):
-    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, encoding="raw") as client:
+    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw")) as client:
         expected = renderer.render(wave(), camera).rgba
         frame = client.render(wave(), camera)
     assert expected[..., 3].max() == 255
@@ -73,7 +73,7 @@ def test_pictures_are_the_renderers_own(avatar, server, camera):
 
 def test_straight_and_depth_are_served_as_asked(avatar, server, camera):
     with (Renderer(avatar, SIZE, threads=1, straight=True, depth=True) as renderer,
-          Client(server.endpoint, encoding="raw", straight=True, depth=True) as client):
+          Client(server.endpoint, format=FrameFormat("raw", straight=True, depth="metres")) as client):
         expected = renderer.render(wave(), camera)
         frame = client.render(wave(), camera)
     np.testing.assert_array_equal(frame.rgba, expected.rgba)
@@ -83,7 +83,7 @@ def test_straight_and_depth_are_served_as_asked(avatar, server, camera):
 
 def test_a_pair_of_cameras_shares_the_pose(avatar, server, camera):
     right = Camera.look_at((0.3, 1.2, 5), (0, 1.2, 0), SIZE)
-    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, encoding="raw") as client:
+    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw")) as client:
         expected = [renderer.render(wave(), c).rgba.copy() for c in (camera, right)]
         frame = client.render(wave(), (camera, right))
     assert len(frame.views) == 2 and not np.array_equal(*expected)
@@ -92,7 +92,7 @@ def test_a_pair_of_cameras_shares_the_pose(avatar, server, camera):
 
 
 def test_sizes_come_and_go(avatar, service, server, camera):
-    with Client(server.endpoint, encoding="raw") as client:
+    with Client(server.endpoint, format=FrameFormat("raw")) as client:
         for side in (16, 24, 32, 40, 48, 16, 56):
             assert client.render(wave(), camera, (side, side)).rgba.shape == (side, side, 4)
         assert len(service._renderers) == MAX_RENDERERS
@@ -104,7 +104,7 @@ def test_sizes_come_and_go(avatar, service, server, camera):
 def test_frames_in_flight_are_not_overwritten(avatar, server, camera):
     """One slot of a ring per request: what arrives is the pose that was asked for, even at full speed."""
     poses = [Pose(transl=np.float32([x, 0, 0])) for x in np.linspace(-0.5, 0.5, 12)]
-    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, encoding="raw", window=3) as client:
+    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw"), window=3) as client:
         expected = [renderer.render(p, camera).rgba.copy() for p in poses]
         asked = {client.send(poses[0], camera): 0}
         for i in range(1, 60):
@@ -114,7 +114,7 @@ def test_frames_in_flight_are_not_overwritten(avatar, server, camera):
 
 
 def test_a_clients_pose_is_the_live_one_while_it_drives(avatar, service, server, camera):
-    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, encoding="raw") as client:
+    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw")) as client:
         expected = renderer.render(wave(), camera).rgba
         client.render(wave(), camera)
         np.testing.assert_array_equal(client.render(None, camera).rgba, expected)
@@ -129,7 +129,7 @@ def ask(client, camera, source):
 
 def test_clips_are_shown_at_the_time_asked_for_and_repeat(avatar, clips, camera):
     with (AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service, Server(service.render, service.capabilities()) as server,
-          Client(server.endpoint, encoding="raw") as client, Renderer(avatar, SIZE, threads=1) as renderer):
+          Client(server.endpoint, format=FrameFormat("raw")) as client, Renderer(avatar, SIZE, threads=1) as renderer):
         told = client.capabilities["sources"]
         assert told[0] == {"name": "live", "kind": "live"} and told[1] == {"name": "stroll", "kind": "clip", "duration": 4.0}
         expected = renderer.render(clips[0].for_avatar(avatar.rig.joints).pose_at(1.5), camera).rgba
@@ -145,7 +145,7 @@ def test_clips_are_shown_at_the_time_asked_for_and_repeat(avatar, clips, camera)
 
 def test_following_cameras_go_along_and_say_where_they_were(avatar, clips, camera):
     with (AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service, Server(service.render, service.capabilities()) as server,
-          Client(server.endpoint, encoding="raw") as client):
+          Client(server.endpoint, format=FrameFormat("raw")) as client):
         away, along = (ask(client, camera, SourceChoice(1, 3.9, follow)) for follow in (False, True))
         assert not away.rgba.any()          # it walked out of the picture
         columns = np.flatnonzero(along.rgba[..., 3].any(0))
@@ -159,7 +159,7 @@ def test_following_cameras_go_along_and_say_where_they_were(avatar, clips, camer
 
 
 def test_without_a_pose_the_source_moves(avatar, service, server):
-    with Client(server.endpoint, encoding="raw") as client:
+    with Client(server.endpoint, format=FrameFormat("raw")) as client:
         pictures = []
         for seconds in (0.0, 1.0):
             service._sources._began -= seconds

@@ -1,5 +1,6 @@
 """The client's verbs, its way back after a restart, and whole sessions."""
 import ast
+import dataclasses
 import io
 import pathlib
 import pickle
@@ -13,8 +14,10 @@ import pytest
 import zmq
 
 import dinar_live.runtime.stream.client as client_module
+import dinar_live.runtime.stream.frame as frame_module
 from dinar_live.runtime.errors import DinarError, InputError, ProtocolError, RemoteError
-from dinar_live.runtime.stream import Client, Limits, Server, StreamTimeout
+from dinar_live.runtime.stream import Client, FrameFormat, Limits, OpenXRView, Server, SourceChoice, StreamTimeout
+from dinar_live.runtime.stream.clock import ClockComparison
 from dinar_live.runtime.stream.codec import decode_view
 from dinar_live.runtime.stream.messages import Caps
 from dinar_live.runtime.stream.protocol import encode
@@ -23,7 +26,7 @@ from dinar_live.runtime.stream.wire import ErrorCode
 
 @pytest.fixture
 def client(server):
-    with Client(server.endpoint, encoding="raw") as client:
+    with Client(server.endpoint, format=FrameFormat("raw")) as client:
         yield client
 
 
@@ -38,7 +41,7 @@ def test_render(client, pose, camera, make_picture):
 
 
 def test_jpeg_depth_size_and_no_pose(server, camera, make_picture):
-    with Client(server.endpoint, depth=True) as client:
+    with Client(server.endpoint, format=FrameFormat(depth="metres")) as client:
         frame = client.render(None, camera, (80, 96))
     picture = make_picture(80, 96)
     assert np.array_equal(frame.rgba[..., 3], picture[..., 3])
@@ -66,9 +69,121 @@ def test_capabilities(client):
     assert client.capabilities["avatar"] == "stub" and client.capabilities["protocol"] == 1
 
 
+def test_the_format_of_a_client_and_of_a_request(server, stub, pose, camera, make_picture):
+    whole = FrameFormat("raw", depth="inverse", margin=7, depth_range=(1, 5))
+    with Client(server.endpoint, format=whole) as client:
+        frame = client.render(pose(), camera)
+        assert stub.requests[-1].format == whole.wire
+        assert np.allclose(frame.depth[frame.rgba[..., 3] > 0], 2.5, atol=1e-3)
+        frame = client.render(pose(), camera, format=FrameFormat(background=(1, 0, 0), quality=95))
+        assert (frame.rgba[..., 3] == 255).all() and np.abs(frame.rgba[0, 0].astype(int) - (255, 0, 0, 255)).max() < 9
+        assert client.render(pose(), camera).depth is not None
+
+
+@pytest.mark.parametrize(("more", "field"), [
+    ({"color": "webp"}, "color"), ({"quality": 101}, "quality"), ({"quality": 50.5}, "quality"), ({"alpha": "quarter"}, "alpha"),
+    ({"depth": True}, "depth"), ({"margin": -1}, "margin"), ({"background": (0, 0, 300)}, "background"),
+    ({"depth_range": (2, 1)}, "depth_range"),
+    ({"background": (0, 0, 0), "straight": True}, "straight")])
+def test_formats_that_are_none(more, field):
+    with pytest.raises(InputError, match=f"FrameFormat.{field}"):
+        FrameFormat(**more)
+
+
+def test_openxr_cameras_go_and_come_as_they_are(client, stub, pose, camera):
+    eye = OpenXRView(np.float32([0, 1.5, 2]), np.float32([0, 0, 0, 1]), np.float32([-0.8, 0.7, 0.6, -0.5]), 32, 24)
+    frame = client.render(pose(), (eye, camera))
+    assert [c.size for c in stub.requests[0].cameras] == [(24, 32), (64, 48)] and frame.views[0].rgba.shape == (24, 32, 4)
+    assert isinstance(frame.cameras[0], OpenXRView) and all(map(np.array_equal, frame.cameras[0], eye))
+    assert np.array_equal(frame.cameras[1].K, camera.K)
+    assert client.render(pose(), eye, (48, 40)).rgba.shape == (48, 40, 4)
+
+
+def test_sources(client, stub, camera):
+    for source in (None, SourceChoice(2, 1.5, True)):
+        client.render(None, camera, source=source)
+        assert stub.requests[-1].source == source and stub.requests[-1].pose is None
+
+
+class TestAvatars:
+    @pytest.fixture
+    def server(self, stub):
+        with Server(stub, {"size": [64, 48]}, avatars={"me": {"name": "me", "joints": 1}, "you": {"name": "you", "joints": 2}}) as server:
+            yield server
+
+    def test_the_first_is_the_default(self, client, stub, pose, camera):
+        assert client.avatar == "" and client.capabilities["name"] == "me" and client.capabilities["avatars"] == ["me", "you"]
+        client.render(pose(), camera)
+        assert stub.requests[-1].avatar == ""
+
+    def test_switching(self, client, stub, pose, camera):
+        first = client.render(pose(), camera).id
+        assert client.describe("you")["joints"] == 2 and client.capabilities["joints"] == 1
+        assert client.select("you")["joints"] == 2 and client.capabilities["joints"] == 2 and client.avatar == "you"
+        assert client.render(pose(), camera).id > first and stub.requests[-1].avatar == "you"
+        client.select("me")
+        client.render(pose(), camera)
+        assert stub.requests[-1].avatar == "me"
+
+    def test_two_clients_have_one_each(self, server, stub, pose, camera):
+        with Client(server.endpoint, avatar="you") as yours, Client(server.endpoint) as mine:
+            assert yours.capabilities["name"] == "you" and mine.capabilities["name"] == "me"
+            yours.render(pose(), camera), mine.render(pose(), camera)
+        assert [r.avatar for r in stub.requests] == ["you", ""] and stub.requests[0].client != stub.requests[1].client
+
+    def test_nobody_of_that_name(self, server, client, stub, pose, camera):
+        with pytest.raises(RemoteError, match="no avatar 'they' here, expected me, you") as e:
+            client.select("they")
+        assert e.value.code == ErrorCode.UNKNOWN_AVATAR and client.avatar == ""
+        assert client.render(pose(), camera).rgba.any()
+        with pytest.raises(RemoteError, match="they"):
+            Client(server.endpoint, avatar="they")
+
+
 def test_clock_offset(client, eventually):
     eventually(lambda: client.clock_offset_ns is not None)
     assert abs(client.clock_offset_ns) < 50e6
+
+
+def test_sync_clock(client, eventually):
+    clock = client.sync_clock(5)
+    assert abs(clock.offset_ns) <= clock.uncertainty_ns < 50e6 and clock.round_trip_ns > 0     # one machine, one clock
+    assert len(client._comparison._samples) >= 5
+
+
+def test_a_clock_comparison_trusts_the_quickest_exchange_until_it_is_old():
+    clock, second = ClockComparison(), 10**9
+    assert clock.at(0) is None
+    clock.add(0, 5000, 5010, 1010)              # 1000 ns on the way, the server 4500 ns ahead
+    clock.add(2000, 26000, 26010, 42010)        # 40 us, 4000 ns ahead
+    assert clock.at(42010)[:2] == (4500, 1000)
+    clock.add(10 * second, 10 * second + 9000, 10 * second + 9010, 10 * second + 40010)
+    assert clock.at(10 * second + 40010).offset_ns == -11000      # the quick one may be off by 500 us by now
+    clock.add(50, 10, 20, 40)                   # came before it left
+    assert len(clock._samples) == 3
+    clock.clear()
+    assert clock.at(0) is None
+
+
+def test_another_server_has_another_clock(stub, pose, camera):
+    server = Server(stub, {}).start()
+    with Client(server.endpoint) as client:
+        client.sync_clock(3)
+        client._comparison.add(0, 10**15, 10**15, 1)        # as if the old server's clock had been far ahead
+        server.close()
+        with Server(stub, {}, server.endpoint):
+            client.render(pose(), camera, (64, 48))
+            assert abs(client.sync_clock(2).offset_ns) < 1e9
+
+
+def test_the_age_of_a_pose_that_the_server_had(stub, camera):
+    def render(request):
+        return dataclasses.replace(stub(request), source_time_ns=time.monotonic_ns() - 250_000_000)
+
+    with Server(render, {}) as server, Client(server.endpoint) as client:
+        client.sync_clock(4)
+        frame = client.render(None, camera, (64, 48))
+        assert 250 < client.pose_age_ms(frame) < 250 + frame.latency_ms + 50
 
 
 def test_read_latest_never_waits(client, stub, pose, camera, eventually):
@@ -118,7 +233,7 @@ def test_the_window_bounds_what_is_on_its_way(server, stub, pose, camera, window
 
 def test_old_frames_are_not_decoded(client, pose, camera, monkeypatch, eventually):
     decoded = []
-    monkeypatch.setattr(client_module, "decode_view", lambda *a: decoded.append(1) or decode_view(*a))
+    monkeypatch.setattr(frame_module, "decode_view", lambda *a: decoded.append(1) or decode_view(*a))
     for _ in range(10):
         last = client.send(pose(), camera)
         eventually(lambda last=last: client._latest is not None and client._latest.id == last)
@@ -199,8 +314,8 @@ def test_nobody_there():
 
 
 @pytest.mark.parametrize(("endpoint", "more", "words"), [
-    ("127.0.0.1:5555", {}, "endpoint: got"), ("tcp://127.0.0.1:1", {"encoding": "webp"}, "encoding: got 'webp'"),
-    ("tcp://127.0.0.1:1", {"window": 0}, "window"), ("tcp://127.0.0.1:1", {"quality": 101}, "quality")])
+    ("127.0.0.1:5555", {}, "endpoint: got"), ("tcp://127.0.0.1:1", {"window": 0}, "window"),
+    ("tcp://127.0.0.1:1", {"avatar": "x" * 65}, "avatar: got"), ("tcp://127.0.0.1:1", {"avatar": "a\nb"}, "avatar: got")])
 def test_what_a_client_cannot_be_made_of(endpoint, more, words):
     with pytest.raises(InputError, match=words):
         Client(endpoint, **more)
@@ -322,7 +437,7 @@ def test_no_unpickling_in_a_session(stub, pose, camera, monkeypatch):
     with pytest.raises(AssertionError):
         np.load(io.BytesIO())
     for encoding in ("jpeg", "raw"):
-        with Server(stub, {"size": [64, 48]}) as server, Client(server.endpoint, encoding=encoding, depth=True) as client:
+        with Server(stub, {"size": [64, 48]}) as server, Client(server.endpoint, format=FrameFormat(encoding, depth="metres")) as client:
             client.render(pose(), camera)
             client.send(None, (camera, camera))
             client.async_read()

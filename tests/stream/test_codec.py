@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from dinar_live.runtime.errors import ProtocolError
-from dinar_live.runtime.stream.codec import FrameEncoder, decode_view, jpeg_size
+from dinar_live.runtime.stream.codec import FrameEncoder, decode_view, inverse_depth, jpeg_size, metres
 from dinar_live.runtime.stream.messages import (
     DEFLATE_PLANE,
+    HALF_DEFLATE,
+    HALF_RAW,
+    INVERSE_DEFLATE,
+    INVERSE_RAW,
     JPEG,
     NO_PLANE,
     RAW,
@@ -31,8 +35,8 @@ def camera_of(rgba):
 def through(rgba, format, depth=None, encoder=None):
     """Encoded, sent as bytes, decoded."""
     view = (encoder or FrameEncoder()).encode(camera_of(rgba), rgba, depth, format)
-    message = decode(bytes(encode(FrameMessage(1, (view,), {}, straight=format.straight))))
-    return decode_view(message.views[0], message.straight)
+    message = decode(bytes(encode(FrameMessage(1, (view,), {}, straight=format.straight, background=format.background))))
+    return decode_view(message.views[0], message.straight, message.background)
 
 
 def psnr(a, b):
@@ -112,6 +116,78 @@ def test_the_golden_frame_shows_the_stand_in_picture(data, make_picture):
     assert np.array_equal(back.rgba[..., 3], picture[..., 3]) and psnr(back.rgba, picture) > 30
     assert back.rgba.shape == (values["views"][0]["camera"]["height"], values["views"][0]["camera"]["width"], 4)
     assert set(np.unique(back.depth)) == {0, 2.5}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (36, 41)])
+@pytest.mark.parametrize("code", [HALF_RAW, HALF_DEFLATE])
+def test_half_alpha_is_close_and_colour_stays_within_it(make_picture, size, code):
+    rgba = make_picture(*size)
+    back = through(rgba, Format(alpha=code, quality=95)).rgba
+    assert back.shape == rgba.shape and (back[..., :3] <= back[..., 3:]).all()
+    difference = np.abs(back[..., 3].astype(int) - rgba[..., 3])
+    assert difference.mean() < 18 and (size == (1, 1) or (difference == 0).mean() > 0.4)
+    assert len(FrameEncoder().encode(camera_of(rgba), rgba, None, Format(alpha=HALF_RAW)).alpha.data) * 2 <= rgba.shape[0] + 1
+
+
+def test_half_alpha_of_a_flat_picture_is_exact():
+    rgba = np.full((31, 17, 4), 77, np.uint8)
+    assert (through(rgba, Format(alpha=HALF_DEFLATE)).rgba[..., 3] == 77).all()
+
+
+@pytest.mark.parametrize("code", [INVERSE_RAW, INVERSE_DEFLATE])
+@pytest.mark.parametrize("limits", [(0.0, 0.0), (0.25, 64.0)])
+def test_inverse_depth_round_trip(make_picture, code, limits):
+    rgba = make_picture(70, 90)
+    z = np.random.default_rng(4).uniform(1.9, 4.5, (70, 90)).astype(np.float32)
+    depth = np.where(rgba[..., 3] > 0, z, np.float32(0))
+    back = through(rgba, Format(depth=code, near=limits[0], far=limits[1]), depth).depth
+    assert back.dtype == np.float32 and np.array_equal(back == 0, depth == 0)
+    near, far = limits if limits[0] else (1.9, 4.5)
+    assert (np.abs(back - depth) <= 1.02 * depth**2 * (1 / near - 1 / far) / 65535 + 1e-6).all()      # one step of 1/z
+
+
+def test_inverse_depth_is_a_reversed_depth_buffer():
+    near, far, values = inverse_depth(np.float32([[0, 1, 2, 4, 0.5, 9]]), 1.0, 4.0)
+    assert (near, far) == (1, 4) and values.tolist() == [[0, 65535, round(65535 / 3), 1, 65535, 1]]
+    assert np.allclose(metres(near, far, values), [[0, 1, 2, 4, 1, 4]], rtol=1e-4)
+    for depth in (np.zeros((3, 3), np.float32), np.full((3, 3), 2.5, np.float32), np.full((3, 3), 1e-9, np.float32)):
+        near, far, values = inverse_depth(depth)
+        back = metres(near, far, values)
+        assert near < far and np.array_equal(back > 0, depth > 0) and np.allclose(back, np.maximum(depth, 1e-3 * (depth > 0)), rtol=1e-5)
+
+
+def test_depth_with_an_impossible_range_is_refused(make_picture):
+    view = encoded(make_picture)
+    for head in (b"", bytes(8), np.float32([2, 1]).tobytes(), np.float32([1, np.inf]).tobytes(), np.float32([np.nan, 1]).tobytes()):
+        with pytest.raises(ProtocolError, match="DEPTH"):
+            decode_view(view._replace(depth=Plane(INVERSE_DEFLATE, head + zlib.compress(bytes(2 * 64 * 64)))))
+
+
+@pytest.mark.parametrize("color", [JPEG, RAW])
+def test_over_a_background(make_picture, color):
+    rgba = make_picture(64, 80)
+    rgba[:16] = 0
+    back = through(rgba, Format(color, 95, NO_PLANE, background=(10, 200, 255))).rgba
+    expected = rgba[..., :3] + (255 - rgba[..., 3:].astype(int)) * (10, 200, 255) / 255
+    assert (back[..., 3] == 255).all() and (back[:16] == (10, 200, 255, 255)).all()
+    difference = np.abs(back[..., :3] - np.minimum(expected, 255))
+    assert difference.max() <= 1 if color == RAW else difference.mean() < 3
+
+
+def test_a_margin_is_sent_too():
+    rgba = np.zeros((200, 300, 4), np.uint8)
+    rgba[90:100, 140:150] = 255
+    rects = [FrameEncoder().encode(camera_of(rgba), rgba, None, Format(margin=m)).rect for m in (0, 20, 65535)]
+    assert rects == [Rect(128, 80, 32, 32), Rect(112, 64, 64, 64), Rect(0, 0, 300, 200)]
+    empty = np.zeros((200, 300, 4), np.uint8)
+    assert FrameEncoder().encode(camera_of(empty), empty, None, Format(margin=20)).rect.width == 16
+
+
+def test_the_golden_planes_decode_to_their_pixels(data):
+    entry = json.loads((data / "golden_messages" / "values.json").read_text())["frame_planes"]
+    back = decode_view(decode((data / "golden_messages" / "frame_planes.bin").read_bytes()).views[0])
+    assert np.abs(back.rgba[..., 3].ravel().astype(int) - entry["decoded"]["alpha"]).max() <= 1
+    assert np.allclose(back.depth.ravel(), entry["decoded"]["depth"], atol=1e-5)
 
 
 def encoded(make_picture, size=(64, 64)):

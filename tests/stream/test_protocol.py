@@ -19,11 +19,13 @@ from dinar_live.runtime.stream.messages import (
     Bye,
     CameraView,
     Caps,
+    Describe,
     EncodedView,
     ErrorMessage,
     Format,
     FrameMessage,
     Hello,
+    OpenXRView,
     Plane,
     PoseValues,
     Rect,
@@ -35,11 +37,17 @@ from dinar_live.runtime.stream.messages import (
 from dinar_live.runtime.stream.protocol import decode, encode
 from dinar_live.runtime.stream.wire import BLOCK, HEADER_SIZE, BlockType, ErrorCode, MessageType, WireError, pack
 
-SIMPLE = {"hello": Hello, "caps": Caps, "superseded": Superseded, "error": ErrorMessage, "bye": Bye, "time": Time}
+SIMPLE = {"hello": Hello, "caps": Caps, "superseded": Superseded, "error": ErrorMessage, "bye": Bye, "time": Time, "describe": Describe}
 
 
 def camera_of(v):
+    if "fov" in v:
+        return OpenXRView(np.float32(v["position"]), np.float32(v["orientation"]), np.float32(v["fov"]), v["width"], v["height"])
     return CameraView(np.float32(v["K"]).reshape(3, 3), np.float32(v["world_to_camera"]).reshape(4, 4), v["width"], v["height"])
+
+
+def colour_of(v):
+    return None if v is None else tuple(v)
 
 
 def plane_of(v):
@@ -50,13 +58,15 @@ def message_of(kind: str, v: dict):
     """A message from the values in values.json."""
     v = dict(v)
     if kind == "render":
-        p = v.pop("pose")
+        p, f, source = v.pop("pose"), v.pop("format"), v.pop("source", None)
+        f["background"] = colour_of(f.get("background"))
         pose = None if p is None else PoseValues(np.float32(p["body"]).reshape(55, 3), np.float32(p["transl"]), np.float32(p["expression"]))
-        return RenderRequest(cameras=tuple(map(camera_of, v.pop("cameras"))), pose=pose, format=Format(**v.pop("format")), **v)
+        return RenderRequest(cameras=tuple(map(camera_of, v.pop("cameras"))), pose=pose, format=Format(**f),
+                             source=None if source is None else SourceChoice(**source), **v)
     if kind == "frame":
         views = tuple(EncodedView(camera_of(w["camera"]), Rect(*w["rect"]), *(plane_of(w[p]) for p in ("color", "alpha", "depth")))
                       for w in v.pop("views"))
-        return FrameMessage(views=views, **v)
+        return FrameMessage(views=views, background=colour_of(v.pop("background", None)), **v)
     return SIMPLE[kind](**v)
 
 
@@ -149,6 +159,54 @@ def test_json_round_trip(info):
     assert decode(encode(Caps(info, 3))).info == info
 
 
+def openxr_view(width=64, height=48):
+    return OpenXRView(*(np.float32(v) for v in ((0.5, 1.5, 2), (0, 0.28125, 0, 0.9599609375), (-0.9, 0.7, 0.8, -0.75))), width, height)
+
+
+NAMES = st.text(st.characters(categories=("L", "N")), max_size=16)
+
+
+@settings(max_examples=150, deadline=None)
+@given(avatar=NAMES, alpha=st.integers(0, 4), depth=st.integers(0, 4), background=st.none() | st.tuples(*[st.integers(0, 255)] * 3),
+       margin=st.integers(0, 65535), depth_range=st.sampled_from([(0.0, 0.0), (0.125, 64.0)]))
+def test_what_a_request_may_ask_for_comes_through(avatar, alpha, depth, background, margin, depth_range):
+    format = Format(JPEG, 70, NO_PLANE if background else alpha, depth, False, background, margin, *depth_range)
+    message = RenderRequest(3, (openxr_view(), openxr_view(32, 31)), None, format, avatar=avatar)
+    assert same(decode(bytes(encode(message))), message)
+
+
+def test_requests_of_old_have_the_bytes_of_old():
+    """A FORMAT that needs nothing new is written as it was before there was more."""
+    for f in (Format(), Format(RAW, alpha=NO_PLANE, straight=True), Format(alpha=4, depth=3)):
+        assert len(encode(request(format=f))) == len(encode(request()))
+    assert len(encode(request(format=Format(margin=1)))) == len(encode(request())) + 16
+
+
+@pytest.mark.parametrize(("block", "words", "code"), [
+    ((BlockType.CAMERA, 2, bytes(104)), "104 bytes, expected 48", 1), ((BlockType.CAMERA, 3, bytes(48)), "encoding 3", ErrorCode.ENCODING),
+    ((BlockType.CAMERA, 2, struct.pack("<11fHH", *[0.0] * 10, np.inf, 5, 5)), "CAMERA: a value is NaN", 1),
+    ((BlockType.AVATAR, 1, b"x" * 65), "65 bytes", 1), ((BlockType.AVATAR, 1, b"\xff"), "not UTF-8", 1),
+    ((BlockType.AVATAR, 1, b"a\x1b[2J"), "cannot be printed", 1), ((BlockType.AVATAR, 2, b"a"), "encoding 2", ErrorCode.ENCODING),
+    ((BlockType.SOURCE, 2, bytes(16)), "encoding 2", ErrorCode.ENCODING),
+    ((BlockType.FORMAT, 3, bytes(8)), "encoding 3", ErrorCode.ENCODING), ((BlockType.FORMAT, 2, bytes(8)), "expected 24", 1),
+    ((BlockType.FORMAT, 2, struct.pack("<4BI4B2H2f", 1, 85, 2, 0, 2, *[0] * 6, 0, 0)), "opaque", ErrorCode.ENCODING),
+    ((BlockType.FORMAT, 2, struct.pack("<4BI4B2H2f", 1, 85, 0, 0, 3, *[0] * 6, 0, 0)), "opaque", ErrorCode.ENCODING),
+    ((BlockType.FORMAT, 2, struct.pack("<4BI4B2H2f", 1, 85, 2, 3, 0, *[0] * 6, 2, 1)), "near 2 and far 1", 1),
+    ((BlockType.FORMAT, 2, struct.pack("<4BI4B2H2f", 1, 85, 2, 3, 0, *[0] * 6, np.nan, 1)), "near nan", 1),
+    ((BlockType.FORMAT, 2, struct.pack("<4BI4B2H2f", 1, 85, 2, 3, 0, *[0] * 6, 1e-40, 1)), "near", 1),
+])
+def test_new_blocks_that_are_refused(block, words, code):
+    with pytest.raises(WireError, match=words) as e:
+        decode(bytes(pack(MessageType.RENDER, [camera_block(), block], id=1)))
+    assert e.value.code == code
+
+
+def test_names_that_cannot_be_sent():
+    for name in ("x" * 65, "ü" * 33, "a\n", "\ud800"):
+        with pytest.raises(InputError, match="avatar: got"):
+            encode(Describe(1, name))
+
+
 def test_arrays_are_views_of_the_message_and_read_only():
     raw = bytes(encode(request()))
     message = decode(raw)
@@ -198,7 +256,7 @@ FORMAT = len(encode(request())) - 8
     (patched(POSE, "f", np.nan), "POSE", 1), (patched(POSE + 656, "f", -12.6), "POSE", 1), (patched(POSE + 4, "f", -np.inf), "POSE", 1),
     (patched(POSE + 660, "B", 1), "padding", 1),
     (patched(FORMAT, "B", 3), "colour encoding 3", ErrorCode.ENCODING), (patched(FORMAT + 1, "B", 0), "quality 0", ErrorCode.ENCODING),
-    (patched(FORMAT + 2, "B", 3), "alpha 3", ErrorCode.ENCODING), (patched(FORMAT + 3, "B", 9), "depth 9", ErrorCode.ENCODING),
+    (patched(FORMAT + 2, "B", 5), "alpha 5", ErrorCode.ENCODING), (patched(FORMAT + 3, "B", 9), "depth 9", ErrorCode.ENCODING),
     (patched(FORMAT, "BBB", RAW, 0, 2), "raw RGBA", ErrorCode.ENCODING),
     (pack(MessageType.RENDER, [], id=1), "no CAMERA", 1),
     (pack(MessageType.HELLO, []), "no JSON", 1),
@@ -249,6 +307,12 @@ def test_render_blocks_that_are_refused(blocks, words):
     ([(BlockType.COLOR, 3, bytes(16))], "encoding 3"),
     ([(BlockType.COLOR, 1, b"j"), (BlockType.COLOR, 1, b"j")], "twice"),
     ([(BlockType.ALPHA, 2, b"z")], "without CAMERA or COLOR"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.ALPHA, 3, bytes(10))], "10 bytes, expected 32768"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.ALPHA, 5, b"")], "encoding 5"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.DEPTH, 3, bytes(8))], "8 bytes, expected 262152"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.ALPHA, 2, b"z"), (BlockType.BACKGROUND, 1, bytes(4))], "one of them"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.BACKGROUND, 1, bytes(3))], "3 bytes, expected 4"),
+    ([(BlockType.COLOR, 1, b"j"), (BlockType.SOURCE_TIME, 1, bytes(4))], "4 bytes, expected 8"),
 ])
 def test_frame_blocks_that_are_refused(blocks, words):
     with pytest.raises(ProtocolError, match=words):

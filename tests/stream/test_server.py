@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import zmq
 
+import dinar_live.runtime.stream.peers as peers_module
 from dinar_live.runtime.errors import DinarError, InputError, RemoteError
-from dinar_live.runtime.stream import Client, Limits, RenderedFrame, Server
+from dinar_live.runtime.stream import Client, FrameFormat, Limits, RenderedFrame, Server
 from dinar_live.runtime.stream.codec import decode_view
 from dinar_live.runtime.stream.messages import (
     NO_PLANE,
@@ -25,6 +26,7 @@ from dinar_live.runtime.stream.messages import (
     Superseded,
     Time,
 )
+from dinar_live.runtime.stream.peers import TokenBucket
 from dinar_live.runtime.stream.protocol import decode, encode
 from dinar_live.runtime.stream.wire import ErrorCode
 
@@ -168,6 +170,13 @@ class TestLimits:
         eventually(lambda: server.stats()["clients"] == 0)      # the idle timeout
         peers[2].hello()
 
+    def test_rate(self, stub):
+        with Server(stub, {}, limits=Limits(max_rate=0.01)) as server:
+            with Client(server.endpoint) as client, pytest.raises(RemoteError, match="0.01 messages a second") as e:
+                for _ in range(3):      # TIME may have been the one that is allowed
+                    client.render(None, request(1).cameras[0], (64, 48))
+            assert e.value.code == ErrorCode.RATE and len(stub.requests) <= 1
+
     def test_cameras(self, server, raw_peer):
         peer = raw_peer()
         peer.hello()
@@ -180,6 +189,19 @@ class TestLimits:
         assert peer.silent()
         other.hello()
         assert server.stats()["malformed"] == 0         # it never came in
+
+
+def test_a_token_bucket(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(peers_module.time, "monotonic", lambda: now[0])
+    bucket = TokenBucket(10)
+    assert [bucket.take() for _ in range(12)] == [True] * 10 + [False] * 2
+    now[0] += 0.25
+    assert [bucket.take() for _ in range(4)] == [True, True, False, False]
+    now[0] += 1e6
+    assert sum(bucket.take() for _ in range(100)) == 10
+    slow = TokenBucket(0.1)
+    assert [slow.take(), slow.take()] == [True, False]
 
 
 def test_garbage_does_not_stop_the_server(server, raw_peer, eventually):
@@ -263,7 +285,7 @@ def test_pictures_live_as_long_as_promised(raw_peer):
         return RenderedFrame(rgba)
 
     with Server(render, {}) as server:
-        with Client(server.endpoint, encoding="raw", window=4) as client:
+        with Client(server.endpoint, format=FrameFormat("raw"), window=4) as client:
             for _ in range(120):
                 client.send(None, request(1).cameras[0], (512, 512))
                 time.sleep(0.002)
@@ -293,7 +315,7 @@ def slow_reader():
 def test_a_slow_reader_holds_up_nobody_and_still_gets_every_answer(stub, slow_reader, eventually):
     with Server(stub, {}, limits=Limits(send_queue=2)) as server:
         slow, worst = slow_reader(server.endpoint), 0.0
-        with Client(server.endpoint, encoding="raw") as client:
+        with Client(server.endpoint, format=FrameFormat("raw")) as client:
             for id in range(1, 61):
                 slow.send(encode(request(id, (512, 2048))))        # up to 4 MB each, none read so far
                 began = time.monotonic()
