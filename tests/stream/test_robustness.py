@@ -22,9 +22,9 @@ from dinar_live.runtime.stream.wire import ErrorCode
 GREEDY = """
 import sys, types
 import numpy as np
-from dinar_live.runtime.stream import Client
+from dinar_live.runtime.stream import Client, FrameFormat
 camera = types.SimpleNamespace(K=np.eye(3, dtype="f4"), world_to_camera=np.eye(4, dtype="f4"))
-with Client(sys.argv[1], encoding="raw", window=2) as client:
+with Client(sys.argv[1], format=FrameFormat("raw"), window=2) as client:
     while True:
         client.send(None, camera, (1024, 1024))
         client.async_read()
