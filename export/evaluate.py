@@ -25,7 +25,9 @@ FLICKER_FPS = 30.0
 STATIC_TEXTURE = 512  # texels a side of the static texture that stands beside a network's flicker
 WORST = 6  # frames in the sheet
 CELL = 300
-LABELS = {"psnr": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "flip": "FLIP", "alpha_iou": "alpha IoU", "lpips": "LPIPS"}
+LABELS = {
+    "psnr": "PSNR dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "flip": "FLIP", "alpha_iou": "alpha IoU", "lpips": "LPIPS", "dists": "DISTS",
+}  # fmt: skip
 DECIMALS = {"psnr": 2}
 
 Progress = Callable[[Iterable], Iterable]
@@ -58,10 +60,11 @@ def evaluate(
     renderer: str,
     *,
     options: dict | None = None,
-    perceptual: Perceptual | None = None,
+    perceptual: dict[str, Perceptual] | None = None,
     progress: Progress = iter,
 ) -> Evaluation:
-    """Render `frames` of the capture with one renderer and score them. options: keyword arguments of Renderer (engine, precision, ...).
+    """Render `frames` of the capture with one renderer and score them. options: keyword arguments of Renderer (engine, precision, ...);
+    perceptual: more scores by name (lpips, dists), which need weights.
 
     The whole picture is rendered, not the body's box: one instance of the network is compiled. Raises InputError, DinarError.
     """
@@ -70,7 +73,7 @@ def evaluate(
             f"{capture.path}: expression has {capture.expression.shape[1]} columns, this avatar takes {avatar.rig.expressions}; "
             f"are both of the same body?"
         )
-    rows, worst = [], []
+    rows, worst, more = [], [], perceptual or {}
     with Renderer(avatar, capture.size, renderer=renderer, crop=False, **(options or {})) as r:
         description = r.describe()
         for i in progress(frames):
@@ -79,9 +82,9 @@ def evaluate(
             except ValueError as e:
                 raise InputError(f"{capture.image_path(i)}: {e}") from None
             c = truth.compare(r.render(capture.pose(i), capture.camera(i)).rgba)
-            rows.append([*c.scores, *([] if perceptual is None else [perceptual(c.truth, c.picture)])])
+            rows.append([*c.scores, *(distance(c.truth, c.picture) for distance in more.values())])
             worst = sorted([*worst, (int(i), c)], key=lambda w: w[1].scores.psnr)[:WORST]
-    names = [*Scores._fields, *([] if perceptual is None else ["lpips"])]
+    names = [*Scores._fields, *more]
     columns = np.array(rows, np.float64).reshape(-1, len(names)).T
     return Evaluation(
         renderer=renderer,

@@ -13,6 +13,7 @@ from ..errors import InputError
 from . import common
 
 MAX_FLICKER = 10_000
+PERCEPTUAL = ("lpips", "dists")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                         "at 30 fps; 0 = none")  # fmt: skip
     parser.add_argument("--motion", metavar="MOTION", default="demo", help="for flicker: .npz, .bvh or .dmot file, or 'demo'")
     parser.add_argument("--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights for LPIPS, which you bring (needs torch)")
+    parser.add_argument("--dists", nargs=2, metavar=("VGG16", "WEIGHTS"), help="weights for DISTS, which you bring (needs torch)")
     common.engine_arguments(parser)
 
 
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet is not None and pathlib.Path(args.sheet).suffix.lower() != ".png":
         raise InputError(f"--sheet {args.sheet}: expected the name of a .png file")
     options = common.engine_options(args)
-    perceptual = _lpips(*args.lpips) if args.lpips else None
+    perceptual = {name: _perceptual(name, *files) for name in PERCEPTUAL if (files := getattr(args, name))}
     avatar, capture = common.open_avatar(args.avatar), Capture.open(args.capture)
     frames = capture.frames(args.split)
     motion = common.open_motion(args.motion) if args.flicker else None
@@ -62,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(table(e)))
         sys.stdout.flush()
         results.append(e)
-    if perceptual is None:
-        print("LPIPS was not run: its weights are not in this package; bring them with --lpips")
+    if missing := [name for name in PERCEPTUAL if name not in perceptual]:
+        print(f"{' and '.join(n.upper() for n in missing)} not run: the weights are not in this package; bring them with "
+              f"{' and '.join(f'--{n}' for n in missing)}")  # fmt: skip
     if args.sheet is not None:
         write_png(args.sheet, sheet(results))
         print(f"sheet: {args.sheet}")
@@ -84,19 +87,20 @@ def _names(wanted: list[str], avatar) -> list[str]:
     return names
 
 
-def _lpips(backbone: str, heads: str):
-    """LPIPS of two pictures f32[H,W,3] in [0,1]."""
+def _perceptual(name: str, backbone: str, weights: str):
+    """LPIPS or DISTS as a function of two pictures f32[H,W,3] in [0,1]."""
     if importlib.util.find_spec("torch") is None:
-        raise InputError("--lpips needs torch, which is not installed: pip install dinar-live[export]")
+        raise InputError(f"--{name} needs torch, which is not installed: pip install dinar-live[export]")
     import torch
 
     from ...export.dinar.lpips import load_lpips
+    from ...export.metrics.dists import load_dists
 
-    network = load_lpips(backbone, heads)
+    network = (load_lpips if name == "lpips" else load_dists)(backbone, weights)
 
     def distance(a, b) -> float:
+        x, y = (torch.from_numpy(p.transpose(2, 0, 1)[None]) for p in (a, b))
         with torch.inference_mode():
-            x, y = (torch.from_numpy(p.transpose(2, 0, 1)[None] * 2 - 1).float() for p in (a, b))
-            return float(network(x, y))
+            return float(network(2 * x - 1, 2 * y - 1) if name == "lpips" else network(x, y))
 
     return distance

@@ -142,7 +142,7 @@ def test_dinar_evaluate(avatar, folder, tmp_path, capsys):
     command = ["evaluate", str(tmp_path / "a"), str(folder), "--renderer", "all", "--flicker", "2"]
     assert main([*command, "--json", str(tmp_path / "e.json"), "--sheet", str(tmp_path / "e.png")]) == 0
     out = capsys.readouterr().out
-    assert "full body" in out and "close-up" in out and "MS-SSIM" in out and "LPIPS was not run" in out
+    assert "full body" in out and "close-up" in out and "MS-SSIM" in out and "LPIPS and DISTS not run" in out
     report = json.loads((tmp_path / "e.json").read_text())
     first, second = report["renderers"]
     assert (first["renderer"], second["renderer"], report["split"]) == ("texture", "other", "validation")
@@ -158,6 +158,31 @@ def test_dinar_evaluate(avatar, folder, tmp_path, capsys):
         (["--json", str(tmp_path / "no" / "e.json")], "--json"),
     ):
         assert main([*command, *wrong]) == 2 and says in capsys.readouterr().err
+
+
+def test_perceptual_scores_come_with_weights(avatar, folder, tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    from dinar_live.export.dinar.lpips import CHANNELS, STAGES
+
+    backbone, before = {}, 3
+    for stage, channels in zip(STAGES, CHANNELS, strict=True):
+        for i in stage:
+            backbone[f"features.{i}.weight"] = torch.full((channels, before, 3, 3), 1 / before)
+            backbone[f"features.{i}.bias"] = torch.zeros(channels)
+            before = channels
+    torch.save(backbone, tmp_path / "vgg.pth")
+    torch.save({f"lin{k}.model.1.weight": torch.ones(1, c, 1, 1) for k, c in enumerate(CHANNELS)}, tmp_path / "lpips.pth")
+    torch.save({k: torch.ones(1, 1475, 1, 1) for k in ("alpha", "beta")}, tmp_path / "dists.pth")
+    avatar.save(tmp_path / "a")
+    vgg, scores = str(tmp_path / "vgg.pth"), tmp_path / "e.json"
+    write_capture(tmp_path / "one", split=np.array([0, 0, 0, 0, 0, 1]))
+    (tmp_path / "one" / "images").symlink_to(folder / "images")
+    command = ["evaluate", str(tmp_path / "a"), str(tmp_path / "one"), "--renderer", "all", "--flicker", "0", "--json", str(scores)]
+    assert main([*command, "--lpips", vgg, str(tmp_path / "lpips.pth"), "--dists", vgg, str(tmp_path / "dists.pth")]) == 0
+    out = capsys.readouterr().out
+    assert "LPIPS" in out and "DISTS" in out and "not run" not in out
+    own, other = (r["mean"]["all"] for r in json.loads(scores.read_text())["renderers"])
+    assert own["lpips"] < 0.1 * other["lpips"] and own["dists"] < 0.1 * other["dists"]
 
 
 @pytest.mark.parametrize("person", ["ada", "marco", "kofi"])
