@@ -23,7 +23,7 @@ from .protocol import decode, encode
 from .rendering import Limits, Refused, RenderedFrame, checked_frames
 from .sockets import Waker, bind, make_socket
 from .wire import ID_OFFSET, SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
-from .zap import Door, guard
+from .zap import Door, guard, key_of
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class Server:
         """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection, so theirs stays, unheard."""
         if self._keys is None:
             return
-        for client in [c for c, p in self._peers.items() if self._keys.name_of(p.key) is None]:
+        for client in [c for c, p in self._peers.items() if p.key is not None and self._keys.name_of(p.key) is None]:
             log.info("client expelled: its key was revoked")
             self._post(client, encode(ErrorMessage(0, ErrorCode.REFUSED, "this key is no longer let in", 0, self._session)))
             self._forget(client)
@@ -193,7 +193,7 @@ class Server:
             except zmq.Again:
                 return
             received_ns = time.monotonic_ns()
-            key = None if self._keys is None else parts[0].get("User-Id")
+            key = None if self._keys is None else key_of(parts[0])
             client, parts = client.bytes, [part.bytes for part in parts]
             if key is not None and self._keys.name_of(key) is None:
                 continue

@@ -32,6 +32,14 @@ def present(socket: zmq.Socket, server_key: str, pair: KeyPair) -> None:
     socket.curve_publickey, socket.curve_secretkey = pair.public.encode("ascii"), pair.secret.encode("ascii")
 
 
+def key_of(part: zmq.Frame) -> str | None:
+    """The public key of the peer that sent a part to a guarded socket; None = it came over inproc, from this process."""
+    try:
+        return part.get("User-Id")
+    except zmq.ZMQError:
+        return None
+
+
 class Door:
     """Decides for all sockets of `context`, by the keys in a KeyFolder. `socket` is to be polled and `answer` called by one thread."""
 

@@ -11,8 +11,8 @@ import zmq
 from dinar_live.runtime.errors import AccessError, DinarError, InputError, KeyFileError, RemoteError, StreamTimeout
 from dinar_live.runtime.stream import Client, KeyFolder, KeyPair, Server
 from dinar_live.runtime.stream import keys as keys_module
-from dinar_live.runtime.stream.messages import Hello
-from dinar_live.runtime.stream.protocol import encode
+from dinar_live.runtime.stream.messages import Caps, Hello
+from dinar_live.runtime.stream.protocol import decode, encode
 from dinar_live.runtime.stream.zap import DOMAIN, Door, guard, present
 
 # The greeting and READY of a ZMTP 3 peer without keys; what it sends next would be messages.
@@ -183,6 +183,20 @@ def test_name_given_to_another_key_does_not_revive_the_old_one(server, keys, ali
         eventually(lambda: server.stats()["clients"] == 0)
         with pytest.raises((RemoteError, StreamTimeout)):
             client.render(pose(), camera, timeout=0.7)
+
+
+def test_sockets_of_the_same_process_need_no_key(server):
+    """Over inproc, which nobody else reaches."""
+    server._socket.bind("inproc://inside")
+    inside = server._context.socket(zmq.DEALER)
+    try:
+        inside.connect("inproc://inside")
+        inside.send(encode(Hello({})))
+        assert inside.poll(5000) and isinstance(decode(inside.recv()), Caps)
+        time.sleep(0.7)         # a sweep
+        assert server.stats()["clients"] == 1
+    finally:
+        inside.close(0)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:0", "tcp://*:0"])
