@@ -45,6 +45,19 @@ def avatar_argument(parser: argparse.ArgumentParser, optional: bool = False) -> 
     )
 
 
+def page_arguments(parser: argparse.ArgumentParser) -> None:
+    """--viewer --no-page --page-host --page-port --page-key --page-origin."""
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--viewer", action="store_true", help="open the page to watch in a browser")
+    page.add_argument("--no-page", action="store_true", help="serve no page")
+    parser.add_argument("--page-host", default="127.0.0.1", metavar="ADDRESS",
+                        help="address of the page; one that other machines reach, such as 0.0.0.0, asks for the key in the printed address")
+    parser.add_argument("--page-port", type=int, default=8080, help="port of the page; 0 picks a free one")
+    parser.add_argument("--page-key", action="store_true", help="ask for a key on this machine too")
+    parser.add_argument("--page-origin", action="append", default=[], metavar="https://NAME",
+                        help="where a proxy makes the page reachable; may be given several times")
+
+
 def renderer_arguments(parser: argparse.ArgumentParser) -> None:
     """--size --renderer --engine --rasterizer --precision --threads."""
     parser.add_argument("--size", type=size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")

@@ -3,11 +3,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import pathlib
 import socket
-import sys
-import webbrowser
+import time
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from ..stream import Client, Frame
 from . import common
 from .access import temporary_keys
 from .driving import Figures, Target, closed_loop, paced
+from .serve import open_page
 from .server_process import ServerProcess
 
 FPS = 30
@@ -31,7 +30,8 @@ SIDES = ("schedule", "transport", "decode")      # stages that are not the serve
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common.avatar_argument(parser, optional=True)
-    parser.add_argument("--frames", type=int, help="end after so many frames (default: run until Ctrl-C)")
+    parser.add_argument("--frames", type=int,
+                        help="end after so many frames, with the page after as many at 30 a second (default: run until Ctrl-C)")
     parser.add_argument("--headless", action="store_true",
                         help="no page: measure, write a video and a contact sheet, end (after 300 frames without --frames)")
     parser.add_argument("--out", default="out/demo", help="folder for demo.mp4 and sheet.png")
@@ -133,19 +133,19 @@ def measure(server: ServerProcess, access: dict, motion: Motion, frames: int, ou
     print(f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures", flush=True)
 
 
-def show(server: ServerProcess, access: dict, motion: Motion, frames: int | None, open_page: bool) -> None:
-    """Drives the server until Ctrl-C, for whoever watches the page."""
-    graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    figures = Figures()
+def show(server: ServerProcess, frames: int | None, open_it: bool) -> None:
+    """Leaves the server to whoever watches its page, until Ctrl-C or for `frames` at FPS."""
+    page = server.page + ("&" if "#" in server.page else "#") + "source=demo"
+    print(f"\nwatch it on {page}   (Ctrl-C ends)\n", flush=True)
+    if open_it:
+        open_page(page)
+    end = time.monotonic() + (frames / FPS if frames else float("inf"))
     try:
-        print(f"\nwatch it on {server.page}   (Ctrl-C ends)\n", flush=True)
-        if open_page and graphical:     # elsewhere a text browser might take over the terminal
-            webbrowser.open(server.page)
-        with Client(server.endpoint, name="dinar demo", **access) as client:
-            paced(client, Target(client.capabilities, motion), figures, fps=FPS, frames=frames, on_tick=server.check)
+        while time.monotonic() < end:
+            server.check()
+            time.sleep(0.2)
     except KeyboardInterrupt:
         pass
-    print(f"\n{figures.line()}", flush=True)
 
 
 def _say(line: str) -> None:
@@ -172,5 +172,5 @@ def run(args: argparse.Namespace) -> int:
         if args.headless:
             measure(server, access, motion, args.frames or 300, out)
         else:
-            show(server, access, motion, args.frames, not args.no_open)
+            show(server, args.frames, not args.no_open)
     return 0

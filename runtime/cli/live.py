@@ -37,9 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", type=float, default=0.5, metavar="SECONDS", help="how long to hold the last pose when samples stop")
     parser.add_argument("--ease", type=float, default=1.0, metavar="SECONDS", help="how long to ease to standing by, and back")
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
-    page = parser.add_mutually_exclusive_group()
-    page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
-    page.add_argument("--no-page", action="store_true", help="serve no page")
+    common.page_arguments(parser)
     server_arguments(parser)
     common.renderer_arguments(parser)
 

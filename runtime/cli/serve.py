@@ -1,4 +1,4 @@
-"""dinar serve AVATAR [--endpoint tcp://127.0.0.1:5555] [--page-port 8080 | --no-page] [--motion FILE] [--curve]"""
+"""dinar serve AVATAR [--endpoint tcp://127.0.0.1:5555] [--viewer | --no-page] [--page-port 8080] [--motion FILE] [--curve]"""
 from __future__ import annotations
 
 import argparse
@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import webbrowser
+from collections.abc import Iterator, Sequence
 
 from ..avatar import Avatar
 from ..memory import settle_memory
-from ..motion import idle_motion
+from ..motion import Motion, demo_motion, idle_motion
 from ..serve import AvatarService
 from ..stream import Server
 from ..viewer import Gateway
@@ -22,10 +24,10 @@ from .access import server_arguments, server_keys
 def arguments(parser: argparse.ArgumentParser) -> None:
     common.avatar_argument(parser)
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
-    page = parser.add_mutually_exclusive_group()
-    page.add_argument("--page-port", type=int, default=8080, help="port of the page to watch, on this machine only; 0 picks a free one")
-    page.add_argument("--no-page", action="store_true", help="serve no page")
-    parser.add_argument("--motion", help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person)")
+    common.page_arguments(parser)
+    parser.add_argument("--motion", action="append", metavar="FILE",
+                        help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person); given several "
+                             "times, the first one, and the page offers them all")
     server_arguments(parser)
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does, for programs that start a server")
     common.renderer_arguments(parser)
@@ -43,25 +45,30 @@ def _wait_for_end_of_input(stop: threading.Event) -> None:
     stop.set()
 
 
+def open_page(url: str) -> None:
+    """Opens the page in a browser, where there is a screen: elsewhere a text browser might take over the terminal."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(url)
+
+
 @contextlib.contextmanager
-def serving(args: argparse.Namespace, avatar: Avatar, source, stop: threading.Event) -> Iterator[Server]:
+def serving(args: argparse.Namespace, avatar: Avatar, source, stop: threading.Event, clips: Sequence[Motion] = ()) -> Iterator[Server]:
     """A server of `avatar` and its page, warmed up and announced by the ready line, for as long as the block lasts; ended in good order.
 
-    args: --endpoint, --page-port, --no-page, --curve, --keys, --insecure and those of the renderer. source: what moves while nobody
-    sends poses (pose_at, duration). From the ready line on, SIGINT and SIGTERM set `stop`.
+    args: --endpoint, --curve, --keys, --insecure, those of the page and of the renderer. source: what moves while nobody sends poses
+    (pose_at, duration). clips: Motions to choose on the page. From the ready line on, SIGINT and SIGTERM set `stop`.
     """
     keys = server_keys(args)
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
-        gateway = None if args.no_page else stack.enter_context(Gateway({"name": avatar.name}, port=args.page_port))
-        service = stack.enter_context(AvatarService(avatar, source=source, **common.renderer_options(args)))
+        gateway = None if args.no_page else stack.enter_context(
+            Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin))
+        service = stack.enter_context(AvatarService(avatar, source=source, clips=clips, **common.renderer_options(args)))
         print(f"avatar {avatar.name}: {service.describe()}", flush=True)
         service.warm_up()
-        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, keys=keys,
-                                            insecure=args.insecure, on_frame=gateway and gateway.offer))
+        server = stack.enter_context(Server(service.render, service.capabilities(), args.endpoint, keys=keys, insecure=args.insecure))
         if gateway is not None:
-            gateway.describe({"description": service.describe(), "endpoint": server.endpoint})
-            gateway.drive_idle(reachable(server.endpoint), service.camera, keys.credentials("page") if keys else {})
+            gateway.attach(server.connect_here)
             stack.callback(gateway.close)       # before the server, which the page is a client of
         how = f" --server-key {keys.folder / 'server.pub'} --key NAME.key" if keys else ""
         print(f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}{how}")
@@ -69,6 +76,10 @@ def serving(args: argparse.Namespace, avatar: Avatar, source, stop: threading.Ev
             print(f"keys in {keys.folder}, for {len(keys.clients())} clients; the server's public key is {keys.pair.public}")
         if gateway is not None:
             print(f"watch it on {gateway.url}")
+            if not gateway.local:
+                print("note: the page and its key cross the network unencrypted; put a proxy with TLS in front where you do not trust it")
+            if args.viewer:
+                open_page(gateway.url)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         settle_memory()
@@ -82,11 +93,12 @@ def run(args: argparse.Namespace) -> int:
     if args.until_stdin_closes:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     avatar = common.open_avatar(args.avatar)
-    motion = common.open_motion(args.motion) if args.motion else idle_motion()
-    source = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    motions = [common.open_motion(text) for text in args.motion or ()] or [idle_motion()]
+    source = motions[0].for_avatar(avatar.rig.joints, avatar.rig.expression_names)
     for note in source.notes:
         print(f"note: {note}")
-    with serving(args, avatar, source, stop) as server:
+    offered = {m.name: m for m in [*motions, demo_motion(), idle_motion()]}
+    with serving(args, avatar, source, stop, list(offered.values())) as server:
         while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
             pass
         stats = server.stats()

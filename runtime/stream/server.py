@@ -32,6 +32,7 @@ _POLL_MS = 500
 _STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
+_INSIDE = "inproc://dinar"
 _COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
 
 
@@ -99,6 +100,7 @@ class Server:
                 guard(self._socket, self._keys)
                 self._door = Door(self._context, self._keys)
             self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
+            self._socket.bind(_INSIDE)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -135,6 +137,14 @@ class Server:
 
     def __exit__(self, *exc) -> None:
         self.close()
+
+    def connect_here(self) -> zmq.Socket:
+        """A new DEALER socket that is connected to this server without a network or keys, for parts of this process. The caller's to
+        close, before the server."""
+        inside = make_socket(self._context, zmq.DEALER, send_queue=8, receive_queue=2, max_message=-1)
+        inside.sndtimeo = -1
+        inside.connect(_INSIDE)
+        return inside
 
     def stats(self) -> dict[str, int]:
         """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent, refused (for want of a

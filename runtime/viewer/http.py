@@ -1,43 +1,92 @@
 """What the page's port answers over plain HTTP, and to whom."""
 from __future__ import annotations
 
+import hmac
 import importlib.resources
+import ipaddress
 import re
+import socket
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from ..errors import InputError
+
 SOCKET_PATH = "/ws"
-FILES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
-HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
-_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws://{host}; "
+PROTOCOL = "dinar-live"         # the WebSocket subprotocol; a key comes beside it, as KEY_PREFIX + key
+KEY_PREFIX = "key."
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9._-]{1,253})(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"https?://" + _HOST.pattern)
+_LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws://{host} wss://{host}; "
            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+
+
+class Door:
+    """Who may come in: checks Host, Origin and key.
+
+    host: the address that is listened on. key: what a page must know, "" = nothing. origins: more addresses of the page, as
+    https://avatars.example.org, where something in front of it makes it reachable there. Raises InputError.
+    """
+
+    def __init__(self, host: str, key: str = "", origins: Sequence[str] = ()):
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InputError(f"page origin: got {origin!r}, expected scheme and host, as https://avatars.example.org")
+        self.local = is_loopback(host)
+        self._key, self._origins = key.encode(), frozenset(o.lower() for o in origins)
+        self._names = _LOCAL_NAMES | {_HOST.fullmatch(o.split("//")[1])[1] for o in self._origins}
+        if not self.local:
+            name = socket.gethostname().lower()
+            self._names |= {name, name.partition(".")[0] + ".local"}
+
+    def knows_host(self, header: str) -> bool:
+        """Whether a Host header is a name of this machine. A foreign site whose name was pointed here brings its own name (DNS
+        rebinding); a literal address cannot be pointed anywhere."""
+        found = _HOST.fullmatch(header)
+        if found is None:
+            return False
+        name = found[1].lower()
+        return name in self._names or (not self.local and _is_address(name))
+
+    def knows_origin(self, origin: str | None, host: str) -> bool:
+        """Whether a WebSocket's Origin is the page itself; a program that is no browser sends none."""
+        return origin is None or origin.lower() == f"http://{host}".lower() or origin.lower() in self._origins
+
+    def knows_key(self, protocols: Sequence[str]) -> bool:
+        """Whether the key is among the subprotocols that a WebSocket offers."""
+        if not self._key:
+            return True
+        offered = [p.removeprefix(KEY_PREFIX).encode() for p in protocols if p.startswith(KEY_PREFIX)]
+        return len(offered) == 1 and hmac.compare_digest(offered[0], self._key)
 
 
 class Pages:
     """Answers a request for a page file or refuses it; a good request for the WebSocket passes (None)."""
 
-    def __init__(self):
-        folder = importlib.resources.files(__package__)
-        self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+    def __init__(self, door: Door):
+        self._door = door
+        folder = importlib.resources.files(__package__) / "page"
+        # What is served is what lies in that folder: a path is looked up here and never opened.
+        self._files = {f"/{f.name}": (f.read_bytes(), TYPES[f".{f.name.rpartition('.')[2]}"]) for f in folder.iterdir()
+                       if f.name.endswith(tuple(TYPES))}
+        self._files["/"] = self._files.pop("/index.html")
 
     def answer(self, request: Request) -> Response | None:
-        """The response to `request`, or None where the WebSocket handshake may go on.
-
-        The Host must be a name of this machine, which stops a foreign site whose name was pointed here, and a WebSocket's Origin
-        must be that same host and port, which stops a foreign site's script.
-        """
+        """The response to `request`, or None where the WebSocket handshake may go on."""
         try:
             host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         except LookupError:         # the header came twice
             return self._response(HTTPStatus.BAD_REQUEST, "each header once, please\n")
         if getattr(request, "method", "GET") != "GET":      # older websockets let nothing else through and do not tell
             return self._response(HTTPStatus.METHOD_NOT_ALLOWED, "GET, please\n")
-        if not HOST.fullmatch(host):
-            return self._response(HTTPStatus.FORBIDDEN, "this page is only for the machine it runs on\n")
+        if not self._door.knows_host(host):
+            return self._response(HTTPStatus.FORBIDDEN, "this machine does not know itself by that name (see --page-origin)\n")
         if request.path == SOCKET_PATH:
-            if origin not in (None, f"http://{host}"):
+            if not self._door.knows_origin(origin, host):
                 return self._response(HTTPStatus.FORBIDDEN, "this stream is only for its own page\n", host)
             return None
         if request.path not in self._files:
@@ -53,3 +102,18 @@ class Pages:
             "Content-Security-Policy": _POLICY.format(host=host), "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
             "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
         }), body)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -10,10 +10,15 @@ import urllib.request
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from dinar_live.runtime import Avatar, Body, Camera, Pose
 from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.motion import demo_motion, save_motion
 from dinar_live.runtime.stream import Client
+from dinar_live.runtime.stream.messages import Hello
+from dinar_live.runtime.stream.protocol import decode, encode
 
 DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
 SECONDS = 30
@@ -106,13 +111,31 @@ def test_bad_arguments_are_one_line_and_code_2(bundle, arguments, message):
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1 and re.search(message, result.stderr), result.stderr
 
 
-def test_insecure_endpoint_is_reachable_and_the_page_still_moves(bundle):
+def hello(page):
+    """What a page's server says of itself."""
+    address, _, fragment = page.partition("#key=")
+    protocols = ["dinar-live", *([f"key.{fragment}"] if fragment else [])]
+    with connect(address.replace("http", "ws", 1) + "ws", subprotocols=protocols) as viewer:
+        viewer.send(bytes(encode(Hello({}))))
+        return decode(viewer.recv(5)).info
+
+
+def test_insecure_endpoint_is_reachable_and_the_page_works(bundle):
     with serving(bundle, "--insecure", endpoint="tcp://0.0.0.0:0") as (_, endpoint, page):
-        from websockets.sync.client import connect
-        with connect(page.replace("http", "ws", 1) + "ws") as viewer:
-            assert "tiny" in viewer.recv(5)
-            assert isinstance(viewer.recv(5), bytes)
-        assert "0.0.0.0" in endpoint
+        assert hello(page)["name"] == "tiny" and "0.0.0.0" in endpoint and page.startswith("http://127.0.0.1:")
+
+
+def test_a_page_for_others_has_a_key_and_offers_all_motions(bundle, tmp_path):
+    save_motion(demo_motion().slice(0, 40), tmp_path / "look.npz")
+    motion = ("--motion", "demo", "--motion", str(tmp_path / "look.npz"))
+    with serving(bundle, "--page-host", "0.0.0.0", *motion) as (process, _, page):
+        names = [source["name"] for source in hello(page)["sources"]]
+        assert names[:2] == ["live", "demo"] and len(names) == 4 and "idle" in names
+        address, _, key = page.partition("#key=")
+        assert len(key) >= 20 and "0.0.0.0" not in address
+        with pytest.raises(ConnectionClosed) as e:
+            hello(address)
+        assert e.value.rcvd.code == 4401
 
 
 def test_play_once_drives_the_server(bundle):

@@ -58,9 +58,10 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     base = [line for line in needs.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not any("torch" in line or "onnx" in line for line in base) and any("pyzmq" in line for line in base)
     expected = {name for name in sources.stdout.splitlines() if name.startswith(("runtime/", "export/", "engines/", "kernels/include/"))
-                and name.endswith((".py", ".h", ".html", ".js", ".css", ".npz", ".NOTICE", ".json", ".safetensors", ".onnx", ".png"))}
-    assert {"runtime/viewer/page.html", "runtime/assets/open_body.npz", "runtime/assets/demo_avatar/rig.safetensors",
-            "kernels/include/dinar/raster.h"} <= expected
+                and name.endswith((".py", ".h", ".html", ".js", ".css", ".svg", ".npz", ".NOTICE", ".json", ".safetensors", ".onnx",
+                                   ".png"))}
+    assert {"runtime/viewer/page/index.html", "runtime/viewer/page/main.js", "runtime/viewer/page/icon.svg",
+            "runtime/assets/open_body.npz", "runtime/assets/demo_avatar/rig.safetensors", "kernels/include/dinar/raster.h"} <= expected
     assert sorted(n for n in expected if f"dinar_live/{n}" not in names) == []
     assert any(n.startswith("dinar_live/kernels/_cpu") and n.endswith((".so", ".pyd")) for n in names)
     assert any(n.endswith("licenses/LICENSE") for n in names) and any(n.endswith("licenses/NOTICE") for n in names)

@@ -187,10 +187,8 @@ def test_name_given_to_another_key_does_not_revive_the_old_one(server, keys, ali
 
 def test_sockets_of_the_same_process_need_no_key(server):
     """Over inproc, which nobody else reaches."""
-    server._socket.bind("inproc://inside")
-    inside = server._context.socket(zmq.DEALER)
+    inside = server.connect_here()
     try:
-        inside.connect("inproc://inside")
         inside.send(encode(Hello({})))
         assert inside.poll(5000) and isinstance(decode(inside.recv()), Caps)
         time.sleep(0.7)         # a sweep

@@ -1,25 +1,37 @@
-"""The gateway over real sockets: page, who may connect, newest frames only, the idle motion."""
+"""The gateway over real sockets: its page, who may come in, messages to the server and back, pages that misbehave."""
 import contextlib
 import http.client
-import json
 import socket
-import struct
 import time
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from dinar_live.runtime.errors import DinarError, InputError
-from dinar_live.runtime.stream import Client, Format, RenderedFrame, Server
+from dinar_live.runtime.stream import Client, RenderedFrame, Server
+from dinar_live.runtime.stream.messages import (
+    NO_PLANE,
+    RAW,
+    CameraView,
+    Caps,
+    ErrorMessage,
+    Format,
+    FrameMessage,
+    Hello,
+    RenderRequest,
+    SourceChoice,
+    Superseded,
+    Time,
+)
+from dinar_live.runtime.stream.protocol import decode, encode
 from dinar_live.runtime.viewer import Gateway
+from dinar_live.runtime.viewer import gateway as module
+from dinar_live.runtime.viewer.http import Door
 
 SIZE = (48, 64)
-INFO = {"name": "Ada", "description": "renderer texture", "endpoint": "tcp://127.0.0.1:5555"}
-CAMERA = SimpleNamespace(K=np.float32([[50, 0, 32], [0, 50, 24], [0, 0, 1]]), world_to_camera=np.eye(4, dtype=np.float32))
+CAMERA = CameraView(np.float32([[50, 0, 32], [0, 50, 24], [0, 0, 1]]), np.eye(4, dtype=np.float32), SIZE[1], SIZE[0])
 
 
 def until(condition, seconds=5.0):
@@ -30,34 +42,76 @@ def until(condition, seconds=5.0):
     return value
 
 
-def request(straight=False, pose_time_ns=0):
-    return SimpleNamespace(format=Format(straight=straight), pose_time_ns=pose_time_ns)
+class Source:
+    """A renderer whose requests are kept and whose pictures are opaque and of one level."""
 
+    def __init__(self):
+        self.requests, self.seconds = [], 0.0
 
-def picture(level):
-    """An opaque grey picture: its level survives the JPEG."""
-    rgba = np.full((*SIZE, 4), level, np.uint8)
-    rgba[..., 3] = 255
-    return rgba
-
-
-def split(message):
-    length = struct.unpack_from("<I", message)[0]
-    image = cv2.imdecode(np.frombuffer(message, np.uint8, offset=4 + length), cv2.IMREAD_COLOR)
-    return json.loads(message[4:4 + length]), image
-
-
-@pytest.fixture
-def gateway():
-    with Gateway(INFO, port=0) as g:
-        yield g
+    def __call__(self, request):
+        self.requests.append(request)
+        time.sleep(self.seconds)
+        camera = request.cameras[0]
+        rgba = np.full((camera.height, camera.width, 4), 90, np.uint8)
+        rgba[..., 3] = 255
+        return RenderedFrame(rgba, None, {"lbs": 0.1})
 
 
 @contextlib.contextmanager
-def viewer(gateway, **options):
-    with connect(f"ws://127.0.0.1:{gateway.port}/ws", compression=None, **options) as page:
-        assert json.loads(page.recv(2))["type"] == "hello"
-        yield page
+def running(source, **options):
+    with Gateway(port=0, **options) as gateway, Server(source, {"name": "Ada", "size": list(SIZE)}) as server:
+        gateway.attach(server.connect_here)
+        try:
+            yield gateway, server
+        finally:
+            gateway.close()
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+@pytest.fixture
+def served(source):
+    with running(source) as (gateway, server):
+        yield gateway, server
+
+
+@pytest.fixture
+def gateway(served):
+    return served[0]
+
+
+def address(gateway):
+    return f"ws://127.0.0.1:{gateway.port}/ws"
+
+
+class Page:
+    """What a page says, without a browser."""
+
+    def __init__(self, socket):
+        self.socket, self.id = socket, 0
+
+    def say(self, message):
+        self.socket.send(bytes(encode(message)))
+
+    def hear(self, seconds=5.0):
+        return decode(self.socket.recv(seconds))
+
+    def ask(self, **more):
+        self.id += 1
+        self.say(RenderRequest(self.id, (CAMERA,), pose_time_ns=self.id * 10, **more))
+        return self.id
+
+
+@contextlib.contextmanager
+def page(gateway, **options):
+    with connect(address(gateway), compression=None, **options) as socket:
+        visitor = Page(socket)
+        visitor.say(Hello({"name": "test"}))
+        assert isinstance(visitor.hear(), Caps)
+        yield visitor
 
 
 def get(gateway, path, headers=(), method="GET"):
@@ -70,8 +124,10 @@ def get(gateway, path, headers=(), method="GET"):
         link.close()
 
 
-@pytest.mark.parametrize("path, kind, text", [("/", "text/html", b"<canvas"), ("/page.js", "text/javascript", b"WebSocket"),
-                                              ("/page.css", "text/css", b"prefers-color-scheme")])
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("path, kind, text", [("/", "text/html", b"<canvas"), ("/main.js", "text/javascript", b"import"),
+                                              ("/style.css", "text/css", b"--accent"), ("/icon.svg", "image/svg+xml", b"<svg")])
 def test_serves_its_page_with_strict_headers(gateway, path, kind, text):
     status, headers, body = get(gateway, path)
     assert status == 200 and headers["Content-Type"].startswith(kind) and text in body
@@ -79,13 +135,8 @@ def test_serves_its_page_with_strict_headers(gateway, path, kind, text):
     assert headers["Content-Security-Policy"].startswith("default-src 'none'") and "unsafe" not in headers["Content-Security-Policy"]
 
 
-def test_page_asks_nobody_else(gateway):
-    for path in ("/", "/page.js", "/page.css"):
-        body = get(gateway, path)[2].decode()
-        assert "https://" not in body and "http://" not in body and "//cdn" not in body
-
-
-@pytest.mark.parametrize("path", ["/nothing", "/page.html", "/gateway.py", "/../gateway.py", "/%2e%2e/gateway.py", "//", "/?x", "/ws/"])
+@pytest.mark.parametrize("path", ["/nothing", "/index.html", "/gateway.py", "/../gateway.py", "/%2e%2e/gateway.py", "/..%2fgateway.py",
+                                  "/page/main.js", "/main.js/", "//", "/?x", "/ws/", "/main.js%00", "/\\main.js"])
 def test_other_paths_are_not_found(gateway, path):
     assert get(gateway, path)[0] == 404
 
@@ -97,224 +148,196 @@ def test_other_methods_do_not_serve(gateway, method):
     assert get(gateway, "/")[0] == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example:8080", "localhost:80; script-src *", ""])
+# ---- who may come in ------------------------------------------------------------------------------------------------
+
+FOREIGN = ["evil.example", "evil.example:80", "127.0.0.1.evil.example:8080", "localhost:80; script-src *", "", "localhost.", "[evil]:80"]
+
+
+@pytest.mark.parametrize("host", [*FOREIGN, "192.168.1.7:8080"])
 def test_foreign_host_names_are_refused(gateway, host):
+    """DNS rebinding: a foreign name that was pointed at this machine."""
     assert get(gateway, "/", {"Host": host})[0] == 403
+    with pytest.raises((InvalidStatus, ConnectionClosed, OSError)), connect(address(gateway), additional_headers={"Host": host}):
+        pass
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "null", "http://127.0.0.1", "http://localhost:{port}"])
-def test_wrong_origin_is_refused(gateway, origin):
-    with pytest.raises(InvalidStatus) as e, connect(f"ws://127.0.0.1:{gateway.port}/ws", origin=origin.format(port=gateway.port)):
+@pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "null", "http://127.0.0.1", "http://localhost:{port}",
+                                    "http://127.0.0.1:{port}.evil.example", "file://"])
+def test_other_sites_cannot_open_the_stream(gateway, origin):
+    """Cross-site WebSocket hijacking: a browser would send the foreign Origin along."""
+    with pytest.raises(InvalidStatus) as e, connect(address(gateway), origin=origin.format(port=gateway.port)):
         pass
     assert e.value.response.status_code == 403
 
 
-def test_own_origin_may_connect(gateway):
-    with viewer(gateway, origin=f"http://127.0.0.1:{gateway.port}"):
+def test_its_own_page_and_programs_may(gateway):
+    with page(gateway, origin=f"http://127.0.0.1:{gateway.port}"), page(gateway):
         pass
+    with connect(f"ws://localhost:{gateway.port}/ws", origin=f"http://localhost:{gateway.port}") as socket:
+        socket.send(bytes(encode(Hello({}))))
+        assert isinstance(decode(socket.recv(5)), Caps)
 
 
-def test_hello_says_what_is_shown(gateway):
-    with connect(f"ws://127.0.0.1:{gateway.port}/ws") as page:
-        hello = json.loads(page.recv(2))
-    assert hello.items() >= INFO.items() and "light" in hello["backdrops"]
+def test_what_a_network_address_lets_in():
+    door = Door("0.0.0.0", "key", ["https://avatars.example.org"])
+    own = socket.gethostname().lower()
+    for host in ("192.168.1.7:8080", "[fe80::1]:8080", "localhost:1", own, "avatars.example.org", "AVATARS.example.org:443"):
+        assert door.knows_host(host), host
+    for host in (*FOREIGN, "example.org", "avatars.example.org.evil.example", "192.168.1.7.nip.io"):
+        assert not door.knows_host(host), host
+    assert door.knows_origin("https://avatars.example.org", "127.0.0.1:8080") and door.knows_origin("http://192.168.1.7:1", "192.168.1.7:1")
+    assert not door.knows_origin("http://avatars.example.org.evil.example", "avatars.example.org")
+    with pytest.raises(InputError, match="page origin: got 'example.org'"):
+        Door("0.0.0.0", "key", ["example.org"])
 
 
-def test_frames_arrive_with_their_figures(gateway):
-    with viewer(gateway) as page:
-        until(lambda: gateway._want)
-        gateway.offer(picture(90), request(), {"wait": 1.0, "lbs": 0.5, "render": 9.0})
-        header, image = split(page.recv(2))
-        assert header["width"] == SIZE[1] and header["height"] == SIZE[0] and header["driver"] == "client" and header["latency_ms"] is None
-        assert header["timings"].items() >= {"wait": 1.0, "lbs": 0.5, "render": 9.0}.items() and header["timings"]["page"] > 0
-        assert image.shape == (*SIZE, 3) and np.abs(image.astype(int) - 90).max() <= 3
-        time.sleep(0.05)
-        page.send(json.dumps({"drawn": header["id"]}))
-        until(lambda: gateway._want)
-        gateway.offer(picture(91), request(), {"wait": 1.0, "render": 9.0})
-        assert 60 <= split(page.recv(2))[0]["latency_ms"] < 2000     # 10 until it was rendered, 50 until it was drawn
+def test_a_key_is_asked_for(source):
+    with running(source, key=True) as (gateway, _):
+        assert gateway.url == f"http://127.0.0.1:{gateway.port}/#key={gateway.key}" and len(gateway.key) >= 20
+        assert get(gateway, "/")[0] == 200          # the page itself is no secret, and must say what is missing
+        with page(gateway, subprotocols=["dinar-live", f"key.{gateway.key}"]) as visitor:
+            assert visitor.socket.subprotocol == "dinar-live"       # the key does not come back
+        wrong = [[], ["dinar-live"], ["key."], ["key.wrong"], [f"key.{gateway.key}x"], [f"key.{gateway.key[:-1]}"], [gateway.key],
+                 [f"key.{gateway.key}", "key.wrong"]]
+        for protocols in wrong:
+            with connect(address(gateway), subprotocols=protocols or None) as socket:
+                with contextlib.suppress(ConnectionClosed):
+                    socket.send(bytes(encode(Hello({}))))
+                with pytest.raises(ConnectionClosed) as e:
+                    socket.recv(5)
+                assert e.value.rcvd.code == 4401, protocols
+    assert not source.requests
 
 
-def test_no_viewer_costs_nothing(gateway):
-    rgba = np.zeros((2048, 2048, 4), np.uint8)
-    best = min(_timed(lambda: gateway.offer(rgba, request(), {})) for _ in range(200))
-    assert best < 50e-6 and gateway._rgba.size == 0
+def test_each_start_has_a_key_of_its_own():
+    assert len({Gateway(key=True).key for _ in range(50)}) == 50 and Gateway().key == "" and Gateway(host="0.0.0.0").key
 
 
-def _timed(call):
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+# ---- messages -------------------------------------------------------------------------------------------------------
+
+def test_messages_go_to_the_server_as_they_are_and_answers_come_back(gateway, source):
+    with page(gateway) as visitor:
+        id = visitor.ask(source=SourceChoice(3, 1.25, True))
+        answer = visitor.hear()
+        assert isinstance(answer, FrameMessage) and answer.id == id and answer.pose_time_ns == 10 and answer.timings["lbs"] > 0
+        assert source.requests[-1].source == SourceChoice(3, 1.25, True) and source.requests[-1].pose is None
+        visitor.say(Time(0, 99))
+        assert visitor.hear().client_ns == 99
 
 
-def test_slow_viewer_gets_few_but_new_frames(gateway):
-    with viewer(gateway) as slow:
-        until(lambda: gateway._want)
-        for level in range(100):
-            gateway.offer(picture(level), request(), {})
-            time.sleep(0.002)
-        header, image = split(slow.recv(2))
-        assert image.mean() < 5                         # the first one; the others were not even copied
-        with pytest.raises(TimeoutError):
-            slow.recv(0.1)
-        slow.send(json.dumps({"drawn": header["id"]}))
-        until(lambda: gateway._want)
-        gateway.offer(picture(200), request(), {})
-        assert abs(split(slow.recv(2))[1].mean() - 200) < 3
+def test_refusals_of_the_server_come_back(gateway):
+    with page(gateway) as visitor:
+        visitor.say(RenderRequest(1, (CAMERA._replace(width=60000, height=60000),)))
+        answer = visitor.hear()
+        assert isinstance(answer, ErrorMessage) and "pixels" in answer.text
+        visitor.say(Superseded(7))
+        assert "server's to send" in visitor.hear().text
 
 
-def test_a_slow_viewer_does_not_slow_another(gateway):
-    with viewer(gateway), viewer(gateway) as quick:
-        levels = []
-        for level in range(10, 200, 10):
-            until(lambda: gateway._want)
-            gateway.offer(picture(level), request(), {})
-            header, image = split(quick.recv(2))
-            levels.append(round(image.mean()))
-            quick.send(json.dumps({"drawn": header["id"]}))
-        assert np.abs(np.array(levels) - np.arange(10, 200, 10)).max() <= 3
+def test_the_newest_request_of_a_page_wins(gateway, source):
+    source.seconds = 0.15
+    with page(gateway) as visitor:
+        first = visitor.ask()
+        until(lambda: len(source.requests) == 1)
+        ids = [visitor.ask() for _ in range(6)]
+        answers = [visitor.hear() for _ in range(7)]
+        assert sorted(a.id for a in answers) == [first, *ids]
+        assert {a.id for a in answers if isinstance(a, FrameMessage)} == {first, ids[-1]}
 
 
-def test_paused_viewer_gets_nothing(gateway):
-    with viewer(gateway) as page:
-        until(lambda: gateway._want)
-        page.send('{"watch": false}')
-        until(lambda: not gateway._want)
-        gateway.offer(picture(9), request(), {})
-        with pytest.raises(TimeoutError):
-            page.recv(0.1)
-        page.send('{"watch": true}')
-        until(lambda: gateway._want)
-        gateway.offer(picture(99), request(), {})
-        assert abs(split(page.recv(2))[1].mean() - 99) < 3
+def test_a_page_that_does_not_read_holds_up_nobody(served, source):
+    gateway, server = served
+    big = CAMERA._replace(width=1024, height=1024)
+    with page(gateway, max_queue=1, max_size=None, close_timeout=0.1) as stuck, page(gateway) as quick:
+        for id in range(1, 41):
+            stuck.say(RenderRequest(id, (big,), format=Format(RAW, alpha=NO_PLANE)))
+            mine = quick.ask()
+            assert quick.hear().id == mine
+        rendered = sum(request.cameras[0].width == 1024 for request in source.requests)
+        assert 1 <= rendered <= 25      # while its pictures wait, its requests replace each other
 
 
-@pytest.mark.parametrize("message", ["", "x", "[]", "{}", '{"drawn": "1"}', '{"watch": 1}', '{"backdrop": "../x"}', b"\xff\xfe", "[" * 200,
-                                     "x" * 1000])
+def test_every_page_is_a_client_of_its_own(served):
+    gateway, server = served
+    with page(gateway), page(gateway), Client(server.endpoint):
+        assert server.stats()["clients"] == 3
+    until(lambda: server.stats()["clients"] == 0)
+
+
+@pytest.mark.parametrize("message", ["", "x", '{"watch": true}', b"", b"DNRL", bytes(64), b"\xff" * 200,
+                                     bytes(encode(Hello({})))[:-1], bytes(70_000)])
 def test_strange_messages_end_only_their_sender(gateway, message):
-    with viewer(gateway) as good, viewer(gateway) as bad:
-        bad.send(message)
+    with page(gateway) as good, page(gateway) as bad:
+        with contextlib.suppress(ConnectionClosed):
+            bad.socket.send(message)
+        with pytest.raises(ConnectionClosed) as e:
+            bad.hear()
+        assert e.value.rcvd.code in (1008, 1009)
+        assert isinstance((good.ask(), good.hear())[1], FrameMessage)
+
+
+def test_a_flood_of_messages_ends_its_sender(gateway, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RATE", 1.0)
+    with page(gateway) as flood, page(gateway) as good:
+        with pytest.raises(ConnectionClosed) as e:
+            for _ in range(400):
+                flood.say(Time(0, 1))
+            while True:
+                flood.hear()
+        assert e.value.rcvd.code == 1008 and "too many" in e.value.rcvd.reason
+        assert isinstance((good.ask(), good.hear())[1], FrameMessage)
+
+
+def test_only_so_many_pages(gateway, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PAGES", 2)
+    with page(gateway):
+        with page(gateway), connect(address(gateway)) as third, pytest.raises(ConnectionClosed) as e:
+            third.recv(5)
+        assert e.value.rcvd.code == 1013
+        until(lambda: gateway._open == 1)
+        with page(gateway):
+            pass
+
+
+def test_vanished_pages_are_forgotten(served):
+    gateway, server = served
+    for _ in range(3):
+        with page(gateway) as visitor:
+            visitor.ask()
+            visitor.socket.socket.shutdown(socket.SHUT_RDWR)        # no goodbye
+    until(lambda: gateway._open == 0 and server.stats()["clients"] == 0)
+    with page(gateway) as visitor:
+        assert isinstance((visitor.ask(), visitor.hear())[1], FrameMessage)
+
+
+# ---- life -----------------------------------------------------------------------------------------------------------
+
+def test_before_the_server_is_there_pages_are_told_to_come_back():
+    with Gateway(port=0) as gateway:
+        assert get(gateway, "/")[0] == 200
+        with connect(address(gateway)) as socket, pytest.raises(ConnectionClosed) as e:
+            socket.recv(5)
+        assert e.value.rcvd.code == 1013
+
+
+def test_a_closing_server_says_goodbye_to_its_pages(source):
+    with running(source) as (gateway, _), page(gateway) as visitor:
+        gateway.close()
         with pytest.raises(ConnectionClosed):
-            bad.recv(2)
-        until(lambda: len(gateway._viewers) == 1)
-        gateway.offer(picture(50), request(), {})
-        assert abs(split(good.recv(2))[1].mean() - 50) < 3
-
-
-def test_backdrop_shows_through_and_straight_colour_is_multiplied(gateway):
-    half = np.full((*SIZE, 4), 128, np.uint8)        # premultiplied: white at half opacity
-    with viewer(gateway) as page:
-        means = {}
-        for name, straight in (("light", False), ("dark", False), ("dark", True)):
-            page.send(json.dumps({"backdrop": name}))
-            until(lambda name=name: [v.backdrop for v in gateway._viewers] == [name] and gateway._want)
-            gateway.offer(half, request(straight), {})
-            header, image = split(page.recv(2))
-            means[name, straight] = image.mean()
-            page.send(json.dumps({"drawn": header["id"]}))
-    assert means["light", False] > 128 + 0.4 * 212 and means["dark", False] < 128 + 0.6 * 78
-    assert abs(means["dark", False] - means["dark", True] - 64) < 3
+            visitor.hear()
 
 
 def test_busy_port_is_one_clear_error(gateway):
     with pytest.raises(DinarError, match=f"{gateway.port}.*in use.*--page-port"):
-        Gateway(INFO, port=gateway.port).start()
+        Gateway(port=gateway.port).start()
     with pytest.raises(InputError, match="page port: got 70000"):
-        Gateway(INFO, port=70000)
+        Gateway(port=70000)
+    with pytest.raises(DinarError, match="page host: nowhere.invalid is no address"):
+        Gateway(host="nowhere.invalid").start()
 
 
-def test_port_is_free_again_after_close():
-    with Gateway(INFO, port=0) as first, viewer(first):
+def test_port_is_free_again_after_close(source):
+    with running(source) as (first, _), page(first):
         port = first.port
-    first.offer(picture(1), request(), {})          # a late frame is ignored
-    with Gateway(INFO, port=port) as second:
+    with Gateway(port=port) as second:
         assert get(second, "/")[0] == 200
-
-
-class Source:
-    """A renderer whose grey level says whether the request had a pose."""
-
-    def __init__(self):
-        self.without_pose = 0
-
-    def __call__(self, request):
-        self.without_pose += request.pose is None
-        return RenderedFrame(picture(40 if request.pose is None else 160), None, {"lbs": 0.1})
-
-
-@pytest.fixture
-def served():
-    source = Source()
-    with Gateway(INFO, port=0) as gateway, Server(source, {"size": list(SIZE)}, on_frame=gateway.offer) as server:
-        gateway.drive_idle(server.endpoint, lambda: CAMERA)
-        yield gateway, server, source
-        gateway.close()
-
-
-def watch(page, seconds):
-    """(header, mean level) of every frame shown in `seconds`."""
-    frames, end = [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(TimeoutError):
-            header, image = split(page.recv(0.1))
-            page.send(json.dumps({"drawn": header["id"]}))
-            frames.append((header, round(image.mean())))
-    return frames
-
-
-def test_idle_motion_only_while_someone_watches(served):
-    gateway, _, source = served
-    time.sleep(0.3)
-    assert source.without_pose == 0
-    with viewer(gateway) as page:
-        frames = watch(page, 1.0)
-        assert 10 <= len(frames) <= 35 and all(h["driver"] == "idle" and level in range(37, 44) for h, level in frames)
-        assert 15 <= frames[-1][0]["rate"] <= 40
-    until(lambda: not gateway._watched)
-    time.sleep(0.1)
-    count = source.without_pose
-    time.sleep(0.3)
-    assert source.without_pose == count
-
-
-def test_a_client_takes_over_from_the_idle_motion(served):
-    gateway, server, source = served
-    pose = SimpleNamespace(body=np.zeros((55, 3), np.float32), transl=np.zeros(3, np.float32), expression=np.zeros(0, np.float32))
-    with viewer(gateway) as page:
-        assert watch(page, 0.3)[-1][0]["driver"] == "idle"
-        with Client(server.endpoint) as client:
-            for _ in range(4):
-                client.render(pose, CAMERA)
-                time.sleep(0.02)
-            count = source.without_pose
-            for _ in range(20):
-                client.render(pose, CAMERA)
-                watched = watch(page, 0.02)
-            assert source.without_pose <= count + 1
-            assert watched[-1][0]["driver"] == "client" and abs(watched[-1][1] - 160) < 4
-        until(lambda: source.without_pose > count + 3)     # and back
-
-
-def test_server_lives_on_when_viewers_vanish(served):
-    gateway, server, _ = served
-    for _ in range(3):
-        with connect(f"ws://127.0.0.1:{gateway.port}/ws") as page:
-            page.recv(2)
-            page.socket.shutdown(socket.SHUT_RDWR)        # no goodbye
-    with viewer(gateway) as page:
-        assert len(watch(page, 0.5)) >= 5
-    until(lambda: not gateway._viewers)
-    with Client(server.endpoint) as client:
-        assert client.render(None, CAMERA).rgba.shape == (*SIZE, 4)
-
-
-def test_a_problem_of_the_idle_motion_is_shown():
-    def refuse(request):
-        raise DinarError("no motion here")
-
-    with Gateway(INFO, port=0) as gateway, Server(refuse, {"size": list(SIZE)}, on_frame=gateway.offer) as server:
-        gateway.drive_idle(server.endpoint, lambda: CAMERA)
-        with viewer(gateway) as page:
-            message = json.loads(page.recv(3))
-            assert message["type"] == "problem" and "no motion here" in message["text"]
-        gateway.close()

@@ -1,0 +1,109 @@
+// The connection: says hello, keeps count of what is asked for and not yet drawn, compares clocks, comes back by itself.
+import * as wire from "./wire.js";
+
+const RETRY_FIRST = 300, RETRY_MOST = 3000, TIME_EVERY = 2000, LOST_AFTER = 6000;
+const WRONG_KEY = 4401, FULL = 1013;
+
+export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));
+
+/**
+ * Events: onstate(state, text) with state "connecting", "live", "full", "refused" (wrong key); oncaps(info); onframe(message, asked);
+ * onproblem(text), "" = all is well again. `asked` is what ask() was given, with the time it was sent.
+ * A request counts as open until done(id): what is drawn, not what has arrived, makes room for the next.
+ */
+export class Link {
+  constructor(key) {
+    this.key = key;
+    this.open = new Map();
+    this.caps = null;
+    this.roundTrip = null;      // milliseconds of a message without a picture
+    this.nextId = 1n;
+    this.retry = RETRY_FIRST;
+    this.onstate = this.oncaps = this.onframe = this.onproblem = () => {};
+    setInterval(() => this.#every(), TIME_EVERY);
+  }
+
+  connect() {
+    this.onstate("connecting");
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/ws`, ["dinar-live", ...(this.key ? [`key.${this.key}`] : [])]);
+    this.socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#greet();
+    socket.onmessage = ({ data }) => this.#hear(data);
+    socket.onclose = ({ code }) => this.#closed(code);
+  }
+
+  get live() { return this.caps !== null; }
+
+  /** Sends a request: the fields of wire.render without id and time. */
+  ask(fields) {
+    const id = this.nextId++, at = performance.now();
+    this.open.set(id, { ...fields, at });
+    this.#send(wire.render({ ...fields, id, time: nanoseconds() }));
+  }
+
+  done(id) { this.open.delete(id); }
+
+  #send(message) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(message);
+  }
+
+  #greet() {
+    this.open.clear();
+    this.nextId = 1n;
+    this.#send(wire.hello({ name: "dinar page", window: 2 }));
+    this.#send(wire.time(nanoseconds()));
+  }
+
+  #every() {
+    this.#send(wire.time(nanoseconds()));
+    const now = performance.now();
+    for (const [id, { at }] of this.open) if (now - at > LOST_AFTER) this.open.delete(id);
+  }
+
+  #hear(data) {
+    const message = wire.decode(data), asked = this.open.get(message.id);
+    switch (message.type) {
+      case wire.Type.CAPS:
+        this.retry = RETRY_FIRST;
+        this.caps = message.info;
+        this.oncaps(message.info);
+        this.onstate("live");
+        break;
+      case wire.Type.FRAME:
+        if (!asked) break;
+        this.onproblem("");
+        this.onframe(message, asked);
+        break;
+      case wire.Type.SUPERSEDED:
+        this.done(message.id);
+        break;
+      case wire.Type.TIME:
+        this.roundTrip = Number(nanoseconds() - message.clientTime - (message.sent - message.received)) / 1e6;
+        break;
+      case wire.Type.ERROR:
+        this.done(message.id);
+        if (message.code === wire.Code.HELLO_REQUIRED) this.#greet();
+        else if (message.code === wire.Code.CLIENTS) this.socket.close(4000 + message.code);
+        else this.onproblem(message.text);
+        break;
+      case wire.Type.BYE:
+        this.socket.close();
+        break;
+    }
+  }
+
+  #closed(code) {
+    this.caps = null;
+    this.roundTrip = null;
+    this.open.clear();
+    if (code === WRONG_KEY) {
+      this.onstate("refused");
+      return;
+    }
+    this.onstate(code === FULL || code === 4000 + wire.Code.CLIENTS ? "full" : "connecting");
+    setTimeout(() => this.connect(), this.retry);
+    this.retry = Math.min(this.retry * 1.6, RETRY_MOST);
+  }
+}
