@@ -12,6 +12,8 @@ base + chords @ (2 |sin(angle / 2)|) + shapes @ |expression|, and only the centr
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from ... import kernels
@@ -55,6 +57,12 @@ class BodyBounds:
             expression_vertex=np.zeros(0, np.int32), expression_dirs=np.zeros((0, 3, moves.shape[1]), np.float32),
             expression_joint_dirs=model.expression_joint_dirs,
         )
+
+    def share(self) -> BodyBounds:
+        """The same rig's bounds with a pose of their own."""
+        other = copy.copy(self)
+        other._centres, other._radii = self._centres.copy(), self._radii.copy()
+        return other
 
     def place(self, pose: Pose) -> None:
         """Move the patches to where `pose` puts them."""

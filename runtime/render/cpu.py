@@ -12,7 +12,7 @@ from ..errors import DinarError
 from .camera import Camera
 from .frame import RING, STAGES, Frame
 from .pose import Pose
-from .sessions import Sessions
+from .sessions import LATER, LEAVE, NOW, Sessions
 from .settings import Settings
 from .window import BUCKET, Window, enlarged, fit_window
 
@@ -46,15 +46,17 @@ class _Clock:
 
 
 class CpuPipeline:
-    """The CPU's kernels, and a network in whichever engine. engine, precision: of engines.create_engine; background_compile: of Renderer.
+    """The CPU's kernels, and a network in whichever engine. engine, precision: of engines.create_engine; background_compile: of Renderer;
+    why: it is the CPU.
 
     `engine_info` is None without a network. Raises DinarError, kernels' ValueError and EngineError.
     """
 
-    rasterizer_name = "native"
+    device, rasterizer_name = "cpu", "native"
 
-    def __init__(self, settings: Settings, *, engine: str, precision: str, background_compile: bool):
-        self._settings, spec = settings, settings.spec
+    def __init__(self, settings: Settings, *, engine: str, precision: str, background_compile: bool, why: str = ""):
+        self._settings, self._why, spec = settings, why, settings.spec
+        self._missing = LATER if background_compile else NOW
         self._texture = spec.float_texture()
         h, w = settings.padded
         samples = h * w * spec.samples**2
@@ -63,20 +65,20 @@ class CpuPipeline:
         self._barycentrics = np.empty(samples * 3, np.float32)
         self._views = [_View(settings, len(self._vertices))]    # more when they are asked for
         self._calls = 0
-        self._sessions = self._features = None
+        self._engine = self._sessions = self._features = None
         self.engine_info: engines.EngineInfo | None = None
         if spec.model is None:
             self._features = np.empty(6 * samples, np.float32)
         else:
-            net = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads)
-            self._sessions = Sessions(net, (h, w), background_compile)
-            self.engine_info = net.info
-            check_contract(self._sessions.get(1, h, w)[1], self._texture.shape[2])
+            self._engine = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads)
+            self._sessions = Sessions(self._engine.compile)
+            self.engine_info = self._engine.info
+            check_contract(self._sessions.require((1, h, w)), self._texture.shape[2])
 
     def describe(self) -> str:
         """What runs, for people."""
         net = f"{self.engine_info.name} {self.engine_info.precision} ({self.engine_info.reason})" if self.engine_info else "no network"
-        return f"rasterizer {self.rasterizer_name} (CPU), engine {net}"
+        return f"rasterizer {self.rasterizer_name} (CPU{': ' if self._why else ''}{self._why}), engine {net}"
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
         """The part of each picture that the body is in."""
@@ -137,12 +139,13 @@ class CpuPipeline:
             return
         full = self._settings.padded
         if len(seen) > 1:
-            key, session = self._sessions.get(len(seen), max(w.height for _, w in seen), max(w.width for _, w in seen))
+            height, width = max(w.height for _, w in seen), max(w.width for _, w in seen)
+            key, session = self._sessions.get(len(seen), height, width, self._missing)
             if key[0] == len(seen):
                 yield session, [(i, enlarged(w, key[1:], full)) for i, w in seen]
                 return
         for i, w in seen:
-            key, session = self._sessions.get(1, w.height, w.width, order=len(seen) == 1)
+            key, session = self._sessions.get(1, w.height, w.width, self._missing if len(seen) == 1 else LEAVE)
             yield session, [(i, enlarged(w, key[1:], full))]
 
     def _draw(self, session: engines.Session | None, group: list[tuple[int, Window]], slot: int, clock: _Clock) -> None:
@@ -188,10 +191,11 @@ class CpuPipeline:
         """Free the network's instances."""
         if self._sessions is not None:
             self._sessions.close()
+            self._engine.close()
             self._sessions = None
 
 
-def check_contract(session: engines.Session, texture_channels: int) -> None:
+def check_contract(session: engines.Session | engines.DeviceSession, texture_channels: int) -> None:
     """DinarError unless the network takes and gives what a renderer network does."""
     channels = texture_channels + 3
     shape = session.inputs["features"].shape if "features" in session.inputs else None

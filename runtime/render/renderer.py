@@ -8,8 +8,8 @@ from ... import engines
 from ..avatar.avatar import Avatar
 from ..errors import DinarError, InputError
 from .camera import Camera
-from .cpu import CpuPipeline
 from .frame import MAX_VIEWS, Frame
+from .pipeline import Pipeline, open_pipeline
 from .pose import Pose
 from .settings import Settings
 from .window import Window
@@ -18,11 +18,13 @@ from .window import Window
 class Renderer:
     """Renders one avatar at one size.
 
-    avatar: an Avatar. size: (height, width) in pixels. engine: auto | openvino | torch. rasterizer: auto | native.
-    renderer: auto (the avatar's first) or the name of one of its renderers. precision: auto | f32 | bf16.
+    avatar: an Avatar. size: (height, width) in pixels. device: auto (an NVIDIA GPU if it can be used) | cpu | cuda | cuda:N.
+    engine: auto | openvino | tensorrt | torch. rasterizer: auto | native | nvdiffrast (which only a GPU has).
+    renderer: auto (the avatar's first) or the name of one of its renderers. precision: auto | f32 | bf16 | f16.
     background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour. depth: also return depth.
     crop: run on the body's box only. background_compile: False makes a frame with a new window size wait for the compiler.
-    threads: 0 = all cores. Use from one thread at a time. Raises InputError, DinarError.
+    threads: 0 = all cores. stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
+    Use from one thread at a time. Raises InputError, DinarError.
     """
 
     def __init__(
@@ -40,16 +42,20 @@ class Renderer:
         crop: bool = True,
         background_compile: bool = True,
         threads: int = 0,
+        device: str = "auto",
+        stage_times: bool = False,
     ):
         self._settings = s = Settings(avatar, size, renderer, background, straight, depth, crop, threads)
-        if rasterizer not in ("auto", "native"):
-            raise InputError(f"rasterizer: got {rasterizer!r}, expected 'auto' or 'native'")
         self.avatar, self.size, self.renderer_name = avatar, s.size, s.renderer
-        self._pipeline: CpuPipeline | None = None
+        self._pipeline: Pipeline | None = None
         try:
-            self._pipeline = CpuPipeline(s, engine=engine, precision=precision, background_compile=background_compile)
+            self._pipeline = open_pipeline(s, device=device, engine=engine, rasterizer=rasterizer, precision=precision,
+                                           background_compile=background_compile, stage_times=stage_times)
+        except InputError:
+            raise
         except (DinarError, engines.EngineError) as e:
             raise DinarError(f"renderer {s.renderer!r}: {e}") from e
+        self.device = self._pipeline.device
         self.engine_info: engines.EngineInfo | None = self._pipeline.engine_info
         self.rasterizer_name = self._pipeline.rasterizer_name
         self._described = f"renderer {s.renderer}, {s.size[1]}x{s.size[0]}, {self._pipeline.describe()}"
@@ -81,7 +87,7 @@ class Renderer:
         for that size, a frame may use a larger one."""
         return self._checked(pose, (camera,)).windows(pose, (camera,))[0]
 
-    def _checked(self, pose: Pose, cameras: Sequence[Camera]) -> CpuPipeline:
+    def _checked(self, pose: Pose, cameras: Sequence[Camera]) -> Pipeline:
         if self._pipeline is None:
             raise DinarError("Renderer: used after close()")
         if not 1 <= len(cameras) <= MAX_VIEWS:

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from ... import engines
 from ..errors import DinarError
 
-MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB
+MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on a CPU
+
+LATER, NOW, LEAVE = "later", "now", "leave"
 
 Key = tuple[int, int, int]
 """(N, height, width)"""
+S = TypeVar("S", engines.Session, engines.DeviceSession)
 
 
-class Sessions:
+class Sessions(Generic[S]):
     """`get(n, height, width)` returns a session at least that large, at once: the exact one when it is ready, else the smallest ready one
-    that holds it (one full frame is compiled up front) while the exact one is compiled on a thread of its own. For a batch that has no
-    instance yet, the one returned is for a single view."""
+    that holds it (`require` compiles one up front, which stays) while the exact one is compiled on a thread of its own. For a batch that
+    has no instance yet, the one returned is for a single view.
 
-    def __init__(self, engine: engines.Engine, full: tuple[int, int], background: bool = True):
-        self._engine, self._full, self._background = engine, (1, *full), background
-        self._ready: OrderedDict[Key, engines.Session] = OrderedDict()
+    compile: makes an instance; called on that thread too. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no
+    more are made. Raises what compile raises, DinarError.
+    """
+
+    def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
+        self._compile, self._evict = compile, evict
+        self._ready: OrderedDict[Key, S] = OrderedDict()
+        self._required: set[Key] = set()
         self._lock = threading.Lock()
         self._wanted: Key | None = None
         self._failed: tuple[Key, Exception] | None = None
         self._wake = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._ready[self._full] = engine.compile(self._full)
 
-    def get(self, n: int, height: int, width: int, order: bool = True) -> tuple[Key, engines.Session]:
-        """(key, session) of a ready instance that holds the asked-for size, of n views or of one. order: compile the exact one if it is
-        not there."""
+    def require(self, key: Key) -> S:
+        """The instance for exactly `key`, which `get` may fall back on from now on; compiles it now."""
+        with self._lock:
+            self._required.add(key)
+        if key not in self._ready:
+            self._add(key)
+        return self._ready[key]
+
+    def get(self, n: int, height: int, width: int, missing: str = LATER) -> tuple[Key, S]:
+        """(key, session) of a ready instance that holds the asked-for size, of n views or of one. missing: what to do if the exact one is
+        not there: compile it LATER, NOW (and wait), or LEAVE it."""
         key = (n, height, width)
         with self._lock:
             if self._failed is not None:
@@ -42,8 +59,9 @@ class Sessions:
             if session is not None:
                 self._ready.move_to_end(key)
                 return key, session
-            if self._background or not order:
-                if order:
+            room = self._evict or len(self._ready) < MAX_SESSIONS
+            if missing != NOW or not room:
+                if missing == LATER and room:
                     self._order(key)
                 fits = [k for k in self._ready if k[0] == n and k[1] >= height and k[2] >= width]
                 fits = fits or [k for k in self._ready if k[0] == 1 and k[1] >= height and k[2] >= width]
@@ -61,11 +79,11 @@ class Sessions:
         self._wake.notify()
 
     def _add(self, key: Key) -> None:
-        session = self._engine.compile(key)
+        session = self._compile(key)
         with self._lock:
             self._ready[key] = session
-            while len(self._ready) > MAX_SESSIONS:
-                self._ready.pop(next(k for k in self._ready if k != self._full))
+            while self._evict and len(self._ready) > MAX_SESSIONS:
+                self._ready.pop(next(k for k in self._ready if k not in self._required))
 
     def _work(self) -> None:
         while True:
@@ -84,12 +102,13 @@ class Sessions:
                     self._failed = key, e
                 return
 
-    def close(self) -> None:
-        """Stop compiling and drop every instance."""
+    def close(self) -> list[S]:
+        """Stop compiling and forget every instance; returns them."""
         with self._lock:
             self._closed = True
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+        sessions = list(self._ready.values())
         self._ready.clear()
-        self._engine.close()
+        return sessions

@@ -1,0 +1,113 @@
+"""Gpu: what all Renderers of a process share on one NVIDIA GPU: a stream, the kernels, bodies, textures and networks."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import weakref
+
+import numpy as np
+
+from ... import engines
+from ..avatar import Rig
+from ..avatar.avatar import RendererSpec
+from .bounds import BodyBounds
+from .sessions import Key, Sessions
+
+ENGINES = ("tensorrt", "torch")
+"""Those that run on a GPU, in the order in which "auto" tries them."""
+
+_gpus: weakref.WeakValueDictionary[int, Gpu] = weakref.WeakValueDictionary()
+_gpus_lock = threading.Lock()
+
+
+class Network:
+    """An engine and its instances, used by every Renderer whose avatar has this model.onnx."""
+
+    def __init__(self, engine: engines.Engine):
+        self.engine, self.users = engine, 1
+        self.sessions: Sessions[engines.DeviceSession] = Sessions(engine.compile_device, evict=False)
+
+    def close(self) -> None:
+        for session in self.sessions.close():
+            session.close()
+        self.engine.close()
+
+
+class Gpu:
+    """GPU number `index`. Everything runs on one stream, so frames of several Renderers follow one another on the device; `lock` is held
+    while one of them puts its work there. Use `shared_gpu`. Raises kernels.cuda.CudaError."""
+
+    def __init__(self, cuda, index: int):
+        self.cuda, self.index = cuda, index
+        self.device = cuda.Device(index)
+        self.stream = self.device.stream()
+        self.program = cuda.Program(self.device)
+        self.lock = threading.RLock()
+        self._rigs: weakref.WeakKeyDictionary[Rig, tuple] = weakref.WeakKeyDictionary()
+        self._scenes: weakref.WeakKeyDictionary[RendererSpec, dict] = weakref.WeakKeyDictionary()
+        self._networks: dict[tuple[str, str, str], Network] = {}
+
+    def body(self, rig: Rig):
+        """The rig's DeviceBody, and BodyBounds with a pose of their own."""
+        with self.lock:
+            if rig not in self._rigs:
+                self._rigs[rig] = self.cuda.DeviceBody(self.device, rig.model), BodyBounds(rig)
+            body, bounds = self._rigs[rig]
+        return body, bounds.share()
+
+    def scene(self, rig: Rig, spec: RendererSpec, dtype) -> object:
+        """The DeviceScene of a renderer's texture, float16 or float32."""
+        with self.lock:
+            scenes = self._scenes.setdefault(spec, {})
+            key = np.dtype(dtype).name
+            if key not in scenes:
+                scenes[key] = self.cuda.DeviceScene(
+                    self.device, len(rig.model.vertices), rig.faces, rig.uv, rig.uv_faces, spec.float_texture(), dtype=np.dtype(dtype)
+                )
+            return scenes[key]
+
+    def network(self, model: bytes, engine: str, precision: str, full: Key) -> Network:
+        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it."""
+        key = hashlib.sha256(model).hexdigest(), engine, precision
+        with self.lock:
+            if network := self._networks.get(key):
+                network.sessions.require(full)
+                network.users += 1
+                return network
+            failures = []
+            for name in ENGINES if engine == "auto" else (engine,):
+                network = None
+                try:
+                    network = Network(engines.create_engine(model, name, precision=precision, device=f"cuda:{self.index}"))
+                    network.sessions.require(full)
+                except engines.EngineError as e:
+                    failures.append(str(e))
+                    if network is not None:
+                        network.close()
+                    continue
+                self._networks[key] = network
+                return network
+        raise engines.EngineError("; ".join(failures))
+
+    def release(self, network: Network) -> None:
+        """The caller uses it no more; the last one closes it."""
+        with self.lock:
+            network.users -= 1
+            if network.users:
+                return
+            self._networks = {key: n for key, n in self._networks.items() if n is not network}
+        self.device.make_current()
+        self.stream.synchronize()
+        network.close()
+
+
+def shared_gpu(index: int = 0) -> Gpu:
+    """The process's Gpu of this number, made on first use. Raises kernels.cuda.CudaError in one sentence where there is none."""
+    from ...kernels import cuda  # only where a GPU is wanted
+
+    with _gpus_lock:
+        gpu = _gpus.get(index)
+        if gpu is None:
+            gpu = _gpus[index] = Gpu(cuda, index)
+        return gpu

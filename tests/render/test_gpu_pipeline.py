@@ -1,0 +1,361 @@
+"""The GPU pipeline's host side against a strict stand-in for the device (fake_cuda.py), with whole frames compared to the CPU's."""
+
+import gc
+import importlib.util
+import pathlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dinar_live import engines
+from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
+from dinar_live.runtime.avatar import RendererSpec
+from dinar_live.runtime.errors import DinarError, InputError
+from dinar_live.runtime.render import gpu as gpu_pipeline
+from dinar_live.runtime.render import gpu_device
+from dinar_live.runtime.render.frame import STAGES
+from dinar_live.runtime.render.framing import whole_body_camera
+
+onnx = pytest.importorskip("onnx")
+
+
+def beside(name):
+    spec = importlib.util.spec_from_file_location(name, pathlib.Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_cuda, fake_network, views = beside("fake_cuda"), beside("fake_network"), beside("test_views")
+SIZE = (200, 264)       # with windows of 128 pixels there are several sizes, and the last one overhangs
+FRAME = ["upload", "lbs", "rasterize", "gather", "network", "compose", "download"]
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Avatar:
+    rng = np.random.default_rng(1)
+    neural = rng.random((64, 64, views.CHANNELS), np.float32)
+    return Avatar("a", Body.open().rig(), {
+        "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
+        "light": RendererSpec(neural, model=views.small_unet(), hardsegm=True, margin=16, stride=8),
+    })
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """The device that Renderers get; cuda.engines: the engines made on it."""
+    cuda = fake_cuda.FakeCuda()
+    gpu = gpu_device.Gpu(cuda, 0)
+    cuda.engines, cuda.asked, cuda.dtype = [], [], "float32"
+    real = engines.create_engine
+
+    def create_engine(model, name="auto", **options):
+        if not str(options.get("device", "")).startswith("cuda"):
+            return real(model, name, **options)
+        cuda.asked.append(name)
+        if name == "tensorrt":
+            raise engines.EngineError("engine tensorrt needs the package tensorrt: pip install tensorrt")
+        cuda.engines.append(fake_network.FakeEngine(cuda, model, cuda.dtype))
+        return cuda.engines[-1]
+
+    monkeypatch.setattr(gpu_device, "shared_gpu", lambda index: gpu)
+    monkeypatch.setattr(engines, "create_engine", create_engine)
+    return cuda
+
+
+def gpu_renderer(avatar, size=SIZE, **options):
+    return Renderer(avatar, size, **{"device": "cuda", "background_compile": False, "depth": True, **options})
+
+
+def cpu_renderer(avatar, size=SIZE, **options):
+    return Renderer(avatar, size, **{"device": "cpu", "background_compile": False, "depth": True, "precision": "f32", **options})
+
+
+def pose(seed=0) -> Pose:
+    return views.pose(seed)
+
+
+def cameras(avatar, **kwargs):
+    return [whole_body_camera(avatar.rig, avatar.rig.joints[0], SIZE, azimuth=a, **kwargs) for a in (0.0, 1.0, 2.5, 4.0)]
+
+
+def aside() -> Camera:
+    return Camera.look_at((9, 0, 5), (9, 0, 0), SIZE, fov_y=0.1)
+
+
+def assert_equal(frame, expected):
+    np.testing.assert_array_equal(frame.rgba, expected.rgba)
+    np.testing.assert_array_equal(frame.depth, expected.depth)
+
+
+@pytest.mark.parametrize("options", [
+    {"renderer": "texture"}, {"renderer": "light"}, {"renderer": "light", "crop": False}, {"renderer": "light", "straight": True},
+    {"renderer": "texture", "background": (0, 0.5, 1)},
+])
+def test_frames_are_those_of_the_cpu(avatar, cuda, options):
+    with gpu_renderer(avatar, **options) as r, cpu_renderer(avatar, **options) as reference:
+        sizes = set()
+        for i, camera in enumerate([*cameras(avatar), *cameras(avatar, fill=0.35), *cameras(avatar, fill=2.0)]):
+            frame, expected = r.render(pose(i), camera), reference.render(pose(i), camera)
+            assert expected.rgba[..., 3].any()
+            assert_equal(frame, expected)
+            sizes.add(frame.window[2:])
+        assert r.device == "cuda:0" and "one CUDA graph per frame" in r.describe() and "Fake GPU" in r.describe()
+        assert len(sizes) == (1 if options.get("crop") is False else len(sizes)) and (len(sizes) > 1 or "crop" in options)
+
+
+def test_one_upload_and_one_graph_launch_a_frame_and_no_new_graphs(avatar, cuda):
+    with gpu_renderer(avatar, renderer="light") as r:
+        camera = cameras(avatar)[0]
+        for _ in range(6):
+            r.render(pose(), camera)
+        graphs, count = list(cuda.graphs), len(cuda.memory)
+        for i in range(9):
+            cuda.log.clear()
+            r.render(pose(i % 2), camera)
+            assert cuda.log == ["graph", *FRAME, "download", "event"]     # the second download is the depth
+        assert cuda.graphs == graphs and len(cuda.memory) == count
+        assert len(graphs) <= 2 * 3      # the start's full picture and this window, a graph for each slot of the ring
+
+
+def test_frames_stay_valid_until_two_calls_later(avatar, cuda):
+    camera = cameras(avatar)[0]
+    with gpu_renderer(avatar) as r:
+        r.render(pose(), camera)
+        frames = [r.render(pose(i), camera) for i in range(3)]
+        copies = [f.copy() for f in frames]
+        for frame, copy in zip(frames, copies, strict=True):
+            assert_equal(frame, copy)
+        assert not np.array_equal(copies[0].rgba, copies[1].rgba)
+        r.render(pose(9), camera)
+        assert not np.array_equal(frames[0].rgba, copies[0].rgba)
+    assert frames[2].rgba.any()     # also after close()
+
+
+@pytest.mark.parametrize("renderer", ["texture", "light"])
+def test_two_views_are_one_batch_and_equal_the_cpus(avatar, cuda, renderer):
+    pairs = [cameras(avatar)[:2], [cameras(avatar, fill=0.4)[2], cameras(avatar)[3]]]
+    options = {"renderer": renderer, "background": (1, 0, 0)}
+    with gpu_renderer(avatar, **options) as r, cpu_renderer(avatar, **options) as c:
+        for shot in range(7):
+            pair = pairs[shot % 2]
+            cuda.log.clear()
+            frames = r.render_views(pose(shot), pair)
+            assert cuda.log.count("lbs") == cuda.log.count("compose") == cuda.log.count("upload") == 1
+            assert cuda.log.count("network") == (renderer == "light")
+            for frame, expected in zip(frames, c.render_views(pose(shot), pair), strict=True):
+                assert_equal(frame, expected)
+        blank = np.broadcast_to(np.uint8([255, 0, 0, 255]), (*SIZE, 4))
+        for pair, seen in (([pairs[0][0], aside()], 0), ([aside(), pairs[0][0]], 1)):
+            for _ in range(4):
+                frames = r.render_views(pose(), pair)
+                assert_equal(frames[seen], c.render(pose(), pairs[0][0]))
+                np.testing.assert_array_equal(frames[1 - seen].rgba, blank)
+                assert frames[1 - seen].window is None and not frames[1 - seen].depth.any()
+        cuda.log.clear()
+        assert all(frame.window is None for frame in r.render_views(pose(), [aside(), aside()])) and not cuda.log
+
+
+def test_no_pair_waits_for_the_compiler(avatar, cuda):
+    pair = cameras(avatar)[:2]
+    with gpu_renderer(avatar, renderer="light", background_compile=True) as r, cpu_renderer(avatar, renderer="light") as c:
+        expected = c.render_views(pose(), pair)
+        cuda.log.clear()
+        for frame, e in zip(r.render_views(pose(), pair), expected, strict=True):
+            assert_equal(frame, e)
+        assert cuda.log.count("network") == 2
+        deadline = time.monotonic() + 20
+        while cuda.log.count("network") != 1:
+            assert time.monotonic() < deadline, "the instance for two views was never used"
+            cuda.log.clear()
+            frames = r.render_views(pose(), pair)
+        for frame, e in zip(frames, expected, strict=True):
+            assert_equal(frame, e)
+
+
+def test_half_precision_features(avatar, cuda):
+    cuda.dtype = "float16"
+    camera = cameras(avatar)[1]
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        frame, expected = r.render(pose(), camera), c.render(pose(), camera)
+    difference = np.abs(frame.rgba.astype(int) - expected.rgba)
+    assert 0 < difference.max() <= 3
+
+
+@pytest.mark.parametrize("fault", ["capture lbs", "capture network", "capture download", "launch"])
+def test_a_failed_capture_means_single_launches_and_says_so(avatar, cuda, fault, caplog):
+    cuda.faults.add(fault)
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        text = r.describe()
+        assert "single launches" in text and "made to fail" in text and "one CUDA graph per frame" not in text
+        for i, camera in enumerate(cameras(avatar)):
+            cuda.log.clear()
+            assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
+            assert "graph" not in cuda.log and cuda.log.count("lbs") == 1
+    assert "single launches" in caplog.text
+
+
+def test_graphs_that_do_not_see_their_inputs_are_not_used(avatar, cuda):
+    cuda.stale_graphs = True
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        assert "single launches (replayed graphs differ" in r.describe()
+        for i, camera in enumerate(cameras(avatar)):
+            assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
+    assert all(graph.closed for graph in cuda.graphs)
+
+
+def test_a_failing_network_is_an_error_that_names_the_renderer(avatar, cuda):
+    with gpu_renderer(avatar, renderer="light", stage_times=True) as r:
+        cuda.engines[0].faults.add("enqueue")
+        with pytest.raises(DinarError, match="renderer 'light'.*could not be queued"):
+            r.render(pose(), cameras(avatar)[0])
+        cuda.engines[0].faults.clear()
+        assert r.render(pose(), cameras(avatar)[0]).rgba.any()
+
+
+def test_a_failing_device_is_an_error(avatar, cuda):
+    with gpu_renderer(avatar) as r:
+        cuda.faults.add("synchronize")
+        with pytest.raises(DinarError, match="Fake GPU: synchronize: CUDA_ERROR"):
+            r.render(pose(), cameras(avatar)[0])
+    cuda.faults = {"allocate"}
+    with pytest.raises(DinarError, match="allocate"):
+        gpu_renderer(avatar)
+
+
+@pytest.mark.parametrize("fault", ["compile", "warm_up"])
+def test_an_engine_that_cannot_start_is_an_error_or_the_cpu(avatar, cuda, monkeypatch, fault):
+    create = engines.create_engine
+
+    def broken(model, name="auto", **options):
+        engine = create(model, name, **options)
+        if isinstance(engine, fake_network.FakeEngine):
+            engine.faults.add(fault)
+        return engine
+
+    monkeypatch.setattr(engines, "create_engine", broken)
+    with pytest.raises(DinarError, match="made to fail"):
+        gpu_renderer(avatar, renderer="light")
+    assert all(engine.closed for engine in cuda.engines)
+    with gpu_renderer(avatar, renderer="light", device="auto") as r:
+        assert r.device == "cpu" and "CPU: " in r.describe() and ("made to fail" in r.describe() or "tensorrt" in r.describe())
+
+
+def test_stage_times_come_from_events(avatar, cuda):
+    with gpu_renderer(avatar, renderer="light", stage_times=True) as r:
+        timings = r.render(pose(), cameras(avatar)[0]).timings
+        assert "for the times of the stages" in r.describe() and not cuda.graphs
+    gpu_stages = [stage for stage in STAGES if stage != "project"]
+    # the fake clock ticks a quarter millisecond an operation: upload + lbs, and compose + two downloads
+    assert [timings[s] for s in gpu_stages] == pytest.approx([0.5, 0.25, 0.25, 0.25, 0.75]) and timings["project"] > 0
+    with gpu_renderer(avatar, renderer="light") as r:
+        timings = r.render(pose(), cameras(avatar)[0]).timings
+        assert timings["gpu"] > 0 and timings["total"] >= timings["gpu"] and list(timings)[: len(STAGES)] == list(STAGES)
+
+
+def test_renderers_share_what_is_the_same(avatar, cuda):
+    other = Avatar("b", avatar.rig, {"light": RendererSpec(avatar.renderers["light"].texture[::-1].copy(), model=views.small_unet(),
+                                                           hardsegm=True, margin=16, stride=8)})
+    camera = cameras(avatar)[0]
+    a, b, c = gpu_renderer(avatar, renderer="light"), gpu_renderer(other, depth=False), gpu_renderer(avatar, (64, 64), renderer="light")
+    assert len(cuda.engines) == 1 and cuda.asked == ["tensorrt", "torch"]       # auto: the first that works
+    with cpu_renderer(avatar, renderer="light") as x, cpu_renderer(other) as y:
+        for i in range(4):
+            assert_equal(a.render(pose(i), camera), x.render(pose(i), camera))
+            np.testing.assert_array_equal(b.render(pose(i), camera).rgba, y.render(pose(i), camera).rgba)
+    sessions = cuda.engines[0].sessions
+    assert len({s.inputs["features"].shape for s in sessions}) == len(sessions)      # no size twice
+    a.close()
+    c.close()
+    assert not cuda.engines[0].closed and b.render(pose(), camera).rgba.any()
+    b.close()
+    assert cuda.engines[0].closed and all(s.closed for s in sessions)
+    with gpu_renderer(avatar, renderer="light"):
+        assert len(cuda.engines) == 2
+    del a, b, c
+    gc.collect()
+
+
+def test_memory_goes_with_the_renderer(avatar, cuda):
+    def alive():
+        gc.collect()
+        return sum(reference() is not None for reference in cuda.memory.values())
+
+    gpu_renderer(avatar, renderer="light").close()
+    before = alive()
+    for _ in range(3):
+        with gpu_renderer(avatar, renderer="light") as r:
+            for camera in cameras(avatar):
+                r.render(pose(), camera)
+    del r
+    assert alive() == before
+
+
+def test_another_thread_may_render(avatar, cuda):
+    frames = []
+    with gpu_renderer(avatar) as r, cpu_renderer(avatar) as c:
+        thread = threading.Thread(target=lambda: frames.append(r.render(pose(), cameras(avatar)[0])))
+        thread.start()
+        thread.join()
+        assert_equal(frames[0], c.render(pose(), cameras(avatar)[0]))
+
+
+def test_a_rasterizer_that_cannot_be_captured_splits_the_graph(avatar, cuda, monkeypatch):
+    class Outside:
+        capturable = False
+        name = "outside"
+
+        def __init__(self, gpu):
+            self._gpu = gpu
+
+        def rasterize(self, stream, scene, parameters, projective, target, samples):
+            cuda.not_capturing("rasterize")
+            self._gpu.program.run(stream, self._gpu.program.rasterize(scene, parameters, projective, target, samples=samples))
+
+    monkeypatch.setattr(gpu_pipeline, "open_rasterizer", lambda name, gpu: Outside(gpu))
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        assert "CUDA graphs around the rasterizer" in r.describe() and r.rasterizer_name == "outside"
+        for i in range(6):
+            cuda.log.clear()
+            assert_equal(r.render(pose(i), cameras(avatar)[0]), c.render(pose(i), cameras(avatar)[0]))
+        assert cuda.log == ["graph", *FRAME[:2], "rasterize", "graph", *FRAME[3:], "download", "event"]
+
+
+def test_sizes_are_forgotten_and_their_graphs_closed(avatar, cuda, monkeypatch):
+    monkeypatch.setattr(gpu_pipeline, "MAX_WORKS", 1)
+    near, far = cameras(avatar)[0], cameras(avatar, fill=0.3)[0]
+    with gpu_renderer(avatar) as r, cpu_renderer(avatar) as c:
+        for i in range(8):
+            camera = (near, near, near, far)[i % 4]
+            assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
+        assert sum(not graph.closed for graph in cuda.graphs) <= 3 and len(cuda.graphs) > 3
+    assert all(graph.closed for graph in cuda.graphs)
+
+
+@pytest.mark.parametrize("options, error, says", [
+    ({"device": "gpu"}, InputError, "device: got 'gpu'"),
+    ({"device": "cuda:x"}, InputError, "device"),
+    ({"device": "cuda", "engine": "openvino"}, InputError, "openvino runs on the CPU"),
+    ({"device": "cpu", "rasterizer": "nvdiffrast"}, InputError, "nvdiffrast needs an NVIDIA GPU"),
+    ({"rasterizer": "magic"}, InputError, "rasterizer"),
+])
+def test_bad_options(avatar, options, error, says):
+    with pytest.raises(error, match=says):
+        Renderer(avatar, SIZE, **options)
+
+
+def test_without_a_gpu(avatar, monkeypatch):
+    """One sentence at once for cuda, and the CPU with the reason for auto."""
+    def none(index):
+        raise fake_cuda.CudaError("no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU")
+
+    monkeypatch.setattr(gpu_device, "shared_gpu", none)
+    with pytest.raises(DinarError, match="no NVIDIA driver.*install the driver") as caught:
+        Renderer(avatar, SIZE, device="cuda")
+    assert "\n" not in str(caught.value)
+    with Renderer(avatar, SIZE) as r:
+        assert r.device == "cpu" and "CPU: no NVIDIA driver" in r.describe()
+    with pytest.raises(DinarError, match="no NVIDIA driver"):
+        Renderer(avatar, SIZE, rasterizer="nvdiffrast")
