@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 
@@ -12,6 +13,25 @@ from dinar_live.runtime.avatar import Checks, RendererSpec
 from dinar_live.runtime.render.framing import whole_body_camera
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+if os.environ.get("DINAR_EMULATED_CUDA"):    # before anything looks for a driver: see tests/cuda_kernels/emulate.py
+    spec = importlib.util.spec_from_file_location("emulate", ROOT / "tests" / "cuda_kernels" / "emulate.py")
+    emulate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(emulate)
+    EMULATED = emulate.load()
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` are skipped, with the reason, where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    from dinar_live.kernels import cuda
+    try:
+        cuda.Device()
+    except cuda.CudaError as e:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {e}"))
 
 
 @pytest.fixture(scope="session")

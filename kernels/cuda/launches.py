@@ -7,7 +7,9 @@ import numpy as np
 
 
 class Pointer(int):
-    """An address in device memory; 0 is null."""
+    """An address in device memory; 0 is null. `owner` keeps the memory alive as long as the launch."""
+
+    owner: object = None
 
 
 class Launch(NamedTuple):
@@ -24,7 +26,9 @@ def _blocks(n: int, size: int) -> int:
 
 
 def _pointer(array) -> Pointer:
-    return Pointer(0 if array is None else array.pointer)
+    pointer = Pointer(0 if array is None else array.pointer)
+    pointer.owner = array
+    return pointer
 
 
 def _ints(*values) -> tuple[np.int32, ...]:

@@ -45,8 +45,8 @@ class Program:
     """All kernels, compiled for `device` (from the user's cache, else by NVRTC in about a second).
 
     `lbs`, `rasterize`, `gather` and `compose` check shapes and types and return launches, which may be joined (`+`); `run` puts them on a
-    stream, eagerly or into a graph that is being captured. Arrays are DeviceArrays or anything with `pointer`, `shape` and `dtype`; they
-    must live as long as the launches. Raises CudaError, and ValueError for what does not fit together.
+    stream, eagerly or into a graph that is being captured. Arrays are DeviceArrays or anything with `pointer`, `shape` and `dtype`; the
+    launches keep them alive, a graph does not. Raises CudaError, and ValueError for what does not fit together.
     """
 
     def __init__(self, device: Device):
