@@ -57,9 +57,9 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     assert "dinar = dinar_live.runtime.cli.main:main" in entry_points
     base = [line for line in needs.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not any("torch" in line or "onnx" in line for line in base) and any("pyzmq" in line for line in base)
-    expected = {name for name in sources.stdout.splitlines() if name.startswith(("runtime/", "export/", "engines/", "kernels/include/"))
-                and name.endswith((".py", ".h", ".html", ".js", ".css", ".svg", ".npz", ".NOTICE", ".json", ".safetensors", ".onnx",
-                                   ".png"))}
+    folders = ("runtime/", "export/", "engines/", "kernels/include/", "kernels/cuda/")
+    kinds = (".py", ".h", ".cu", ".cuh", ".html", ".js", ".css", ".svg", ".npz", ".NOTICE", ".json", ".safetensors", ".onnx", ".png")
+    expected = {name for name in sources.stdout.splitlines() if name.startswith(folders) and name.endswith(kinds)}
     assert {"runtime/viewer/page/index.html", "runtime/viewer/page/main.js", "runtime/viewer/page/icon.svg",
             "runtime/assets/open_body.npz", "runtime/assets/demo_avatar/rig.safetensors", "kernels/include/dinar/raster.h"} <= expected
     assert sorted(n for n in expected if f"dinar_live/{n}" not in names) == []
