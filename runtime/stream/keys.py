@@ -118,7 +118,6 @@ class KeyFolder:
             KeyPair.new().save(path, "the server")
         self.pair = KeyPair.load(path)
         self._lock = threading.Lock()
-        self._own: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._skipped: set[str] = set()
         self._read_at = float("-inf")
@@ -153,17 +152,6 @@ class KeyFolder:
         except FileNotFoundError:
             raise InputError(f"{self.folder}: nobody is called {name!r}; there are {sorted(self.clients()) or 'no keys'}") from None
 
-    def admit(self, name: str) -> KeyPair:
-        """A new pair that may connect for as long as this object lives, without a file; for clients in the server's own process."""
-        pair = KeyPair.new()
-        with self._lock:
-            self._own[pair.public] = name
-        return pair
-
-    def credentials(self, name: str) -> dict[str, str | KeyPair]:
-        """The keyword arguments with which a Client in this process connects, as `admit`."""
-        return {"server_key": self.pair.public, "key": self.admit(name)}
-
     def name_of(self, public: str) -> str | None:
         """Whose key this is; None = may not connect, or may no longer."""
         with self._lock:
@@ -175,7 +163,7 @@ class KeyFolder:
                     log.error("nobody is let in: %s", e)
                     self._names = {}
                 self._read_at = now
-            return self._names.get(public) or self._own.get(public)
+            return self._names.get(public)
 
 
 def _is_key(text: str) -> bool:

@@ -12,6 +12,8 @@ from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.cli.main import main
 from dinar_live.runtime.stream import Client
+from dinar_live.runtime.stream.messages import CameraView, Caps, FrameMessage, Hello, RenderRequest
+from dinar_live.runtime.stream.protocol import decode, encode
 
 DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
 
@@ -94,9 +96,11 @@ def test_served_with_keys_the_page_moves_and_play_needs_its_key(dinar, bundle, t
     dinar("keys", "add", "alice", "alice.pub", "--keys", "server")
     with serving(bundle, "--keys", str(tmp_path / "server"), "--page-port", "0") as (endpoint, page):
         from websockets.sync.client import connect
-        with connect(page.replace("http", "ws", 1) + "ws") as viewer:
-            while not isinstance(viewer.recv(5), bytes):
-                pass
+        with connect(page.replace("http", "ws", 1) + "ws", subprotocols=["dinar-live"]) as viewer:
+            view = CameraView(np.float32([[300, 0, 64], [0, 300, 64], [0, 0, 1]]), np.eye(4, dtype="f4"), 128, 128)
+            for message, answer in ((Hello({}), Caps), (RenderRequest(1, (view,)), FrameMessage)):
+                viewer.send(bytes(encode(message)))
+                assert isinstance(decode(viewer.recv(5)), answer), "the page needs no CURVE key: it is in the server's process"
         access = ("--server-key", "server/server.pub", "--key", "alice.key")
         np.savez("short.npz", poses=np.zeros((15, 165)), trans=np.zeros((15, 3)), mocap_frame_rate=30.0)
         play = ("play", "short.npz", "--connect", endpoint, "--once")

@@ -148,10 +148,3 @@ def test_unreadable_files_let_nobody_in_and_keep_nobody_out(tmp_path, caplog):
     assert keys.clients() == {"alice": alice.public} and keys.clients()
     assert len([r for r in caplog.records if "eve.pub" in r.message]) == 1, "said once"
 
-
-def test_admitted_pair_needs_no_file(tmp_path):
-    keys = KeyFolder(tmp_path)
-    pair = keys.admit("page")
-    assert keys.name_of(pair.public) == "page" and keys.clients() == {}
-    assert KeyFolder(tmp_path).name_of(pair.public) is None
-    assert keys.credentials("page")["server_key"] == keys.pair.public
