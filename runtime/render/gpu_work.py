@@ -52,9 +52,9 @@ class FrameWork:
         self._replays: dict[tuple[int, tuple[int, ...]], list[Step]] = {}
         self._graphs: list = []
         self.ran = False
-        self._parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
-        self._projective = device.empty((n, body.vertices, 3), np.float32)
-        self._target = cuda.RasterTarget(device, h, w, scene.faces.shape[0], n)
+        self._parameters = parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
+        self._projective = projective = device.empty((n, body.vertices, 3), np.float32)
+        self._target = target = cuda.RasterTarget(device, h, w, scene.faces.shape[0], n)
         self._rgba = device.empty((n, H, W, 4), np.uint8)
         depth = depth_out = None
         if settings.depth:
@@ -67,9 +67,8 @@ class FrameWork:
             session.warm_up(stream.handle)  # before any capture
             features = session.inputs["features"]
             rgb, alpha = cuda.Planes.of(session.outputs["rgb"]), cuda.Planes.of(session.outputs["alpha"])
-        self._features = features
+        self._kept = body, scene, features, depth  # the launches below hold addresses only
         mask = cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
-        parameters, projective, target = self._parameters, self._projective, self._target
         self.steps = [
             Step("lbs", lambda: parameters.upload(stream)),
             self._launches("lbs", program.lbs(body, parameters, projective)),

@@ -125,11 +125,13 @@ class Array(real.DeviceArray):
 
     def copy_from(self, host, stream):
         self._check(host)
-        stream.put("upload", lambda: np.copyto(self.here(), host))
+        at = Address(self._device.cuda, self)
+        stream.put("upload", lambda: np.copyto(at.here(), host))
 
     def copy_to(self, host, stream):
         self._check(host)
-        stream.put("download", lambda: np.copyto(host, self.here()))
+        at = Address(self._device.cuda, self)
+        stream.put("download", lambda: np.copyto(host, at.here()))
 
     def _check(self, host):
         self._like(host)
@@ -137,8 +139,17 @@ class Array(real.DeviceArray):
             raise CudaError("this copy would wait: the host memory is not page-locked")
 
 
+class Address:
+    """What a launch knows of an array: where it is. The array itself may be gone, which `here` finds out."""
+
+    def __init__(self, cuda, array):
+        self._cuda, self._where = cuda, (int(array.pointer), tuple(array.shape), np.dtype(array.dtype))
+
+    def here(self):
+        return self._cuda.at(*self._where)
+
+
 class Event:
-    _now = 0.0
 
     def __init__(self, timing):
         self._timing, self._stream, self.time = timing, None, None
@@ -224,64 +235,72 @@ class Program(real.Program):
         for name, work in steps:
             stream.put(name, work)
 
+    def _addresses(self, **arrays):
+        return {name: None if array is None else Address(self.device.cuda, array) for name, array in arrays.items()}
+
     def lbs(self, body, parameters, projective, vertices=None):
         super().lbs(body, parameters, projective, vertices)
+        model, at = body.model, self._addresses(projective=projective, rest=body.arrays["rest"], **parameters.device)
 
         def work():
-            value = {name: a.here() for name, a in parameters.device.items()}
-            world = kernels.lbs(body.model, value["body"], value["transl"], value["expression"])
-            for matrix, out in zip(value["matrices"], projective.here(), strict=True):
+            at["rest"].here()
+            world = kernels.lbs(model, at["body"].here(), at["transl"].here(), at["expression"].here())
+            for matrix, out in zip(at["matrices"].here(), at["projective"].here(), strict=True):
                 kernels.project(world, matrix, out=out)
 
         return [("lbs", work)]
 
     def rasterize(self, scene, parameters, projective, target, *, samples=1, cull=True, near=kernels.NEAR):
         super().rasterize(scene, parameters, projective, target, samples=samples, cull=cull, near=near)
+        at = self._addresses(faces=scene.faces, origins=parameters.device["origins"], projective=projective, seen=target.visibility,
+                             queue=target.queue)
+        size = target.height, target.width
 
         def work():
-            seen = target.visibility.here()
-            for view, (points, (x0, y0)) in enumerate(zip(projective.here(), parameters.device["origins"].here(), strict=True)):
-                raster = kernels.rasterize(points, scene.faces.here(), (target.height, target.width),
-                                           origin=(int(x0) * samples, int(y0) * samples), cull=cull, near=near)
-                seen[view] = raster.triangle_id.astype(np.int64).astype(np.uint64)
+            at["queue"].here()
+            for seen, points, (x0, y0) in zip(at["seen"].here(), at["projective"].here(), at["origins"].here(), strict=True):
+                origin = int(x0) * samples, int(y0) * samples
+                raster = kernels.rasterize(points, at["faces"].here(), size, origin=origin, cull=cull, near=near)
+                seen[...] = raster.triangle_id.astype(np.int64).astype(np.uint64)
 
         return [("rasterize", work)]
 
     def gather(self, scene, parameters, projective, target, features, depth=None, *, samples=1, near=kernels.NEAR):
         super().gather(scene, parameters, projective, target, features, depth, samples=samples, near=near)
-        cuda = self.device.cuda
+        at = self._addresses(faces=scene.faces, uv=scene.corner_uv, texture=scene.texture, origins=parameters.device["origins"],
+                             projective=projective, seen=target.visibility, features=features, depth=depth)
+        size, channels = (target.height, target.width), scene.channels
 
         def work():
-            out = cuda.at(features.pointer, features.shape, features.dtype)
-            faces, texture = scene.faces.here(), scene.texture.here()[..., : scene.channels].astype(np.float32)
-            uv = np.ascontiguousarray(scene.corner_uv.here()[:, :6]).reshape(-1, 2)
+            faces, texture = at["faces"].here(), at["texture"].here()[..., :channels].astype(np.float32)
+            uv = np.ascontiguousarray(at["uv"].here()[:, :6]).reshape(-1, 2)
             uv_faces = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
-            for view, (points, (x0, y0)) in enumerate(zip(projective.here(), parameters.device["origins"].here(), strict=True)):
+            for view, (points, (x0, y0)) in enumerate(zip(at["projective"].here(), at["origins"].here(), strict=True)):
                 # the visibility says which triangles; barycentrics and depth come with rasterizing again, as resolving does on a GPU
-                raster = kernels.rasterize(points, faces, (target.height, target.width),
-                                           origin=(int(x0) * samples, int(y0) * samples), near=near)
-                np.testing.assert_array_equal(raster.triangle_id, target.visibility.here()[view].astype(np.int64))
-                out[view] = kernels.gather_uv(raster, uv, uv_faces, np.ascontiguousarray(texture))
-                if depth is not None:
-                    depth.here()[view] = raster.depth
+                raster = kernels.rasterize(points, faces, size, origin=(int(x0) * samples, int(y0) * samples), near=near)
+                np.testing.assert_array_equal(raster.triangle_id, at["seen"].here()[view].astype(np.int64))
+                at["features"].here()[view] = kernels.gather_uv(raster, uv, uv_faces, np.ascontiguousarray(texture))
+                if at["depth"]:
+                    at["depth"].here()[view] = raster.depth
 
         return [("gather", work)]
 
-    def compose(self, parameters, rgb, alpha, rgba, *, mask=None, depth=None, depth_out=None, samples=1, threshold=0.0,
-                      background=None, straight=False):
+    def compose(self, parameters, rgb, alpha, rgba, *, mask=None, depth=None, depth_out=None, samples=1, threshold=0.0, background=None,
+                straight=False):
         super().compose(parameters, rgb, alpha, rgba, mask=mask, depth=depth, depth_out=depth_out, samples=samples,
-                              threshold=threshold, background=background, straight=straight)
+                        threshold=threshold, background=background, straight=straight)
         cuda = self.device.cuda
+        at = self._addresses(origins=parameters.device["origins"], rgba=rgba, depth=depth, depth_out=depth_out)
 
         def planes(p, view, count):
             (H, W), size = p.size, p.dtype.itemsize
             return np.ascontiguousarray(cuda.at(p.pointer + view * p.stride * size, (count, H, W), p.dtype), np.float32)
 
         def work():
-            for view, (x0, y0) in enumerate(parameters.device["origins"].here()):
+            for view, (x0, y0) in enumerate(at["origins"].here()):
                 kernels.compose(planes(rgb, view, 3), planes(alpha, view, 1)[0], mask=None if mask is None else planes(mask, view, 1)[0],
                                 threshold=threshold, background=background, straight=straight, samples=samples, origin=(int(x0), int(y0)),
-                                depth=None if depth is None else depth.here()[view],
-                                depth_out=None if depth is None else depth_out.here()[view], out=rgba.here()[view])
+                                depth=at["depth"] and at["depth"].here()[view], depth_out=at["depth"] and at["depth_out"].here()[view],
+                                out=at["rgba"].here()[view])
 
         return [("compose", work)]
