@@ -1,10 +1,10 @@
-"""AvatarService: answers the requests of a stream.Server with the pictures of one avatar."""
+"""AvatarService and Cast: answer the requests of a stream.Server with the pictures of one avatar, or of several."""
 from __future__ import annotations
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,17 +14,16 @@ from .errors import InputError
 from .motion import Motion
 from .render import Camera, Pose, Renderer
 from .render.framing import FollowingCamera, body_extent
-from .sources import Sources
+from .renderers import MAX_RENDERERS, Kind, RendererPool
+from .renderers import builder as renderer_builder
+from .sources import Shown, Sources
 from .stream import RenderedFrame, RenderRequest
-from .stream.messages import MAX_EXPRESSION, CameraView, OpenXRView
+from .stream.messages import MAX_EXPRESSION, MAX_NAME, CameraView, OpenXRView
 
-MAX_RENDERERS = 4
-MAX_CAPABILITIES = 15_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits
+MAX_AVATARS = 16
+MAX_CAPABILITIES = 14_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits and the names of all avatars
 WARM_UP_SECONDS = 8.0
 WARM_UP_POSES = 16
-
-# what a picture needs a Renderer of its own for: (height, width), straight, depth
-_Key = tuple[tuple[int, int], bool, bool]
 
 
 class AvatarService:
@@ -33,27 +32,36 @@ class AvatarService:
     avatar: an Avatar. source: what moves while a request has no pose and no client sends one, with pose_at(seconds) and duration
         (a Motion fitted to the avatar); None refuses such requests. clips: Motions that viewers may choose and wind.
     size: (height, width), the default told to clients.
+    builder: the thread that makes renderers for sizes and kinds of pictures that are asked for, default one of its own.
     renderer_options: of Renderer (engine, renderer, precision, threads, ...).
 
-    Not thread-safe: `render` belongs to the server's render thread; build, warm up and close around the server's life.
+    Not thread-safe: `render` and `ready` belong to the server's render thread; build, warm up and close around the server's life.
     Raises what Renderer raises.
     """
 
     def __init__(self, avatar: Avatar, *, source=None, clips: Sequence[Motion] = (), size: tuple[int, int] = (512, 512),
-                 **renderer_options):
+                 builder: ThreadPoolExecutor | None = None, **renderer_options):
         self.avatar, self.size = avatar, (int(size[0]), int(size[1]))
-        self._options = renderer_options
         self._sources = Sources(avatar.rig, source, clips)
-        self._renderers: OrderedDict[_Key, Renderer] = OrderedDict()
+        self._builder = None if builder else renderer_builder()
+
+        def make(kind: Kind) -> Renderer:
+            return Renderer(avatar, kind.size, straight=kind.straight, depth=kind.depth, **renderer_options)
+
+        self._pool = RendererPool(make, builder or self._builder)
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
-        self._main = self._renderer((self.size, False, False))
+        try:
+            self._main = self._pool.get(Kind(self.size))
+        except BaseException:
+            self.close()
+            raise
 
     def describe(self) -> str:
         """One line: what was picked, and why."""
         return self._main.describe()
 
     def capabilities(self) -> dict:
-        """What clients are told, as JSON of at most 15 kB: name, body, size (height, width), renderers and the chosen
+        """What clients are told, as JSON of at most 14 kB: name, body, size (height, width), renderers and the chosen
         one with its engine ("none" without a network), precision and rasterizer, rest_joints
         [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number),
         expression_names, and sources (docs/protocol.md).
@@ -80,20 +88,28 @@ class AvatarService:
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""
-        pose, spot = self._pose(request)
-        views, format = request.cameras, request.format
+        pose, spot, time_s = self._shown(request)
+        views = request.cameras
         if spot is not None:
             views = tuple(moved(view, spot) for view in views)
         # Cameras of one size share skinning and network. A request takes one slot of each ring: the server still encodes the frame before.
         groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
-        rendered = []
-        for group in groups:
-            renderer = self._renderer((group[0].size, format.straight, format.depth != 0))
-            rendered.append(renderer.render_views(pose, [camera_of(view) for view in group]))
+        rendered = [self._pool.get(kind).render_views(pose, [camera_of(view) for view in group])
+                    for kind, group in zip(kinds(request), groups, strict=True)]
         timings = {stage: sum(frames[0].timings[stage] for frames in rendered) for stage in rendered[0][0].timings}
         frames = (f for frames in rendered for f in frames)
-        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view) for f, view in zip(frames, views, strict=True))
+        time_ns = None if time_s is None else int(time_s * 1e9)
+        pictures = tuple(RenderedFrame(f.rgba, f.depth, timings, view, time_ns) for f, view in zip(frames, views, strict=True))
         return pictures if len(pictures) > 1 else pictures[0]
+
+    def ready(self, request: RenderRequest) -> bool:
+        """Whether the renderers for a request are there; if not, they are made from now on, and `render` would wait for them."""
+        return all([self._pool.ready(kind) for kind in kinds(request)])
+
+    def prepare(self, request: RenderRequest) -> None:
+        """Has renderers for such requests made in the background."""
+        for kind in kinds(request):
+            self._pool.prepare(kind)
 
     def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
         """Renders poses of the source until the networks for its window sizes are compiled (`seconds` at most); returns how many frames."""
@@ -116,8 +132,9 @@ class AvatarService:
 
     def close(self) -> None:
         """Frees the renderers."""
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        self._pool.close()
+        if self._builder is not None:
+            self._builder.shutdown()
 
     def __enter__(self) -> AvatarService:
         return self
@@ -127,26 +144,14 @@ class AvatarService:
 
     # ---- parts --------------------------------------------------------------------------------------------------
 
-    def _pose(self, request: RenderRequest) -> tuple[Pose, np.ndarray | None]:
-        """The pose, and the spot on the ground that the cameras are given relative to, if any."""
+    def _shown(self, request: RenderRequest) -> Shown:
         if request.pose is None:
             return self._sources.pose(request.source)
         pose = Pose(request.pose.body, request.pose.transl, request.pose.expression)
         if len(pose.expression) > self.avatar.rig.expressions:
             raise InputError(f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.avatar.rig.expressions}")
-        self._sources.drive(pose)
-        return pose, None
-
-    def _renderer(self, key: _Key) -> Renderer:
-        renderer = self._renderers.get(key)
-        if renderer is None:
-            size, straight, depth = key
-            renderer = Renderer(self.avatar, size, straight=straight, depth=depth, **self._options)
-            self._renderers[key] = renderer
-            while len(self._renderers) > MAX_RENDERERS:
-                self._renderers.pop(next(iter(self._renderers))).close()
-        self._renderers.move_to_end(key)
-        return renderer
+        self._sources.drive(pose, request.client)
+        return Shown(pose, None, None)
 
     def _warm_up_poses(self) -> Sequence[Pose]:
         source = self._sources.own
@@ -154,6 +159,78 @@ class AvatarService:
             return [Pose()]
         step = source.duration / WARM_UP_POSES
         return [source.pose_at(i * step) for i in range(WARM_UP_POSES)]
+
+
+class Cast:
+    """Several avatars behind one server: `Server(cast.render, {}, avatars=cast.capabilities(), ready=cast.ready)`.
+
+    services: one AvatarService per avatar, the first being the default; they are closed with the cast. Their names, made different where
+    they are not, are what clients choose by. Each keeps its renderers, so that switching costs nothing; what one avatar is asked for is
+    made ready for the others as well.
+    """
+
+    def __init__(self, services: Sequence[AvatarService]):
+        if not 1 <= len(services) <= MAX_AVATARS:
+            raise InputError(f"avatars: got {len(services)}, expected 1 to {MAX_AVATARS}")
+        self.services: dict[str, AvatarService] = {}
+        for service in services:
+            self.services[different(service.avatar.name, self.services)] = service
+        self.first = services[0]
+        self._asked: set[Kind] = set()
+
+    def capabilities(self) -> dict[str, dict]:
+        """Name -> what clients are told about that avatar; see AvatarService."""
+        return {name: service.capabilities() | {"name": name} for name, service in self.services.items()}
+
+    def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
+        """The pictures of one request, whose avatar the server has checked. Raises DinarError with what to tell the client."""
+        return self._of(request).render(request)
+
+    def ready(self, request: RenderRequest) -> bool:
+        """See AvatarService."""
+        if not self._of(request).ready(request):
+            return False
+        if not self._asked.issuperset(kinds(request)):
+            self._asked = {*self._asked, *kinds(request)} if len(self._asked) < MAX_RENDERERS else set(kinds(request))
+            for service in self.services.values():
+                service.prepare(request)
+        return True
+
+    def warm_up(self) -> None:
+        """Warms every avatar up."""
+        for service in self.services.values():
+            service.warm_up()
+
+    def close(self) -> None:
+        """Closes every service."""
+        for service in self.services.values():
+            service.close()
+
+    def __enter__(self) -> Cast:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def _of(self, request: RenderRequest) -> AvatarService:
+        return self.services[request.avatar] if request.avatar else self.first
+
+
+def different(name: str, taken) -> str:
+    """A name that clients can choose by (printable, at most MAX_NAME bytes) like `name` and not among `taken`."""
+    name = "".join(c for c in name if c.isprintable()).strip() or "avatar"
+    for number in range(1, MAX_AVATARS + 1):
+        end = "" if number == 1 else f" {number}"
+        candidate = name.encode()[:MAX_NAME - len(end)].decode("utf-8", "ignore") + end
+        if candidate not in taken:
+            break
+    return candidate
+
+
+def kinds(request: RenderRequest) -> list[Kind]:
+    """The renderers that a request needs: one if its cameras have one size, else one each."""
+    sizes = [view.size for view in request.cameras]
+    return [Kind(size, request.format.straight, request.format.depth != 0) for size in (sizes[:1] if len(set(sizes)) == 1 else sizes)]
 
 
 def camera_of(view: CameraView | OpenXRView) -> Camera:

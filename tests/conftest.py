@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -61,3 +62,15 @@ def avatar_with_checks():
     checks = Checks(pose.body[None], pose.transl[None], np.zeros((1, rig.expressions), np.float32), camera.K[None],
                     camera.world_to_camera[None], {"texture": picture[None]})
     return dataclasses.replace(plain, checks=checks)
+
+
+@pytest.fixture
+def eventually():
+    """Waits until a condition holds."""
+    def wait(condition, seconds: float = 5.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "did not happen in time"
+            time.sleep(0.005)
+
+    return wait

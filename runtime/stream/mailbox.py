@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+
+_LOOK_SECONDS = 0.01
 
 
 class Mailbox:
@@ -24,12 +27,16 @@ class Mailbox:
                 self._changed.notify()
             return old
 
-    def take(self) -> tuple[bytes, object] | None:
-        """Waits for an item; None once closed."""
+    def take(self, ready: Callable[[object], bool] = lambda item: True) -> tuple[bytes, object] | None:
+        """Waits for an item that is `ready`, which passes by those that are not yet; None once closed."""
         with self._changed:
-            while not self._slots and not self._closed:
-                self._changed.wait()
-            return None if self._closed else self._slots.popitem(last=False)
+            while not self._closed:
+                for client, item in self._slots.items():
+                    if ready(item):
+                        del self._slots[client]
+                        return client, item
+                self._changed.wait(_LOOK_SECONDS if self._slots else None)
+            return None
 
     def drop(self, client: bytes) -> object | None:
         """Empties the client's slot; returns what was in it."""

@@ -41,6 +41,8 @@ class Server:
 
     render: called on one thread that the server owns. A DinarError it raises is told to the client, anything else is logged and
         told as "the renderer failed"; the server lives on.
+    ready(request): False while `render` could only wait for something, such as a network that is being compiled; the requests of others
+        are then answered first. Called on the same thread, must not wait itself.
     capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
     avatars: name -> more of that for each avatar, the first being the one that requests without a name mean.
     workers: threads that encode.
@@ -54,11 +56,13 @@ class Server:
     """
 
     def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
-                 endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None, workers: int = 1,
+                 endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None,
+                 ready: Callable[[RenderRequest], bool] = lambda request: True, workers: int = 1,
                  limits: Limits | None = None, on_frame: Callable | None = None, keys: KeyFolder | None = None,
                  insecure: bool = False):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
+        self._ready = ready
         self._render, self._on_frame, self._workers, self._keys, self._insecure = render, on_frame, workers, keys, insecure
         self._limits = limits or Limits()
         self._session = secrets.randbits(32) | 1
@@ -365,7 +369,7 @@ class Server:
 
     def _renders(self) -> None:
         encoding: deque[Future] = deque()
-        while (taken := self._mailbox.take()) is not None:
+        while (taken := self._mailbox.take(self._is_ready)) is not None:
             # The renderer may reuse a picture's memory two calls later, so only the last one may still be on its way.
             while len(encoding) > 1:
                 encoding.popleft().result()
@@ -384,6 +388,13 @@ class Server:
                     self._on_frame(frames[0].rgba, request, timings)
                 except Exception:
                     log.exception("on_frame failed")
+
+    def _is_ready(self, item: tuple[RenderRequest, int]) -> bool:
+        try:
+            return self._ready(item[0])
+        except Exception:       # `render` will say what is wrong
+            log.exception("ready failed")
+            return True
 
     def _encode(self, client: bytes, request: RenderRequest, received_ns: int, frames, timings: dict[str, float]) -> None:
         began_ns = time.monotonic_ns()

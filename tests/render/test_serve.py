@@ -1,17 +1,22 @@
 """AvatarService through a real server and client."""
 import json
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import dinar_live.runtime.serve as serve_module
 from dinar_live.runtime import Avatar, Body, Camera, DinarError, Pose, Renderer
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.errors import RemoteError
 from dinar_live.runtime.motion import Motion, idle_motion
 from dinar_live.runtime.render.framing import LEASH
-from dinar_live.runtime.serve import MAX_CAPABILITIES, MAX_RENDERERS, AvatarService
-from dinar_live.runtime.stream import Client, FrameFormat, RenderRequest, Server
+from dinar_live.runtime.renderers import MAX_RENDERERS, Kind
+from dinar_live.runtime.serve import MAX_CAPABILITIES, AvatarService, Cast, different
+from dinar_live.runtime.sources import EASE_SECONDS, HOLD_SECONDS, Sources
+from dinar_live.runtime.stream import Client, FrameFormat, Limits, OpenXRView, RenderRequest, Server
 from dinar_live.runtime.stream.messages import CameraView, SourceChoice
 
 SIZE = (96, 80)
@@ -95,7 +100,7 @@ def test_sizes_come_and_go(avatar, service, server, camera):
     with Client(server.endpoint, format=FrameFormat("raw")) as client:
         for side in (16, 24, 32, 40, 48, 16, 56):
             assert client.render(wave(), camera, (side, side)).rgba.shape == (side, side, 4)
-        assert len(service._renderers) == MAX_RENDERERS
+        assert len(service._pool) == MAX_RENDERERS
         again = client.render(wave(), camera).rgba       # its first renderer was closed meanwhile
     with Renderer(avatar, SIZE, threads=1) as renderer:
         np.testing.assert_array_equal(again, renderer.render(wave(), camera).rgba)
@@ -113,13 +118,185 @@ def test_frames_in_flight_are_not_overwritten(avatar, server, camera):
             np.testing.assert_array_equal(frame.rgba, expected[asked[frame.id]])
 
 
-def test_a_clients_pose_is_the_live_one_while_it_drives(avatar, service, server, camera):
-    with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw")) as client:
-        expected = renderer.render(wave(), camera).rgba
-        client.render(wave(), camera)
-        np.testing.assert_array_equal(client.render(None, camera).rgba, expected)
-        service._sources._driven = service._sources._driven[0], float("-inf")
-        assert not np.array_equal(client.render(None, camera).rgba, expected)
+class TestDriving:
+    """What requests without a pose show while and after a client sends poses. Times are the test's."""
+
+    @pytest.fixture
+    def clock(self):
+        return [100.0]
+
+    @pytest.fixture
+    def sources(self, avatar, source, clock):
+        return Sources(avatar.rig, source, clock=lambda: clock[0])
+
+    def same(self, a, b, tolerance=1e-6):
+        return np.allclose(a.body, b.body, atol=tolerance) and np.allclose(a.transl, b.transl, atol=tolerance)
+
+    def test_held_then_eased_to_the_servers_own_motion_on_the_spot(self, avatar, sources, source, clock):
+        driven = Pose(wave().body, np.float32([2, 0, 1]))
+        sources.drive(driven)
+        assert self.same(sources.pose(None).pose, driven) and sources.pose(None).time_s == 100.0
+        clock[0] += HOLD_SECONDS
+        assert self.same(sources.pose(None).pose, driven)
+        distances = []
+        for _ in range(12):
+            clock[0] += EASE_SECONDS / 10
+            distances.append(np.abs(sources.pose(None).pose.body - driven.body).max())
+        steps = np.diff(distances)
+        assert distances[0] < 0.1 and steps.max() < 0.35 and distances[-1] > 0.5         # no jump anywhere
+        idle = sources.pose(None)
+        own = source.pose_at(sources.now())
+        assert self.same(idle.pose, Pose(own.body, own.transl + np.float32([2, 0, 1]) + [*avatar.rig.joints[0][[0]], 0, 0]), 1e-3)
+        assert idle.time_s == clock[0]
+
+    def test_eased_back_when_poses_return(self, sources, clock):
+        sources.pose(None)
+        clock[0] += 5
+        idle = sources.pose(None).pose
+        sources.drive(wave())
+        assert self.same(sources.pose(None).pose, idle)
+        for _ in range(25):
+            clock[0] += 0.05
+            sources.drive(wave())
+            pose = sources.pose(None).pose
+        assert self.same(pose, wave())
+
+    def test_one_client_drives_at_a_time(self, sources, clock):
+        first, second = wave(), Pose()
+        sources.drive(first, client=1)
+        sources.drive(second, client=2)
+        assert self.same(sources.pose(None).pose, first)
+        clock[0] += HOLD_SECONDS + 0.01
+        sources.drive(second, client=2)
+        sources.drive(first, client=1)
+        clock[0] += EASE_SECONDS
+        sources.drive(second, client=2)
+        assert self.same(sources.pose(None).pose, second)
+
+    def test_without_a_motion_of_its_own_the_server_shows_a_driven_pose_only(self, avatar, clock):
+        sources = Sources(avatar.rig, clock=lambda: clock[0])
+        sources.drive(wave())
+        assert self.same(sources.pose(None).pose, wave())
+        clock[0] += HOLD_SECONDS + 0.01
+        with pytest.raises(DinarError, match="no motion of its own"):
+            sources.pose(None)
+
+    def test_over_the_wire(self, avatar, server, camera):
+        with Renderer(avatar, SIZE, threads=1) as renderer, Client(server.endpoint, format=FrameFormat("raw")) as client:
+            expected = renderer.render(wave(), camera).rgba
+            driven = client.render(wave(), camera)
+            before = time.monotonic_ns()
+            shown = client.render(None, camera)
+        np.testing.assert_array_equal(shown.rgba, expected)
+        assert driven.source_time_ns is None and 0 < shown.source_time_ns <= before
+
+
+@pytest.mark.parametrize("fov", [(-0.2, 0.2, 0.25, -0.25), (-0.3, 0.15, 0.1, -0.4)])
+def test_an_openxr_camera_is_the_same_camera(avatar, server, fov):
+    """Asymmetric angles move the picture's middle; the same camera as matrices gives the same pixels."""
+    position, orientation = np.float32([0.3, 1.3, 4.5]), np.float32([0.02, 0.03, 0.01, 0.999])
+    orientation /= np.linalg.norm(orientation)
+    eye = OpenXRView(position, orientation, np.float32(fov), SIZE[1], SIZE[0])
+    with Client(server.endpoint, format=FrameFormat("raw")) as client:
+        a = client.render(wave(), eye)
+        b = client.render(wave(), Camera.from_openxr(position, orientation, fov, SIZE))
+        np.testing.assert_array_equal(a.rgba, b.rgba)
+        assert a.rgba.any() and a.rgba.shape == (*SIZE, 4)
+        pair = client.render(wave(), (eye, eye._replace(position=position + np.float32([0.06, 0, 0]))))
+        np.testing.assert_array_equal(pair.views[0].rgba, a.rgba)
+        assert not np.array_equal(pair.views[1].rgba, a.rgba)
+        with pytest.raises(RemoteError, match="left < right"):
+            client.render(wave(), eye._replace(fov=np.float32([0.2, -0.2, 0.2, -0.2])))
+
+
+def test_an_openxr_camera_follows_as_well(avatar, clips):
+    eye = OpenXRView(np.float32([0, 1.2, 5]), np.float32([0, 0, 0, 1]), np.float32([-0.2, 0.2, 0.2, -0.2]), SIZE[1], SIZE[0])
+    with AvatarService(avatar, clips=clips, size=SIZE, threads=1) as service:
+        used = service.render(RenderRequest(1, (eye,), source=SourceChoice(1, 3.9, True))).camera
+    x = clips[0].for_avatar(avatar.rig.joints).ground_path()[int(3.9 * 30)][0]
+    np.testing.assert_allclose(used.position - eye.position, (x - LEASH, 0, 0), atol=0.02)
+
+
+@pytest.fixture
+def cast(avatar, source):
+    you = Avatar("you", avatar.rig, {"texture": RendererSpec(np.full((8, 8, 3), 200, np.uint8))})
+    with Cast([AvatarService(a, source=source, size=SIZE, threads=1) for a in (avatar, you, avatar)]) as cast:
+        yield cast
+
+
+@pytest.fixture
+def stage(cast):
+    with Server(cast.render, {}, avatars=cast.capabilities(), ready=cast.ready) as server:
+        yield server
+
+
+def test_switching_avatars(avatar, cast, stage, camera):
+    with Client(stage.endpoint, format=FrameFormat("raw")) as client:
+        assert client.capabilities["avatars"] == [avatar.name, "you", f"{avatar.name} 2"]
+        mine = client.render(wave(), camera)
+        assert client.select("you")["name"] == "you"
+        yours = client.render(wave(), camera)
+        client.select(f"{avatar.name} 2")
+        again = client.render(wave(), camera)
+    np.testing.assert_array_equal(mine.rgba, again.rgba)
+    np.testing.assert_array_equal(mine.rgba[..., 3], yours.rgba[..., 3])
+    assert not np.array_equal(mine.rgba, yours.rgba)
+
+
+def test_what_one_avatar_is_asked_for_is_ready_for_the_others(cast, stage, camera, eventually):
+    with Client(stage.endpoint) as client:
+        client.render(wave(), camera, (40, 24), format=FrameFormat(depth="metres"))
+        kind = Kind((40, 24), False, True)
+        eventually(lambda: all(kind in s._pool._building and s._pool._building[kind].done()
+                               for s in list(cast.services.values())[1:]))
+
+
+def test_each_avatar_has_its_own_driver(cast, stage, camera):
+    raw = FrameFormat("raw")
+    with Client(stage.endpoint, format=raw, avatar="you") as client, Client(stage.endpoint, format=raw) as other:
+        driven = client.render(wave(), camera)
+        np.testing.assert_array_equal(client.render(None, camera).rgba, driven.rgba)
+        assert not np.array_equal(other.render(None, camera).rgba[..., 3], driven.rgba[..., 3])
+
+
+def test_names_are_made_different_and_fit_the_protocol():
+    taken = {}
+    for name in ("me", "me", "", "a\nb", "é" * 60, "é" * 60):
+        taken[different(name, taken)] = 1
+    assert list(taken)[:4] == ["me", "me 2", "avatar", "ab"] and len(taken) == 6
+    assert all(len(name.encode()) <= 64 for name in taken)
+
+
+def test_a_picture_that_needs_a_new_renderer_holds_up_nobody(avatar, source, camera, monkeypatch, eventually):
+    gate = threading.Event()
+    make = serve_module.Renderer
+
+    def slow(avatar, size, **options):
+        if size == (16, 16):
+            assert gate.wait(10)
+        return make(avatar, size, **options)
+
+    monkeypatch.setattr(serve_module, "Renderer", slow)
+    with (AvatarService(avatar, source=source, size=SIZE, threads=1) as service,
+          Server(service.render, service.capabilities(), ready=service.ready) as server,
+          Client(server.endpoint) as patient, Client(server.endpoint) as other):
+        id = patient.send(wave(), camera, (16, 16))
+        eventually(lambda: server.stats()["requests"] == 1)
+        for _ in range(5):
+            assert other.render(wave(), camera).rgba.any()
+        assert patient.read_latest() is None
+        gate.set()
+        assert patient.async_read(5).id == id
+
+
+def test_a_renderer_that_cannot_be_made_is_an_error_each_time(avatar, source, camera):
+    with (AvatarService(avatar, source=source, size=SIZE, threads=1) as service,
+          Server(service.render, service.capabilities(), limits=Limits(max_pixels=10**9), ready=service.ready) as server,
+          Client(server.endpoint) as client):
+        for _ in range(2):
+            with pytest.raises(RemoteError, match="size: got"):
+                client.render(wave(), camera, (9, 9000))
+        assert client.render(wave(), camera).rgba.any()
 
 
 def ask(client, camera, source):

@@ -117,15 +117,3 @@ def pose():
         return types.SimpleNamespace(body=body, transl=np.zeros(3, np.float32), expression=np.zeros(4, np.float32))
 
     return make
-
-
-@pytest.fixture
-def eventually():
-    """Waits until a condition holds."""
-    def wait(condition, seconds: float = 5.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "did not happen in time"
-            time.sleep(0.005)
-
-    return wait

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...errors import MotionError
 from ...render.pose import Pose
-from .. import rotations as rot
 from ..authored import idle_motion
+from ..easing import Easing
 from ..motion import Motion
-from ..source import AvatarFit, Sample, Skeleton, Source, heading
+from ..source import AvatarFit, Sample, Skeleton, Source
 
 
 class Follower:
@@ -32,7 +32,7 @@ class Follower:
         for name, value in (("hold_s", hold_s), ("ease_s", ease_s)):
             if not 0 <= value <= 60:
                 raise MotionError(f"{name}: got {value:g}, expected 0 to 60 seconds")
-        self.source, self._clock, self._hold, self._ease = source, clock, hold_s, ease_s
+        self.source, self._clock, self._hold = source, clock, hold_s
         self._rest = np.asarray(rig_joints, np.float64)
         self._names = tuple(expression_names)
         self._filters = tuple(filters)
@@ -43,10 +43,7 @@ class Follower:
         self._fit: AvatarFit | None = None
         self._sample: Sample | None = None
         self._live: Pose | None = None
-        self._weight = 0.0                  # 0 idle .. 1 live, before it is eased
-        self._asked_s: float | None = None
-        self._place = np.zeros(2)           # where the performer was last, on the ground
-        self._yaw = 0.0
+        self._easing = Easing(self._idle, self._rest[0], ease_s)
 
     @property
     def duration(self) -> float:
@@ -56,23 +53,20 @@ class Follower:
     @property
     def following(self) -> bool:
         """Whether the newest sample is young enough to be followed."""
+        return self.taken_s is not None
+
+    @property
+    def taken_s(self) -> float | None:
+        """When the sample that is followed came, on the clock of the samples; None while none is."""
         sample = self.source.read()
-        return sample is not None and self._clock() - sample.received_s <= self._hold
+        return sample.received_s if sample is not None and self._clock() - sample.received_s <= self._hold else None
 
     def pose_at(self, t: float) -> Pose:
         """What to show now. t: seconds, where the idle motion is; the performer is always shown as of now."""
         with self._lock:
             now = self._clock()
             follows = self._take(now)
-            elapsed = 0.0 if self._asked_s is None else max(now - self._asked_s, 0.0)
-            self._asked_s = now
-            step = elapsed / self._ease if self._ease else 1.0
-            self._weight = min(max(self._weight + (step if follows else -step), 0.0), 1.0)
-            if self._live is None or self._weight == 0:
-                return self._at_place(self._idle.pose_at(t))
-            if self._weight == 1:
-                return self._live
-            return _blend(self._at_place(self._idle.pose_at(t)), self._live, _smooth(self._weight))
+            return self._easing.pose(t, now, self._live, follows)
 
     def _take(self, now: float) -> bool:
         """Reads the source; True while the performer is to be followed."""
@@ -89,10 +83,7 @@ class Follower:
         if sample is not self._sample:
             self._live = self._fit.pose(self._filtered(sample))
             self._sample = sample
-        if now - sample.received_s > self._hold:
-            return False
-        self._place, self._yaw = (self._rest[0] + self._live.transl)[[0, 2]], heading(self._live.body[0])
-        return True
+        return now - sample.received_s <= self._hold
 
     def _filtered(self, sample: Sample) -> Sample:
         if not self._filters:
@@ -102,22 +93,3 @@ class Follower:
             for f in self._filters:
                 self._still = f.step(sample.received_s, *self._still)
         return sample._replace(body=self._still[0], pelvis=self._still[1])
-
-    def _at_place(self, idle: Pose) -> Pose:
-        if not self._yaw and not self._place.any():
-            return idle
-        turn = rot.axis_angle_to_quaternion((0.0, self._yaw, 0.0))
-        body = idle.body.copy()
-        body[0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[0])))
-        pelvis = rot.rotate(turn, self._rest[0] + idle.transl)
-        pelvis[[0, 2]] += self._place
-        return Pose(body, pelvis - self._rest[0], idle.expression)
-
-
-def _smooth(x: float) -> float:
-    return x * x * (3 - 2 * x)
-
-
-def _blend(a: Pose, b: Pose, s: float) -> Pose:
-    q = rot.slerp(rot.axis_angle_to_quaternion(a.body), rot.axis_angle_to_quaternion(b.body), s)
-    return Pose(rot.quaternion_to_axis_angle(q), (1 - s) * a.transl + s * b.transl, (1 - s) * a.expression + s * b.expression)
