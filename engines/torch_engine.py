@@ -1,6 +1,8 @@
 """torch: walks the ONNX graph with the operators of torch_ops.py. The reference for other engines; float32 on the CPU, float16 on a GPU.
 
-Slower than OpenVINO on a CPU and it allocates its intermediates, but every step is readable and errors name the node.
+Every value has the type that the graph gives it; float16 and bfloat16 are written into the graph by onnx_lower.py, the same that TensorRT
+gets, so f16 on a CPU (slow there) shows what f16 costs in accuracy. Slower than OpenVINO on a CPU and it allocates its intermediates, but
+every step is readable and errors name the node. On a GPU: channels-last, and one CUDA graph per size (torch_cuda.py).
 """
 import functools
 import importlib.metadata
@@ -13,16 +15,20 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from .base import Engine, EngineError, EngineInfo, Session, aligned_zeros, static_input_shapes
+from . import torch_pixel_ops  # noqa: F401  (joins the table)
+from .base import DeviceSession, Engine, EngineError, EngineInfo, Session, aligned_zeros, static_input_shapes
+from .nvidia import device_index
 from .onnx_file import OnnxFile
-from .torch_ops import OPERATORS, OperatorError
+from .onnx_fold import fold
+from .onnx_graph import load_proto, opset_of
+from .onnx_lower import lower
+from .torch_ops import HOST_INPUTS, OPERATORS, OperatorError
 
 _OLDEST_OPSET = 13   # from here on axes are inputs and Softmax has its present meaning
-_DTYPE = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
 def open_engine(model: OnnxFile, precision: str, threads: int, reason: str, *, device: str = "auto") -> Engine:
-    """Engine for one model; device: "auto" (a GPU if torch sees one), "cpu" or "cuda"."""
+    """Engine for one model; device: "auto" (a GPU if torch sees one), "cpu", "cuda" or "cuda:N"."""
     return TorchEngine(model, precision, threads, reason, device)
 
 
@@ -41,87 +47,121 @@ class TorchEngine(Engine):
     """See `create_engine`."""
 
     def __init__(self, model: OnnxFile, precision: str, threads: int, reason: str, device: str):
-        if device not in ("auto", "cpu", "cuda"):
-            raise EngineError(f"device {device!r} is unknown; choose auto, cpu or cuda")
-        has_gpu = torch.cuda.is_available()
-        if device == "cuda" and not has_gpu:
-            raise EngineError("device cuda was asked for, but torch sees no GPU: install a driver and a CUDA build of torch, or use cpu")
-        on_gpu = has_gpu and device != "cpu"
+        index = None if device in ("auto", "cpu") else device_index(device)
+        has_gpu = device != "cpu" and torch.cuda.is_available()
+        if index is not None and not has_gpu:
+            raise EngineError(f"device {device} was asked for, but torch sees no GPU: install a driver and a CUDA build of torch, "
+                              "or use cpu")
+        if has_gpu and (index or 0) >= torch.cuda.device_count():
+            raise EngineError(f"device {device} was asked for; torch sees {torch.cuda.device_count()} GPU")
+        self._device = torch.device("cuda", index or 0) if has_gpu else torch.device("cpu")
         if precision == "auto":
-            precision, why = ("f16", "a GPU") if on_gpu else ("f32", "the reference on a CPU")
+            precision, why = ("f16", "a GPU") if has_gpu else ("f32", "the reference on a CPU")
         else:
             why = "asked for"
-        if not on_gpu and precision != "f32":
-            raise EngineError(f"precision {precision} of the torch engine needs a GPU; on the CPU it computes in f32 only: "
-                              "use f32 or the openvino engine")
         self.inputs, self.outputs = model.inputs, model.outputs
-        self._graph = TorchGraph(model, torch.device("cuda" if on_gpu else "cpu"), _DTYPE[precision], threads)
-        name = torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.processor() or platform.machine()})"
+        self._model, self._precision, self._threads = model, precision, threads
+        self._graphs: dict[str, TorchGraph] = {}
+        self.graph("float32")   # a model that cannot be read is refused here
+        name = torch.cuda.get_device_name(self._device) if has_gpu else f"CPU ({platform.processor() or platform.machine()})"
         version, used = importlib.metadata.version("torch"), threads or torch.get_num_threads()
         self.info = EngineInfo("torch", version, name, precision, used, f"{reason}; {precision}: {why}")
 
-    def compile(self, size: tuple[int, int, int]) -> Session:
-        if self._graph is None:
+    def graph(self, io: str) -> "TorchGraph":
+        """The network with inputs and outputs of this type ("float32" or "float16"), made once; sessions share its weights."""
+        if self._model is None:
             raise EngineError("this engine is closed; create another one")
+        if io not in self._graphs:
+            proto = load_proto(self._model)
+            if opset_of(proto) < _OLDEST_OPSET:
+                raise EngineError(f"{self._model.source} uses opset {opset_of(proto)}; the torch engine needs {_OLDEST_OPSET} or newer: "
+                                  "export it again")
+            on_gpu = self._device.type == "cuda"
+            if on_gpu or self._precision != "f32":   # f32 on a CPU is the reference: the file as it is
+                proto = lower(fold(proto), self._precision, io)
+            self._graphs[io] = TorchGraph(proto, self._model.source, self._device, self._threads, channels_last=on_gpu)
+        return self._graphs[io]
+
+    def compile(self, size: tuple[int, int, int]) -> Session:
+        graph = self.graph("float32")
         shapes = static_input_shapes(self.inputs, size)
-        graph = self._graph
-        trial = graph.run({name: torch.zeros(shape, device=graph.device, dtype=graph.dtype) for name, shape in shapes.items()})
+        if self._device.type == "cuda":
+            from .torch_cuda import TorchCudaSession
+
+            return TorchCudaSession(graph, shapes)
+        trial = graph.run({name: torch.zeros(shape) for name, shape in shapes.items()})
         return TorchSession(graph, shapes, {name: tuple(value.shape) for name, value in trial.items()})
 
+    def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
+        if self._device.type != "cuda":
+            return super().compile_device(size)
+        from .torch_cuda import TorchDeviceSession
+
+        io = "float32" if self._precision == "f32" else "float16"
+        return TorchDeviceSession(self.graph(io), static_input_shapes(self.inputs, size), io)
+
     def close(self) -> None:
-        self._graph = None
+        self._model = None
+        self._graphs.clear()
 
 
 class TorchGraph:
-    """The nodes in order, with the weights on the device. Raises EngineError for what the operator table does not cover."""
+    """The nodes in order, with the weights on the device. Raises EngineError for what the operator table does not cover.
 
-    def __init__(self, model: OnnxFile, device: torch.device, dtype: torch.dtype, threads: int):
-        self.device, self.dtype = device, dtype
-        self._threads, self._source, self._output_names = threads, model.source, tuple(model.outputs)
+    Shapes, indices and what is read by the host are kept on the CPU: a run never waits for a GPU, so it can be captured.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, source: str, device: torch.device, threads: int, channels_last: bool = False):
+        self.device, self.channels_last = device, channels_last
+        self._threads, self._source, self._output_names = threads, source, tuple(value.name for value in proto.graph.output)
+        opset = opset_of(proto)
+        on_host = {node.input[at] for node in proto.graph.node for at in HOST_INPUTS.get(node.op_type, ()) if at < len(node.input)}
         try:
-            proto = onnx.load_model_from_string(model.data)
-            onnx.checker.check_model(proto)
-            self._constants = {tensor.name: self._tensor(numpy_helper.to_array(tensor)) for tensor in proto.graph.initializer}
-        except Exception as error:   # protobuf, checker and numpy raise types without a common base; any of them means a broken file
-            raise EngineError(f"onnx cannot read {model.source}: {' '.join(str(error).split())[:400]}") from error
-        opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-        if opset < _OLDEST_OPSET:
-            raise EngineError(f"{model.source} uses opset {opset}; the torch engine needs {_OLDEST_OPSET} or newer: export it again")
+            self._constants = {tensor.name: self._tensor(numpy_helper.to_array(tensor), tensor.name in on_host)
+                               for tensor in proto.graph.initializer}
+        except (TypeError, ValueError, RuntimeError) as error:   # a type that torch has not
+            raise EngineError(f"torch cannot hold the weights of {source}: {' '.join(str(error).split())[:400]}") from error
         last_use = {name: i for i, node in enumerate(proto.graph.node) for name in node.input}
         self._steps = []
         for i, node in enumerate(proto.graph.node):
             where = f"node {node.name or i!r} ({node.op_type})"
             attributes = {a.name: _attribute(a) for a in node.attribute}
             if node.op_type == "Constant" and not node.domain:
-                self._constants[node.output[0]] = self._constant(attributes, where)
+                self._constants[node.output[0]] = self._constant(attributes, where, node.output[0] in on_host)
                 continue
             if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
                 operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-                raise EngineError(f"the torch engine does not know the operator {operator} of {where} in {model.source}; "
+                raise EngineError(f"the torch engine does not know the operator {operator} of {where} in {source}; "
                                   "use the openvino engine or add it to torch_ops.py")
-            attributes |= {"op_type": node.op_type, "n_outputs": len(node.output), "device": device, "float": dtype}
+            attributes |= {"op_type": node.op_type, "n_outputs": len(node.output), "device": device, "tables": {}}
             released = tuple(name for name in dict.fromkeys(node.input)
                              if name and last_use[name] == i and name not in self._output_names and name not in self._constants)
             function = functools.partial(OPERATORS[node.op_type], attributes, opset)
             self._steps.append(_Step(where, function, tuple(node.input), tuple(node.output), released))
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(array))   # a copy: onnx hands out views of its buffers
-        if not tensor.is_floating_point():
+    def _tensor(self, array: np.ndarray, on_host: bool) -> torch.Tensor:
+        if array.dtype == "bfloat16":   # numpy knows it only by name, torch.from_numpy not at all
+            tensor = torch.from_numpy(array.astype(np.float32)).bfloat16()
+        else:
+            tensor = torch.from_numpy(np.array(array))   # a copy: onnx hands out views of its buffers
+        if not tensor.is_floating_point() or on_host:
             return tensor
-        tensor = tensor.to(self.device, self.dtype)
-        return tensor.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" and tensor.ndim == 4 else tensor
+        return self.arranged(tensor.to(self.device))
 
-    def _constant(self, attributes: dict, where: str) -> torch.Tensor:
+    def arranged(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A picture or weight in the memory order in which convolutions run."""
+        return tensor.contiguous(memory_format=torch.channels_last) if self.channels_last and tensor.ndim == 4 else tensor
+
+    def _constant(self, attributes: dict, where: str, on_host: bool) -> torch.Tensor:
         kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
         for key, dtype in kinds.items():
             if key in attributes:
-                return self._tensor(np.asarray(attributes[key], dtype))
+                return self._tensor(np.asarray(attributes[key], dtype), on_host)
         raise EngineError(f"{where}: only constants of numbers are covered, not {', '.join(attributes)}")
 
     def run(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Outputs for inputs on this device, in this precision; EngineError naming the node that fails."""
-        values = dict(inputs)
+        """Outputs for inputs on this device, of the types that the graph gives them; EngineError naming the node that fails."""
+        values = {name: self.arranged(value) for name, value in inputs.items()}
         threads = torch.get_num_threads()
         if self._threads and self.device.type == "cpu":
             torch.set_num_threads(self._threads)
@@ -157,27 +197,18 @@ def _attribute(attribute: onnx.AttributeProto):
 
 
 class TorchSession(Session):
-    """Runs at once on a CPU; on a GPU copies, kernels and the copy back are queued on the current stream."""
+    """Runs at once, on the CPU."""
 
     def __init__(self, graph: TorchGraph, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]]):
         self._graph = graph
-        self._on_gpu = graph.device.type == "cuda"
-        self._in = {name: self._buffer(shape) for name, shape in inputs.items()}
-        self._out = {name: self._buffer(shape) for name, shape in outputs.items()}
-        super().__init__({name: t.numpy() for name, t in self._in.items()}, {name: t.numpy() for name, t in self._out.items()})
-
-    def _buffer(self, shape: tuple[int, ...]) -> torch.Tensor:
-        # copies to and from a GPU are asynchronous only for page-locked memory
-        return torch.zeros(shape, pin_memory=True) if self._on_gpu else torch.from_numpy(aligned_zeros(shape))
+        super().__init__({name: aligned_zeros(shape) for name, shape in inputs.items()},
+                         {name: aligned_zeros(shape) for name, shape in outputs.items()})
+        self._in = {name: torch.from_numpy(array) for name, array in self.inputs.items()}
+        self._out = {name: torch.from_numpy(array) for name, array in self.outputs.items()}
 
     def _start(self) -> None:
-        graph = self._graph
-        values = {name: t.to(graph.device, graph.dtype, non_blocking=True) for name, t in self._in.items()}
-        if self._on_gpu:
-            values = {name: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in values.items()}
-        for name, value in graph.run(values).items():
-            self._out[name].copy_(value, non_blocking=True)
+        for name, value in self._graph.run(self._in).items():
+            self._out[name].copy_(value)
 
     def _wait(self) -> None:
-        if self._on_gpu:
-            torch.cuda.current_stream(self._graph.device).synchronize()
+        pass

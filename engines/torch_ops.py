@@ -1,7 +1,8 @@
 """ONNX operators in torch: `OPERATORS[op_type](attributes, opset, *inputs) -> tensor or tuple`.
 
 Semantics: onnx/docs/Operators.md, opset 13 and newer, forward only.
-Float tensors live on the engine's device, integers (shapes, indices) stay on the CPU.
+Float tensors live on the engine's device; integers (shapes, indices) and the inputs of HOST_INPUTS stay on the CPU, and nothing here makes
+the CPU wait for the device. What is made from shapes alone is kept per node (`_table`), so that a second run copies nothing to the device.
 An absent optional input is None. What is not covered raises OperatorError.
 """
 import math
@@ -13,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OPERATORS: dict[str, Callable] = {}
+HOST_INPUTS = {"Resize": (1, 2), "Pad": (2,), "Range": (0, 1, 2)}   # positions of float inputs that are read by the host
+_MAX_TABLES = 64   # per node: sizes a server may meet
 
 
 class OperatorError(Exception):
     """A use of an operator that this table does not cover."""
 
 
-def _operator(*names: str):
+def operator(*names: str):
     def add(function):
         for name in names:
             OPERATORS[name] = function
@@ -31,12 +34,22 @@ def _simple(name: str, function: Callable) -> None:
     OPERATORS[name] = lambda a, opset, *x: function(*x)
 
 
-def _ints(x: Tensor) -> list[int]:
+def ints_of(x: Tensor) -> list[int]:
     return [int(v) for v in x.reshape(-1).tolist()]
 
 
-def _axes(axes, rank: int) -> list[int]:
+def axes_of(axes, rank: int) -> list[int]:
     return [axis + rank if axis < 0 else axis for axis in axes]
+
+
+def table(a, key: tuple, make: Callable[[], Tensor]) -> Tensor:
+    """make() on the device, made once per node and key."""
+    tables = a["tables"]
+    if key not in tables:
+        if len(tables) >= _MAX_TABLES:
+            tables.clear()
+        tables[key] = make().to(a["device"])
+    return tables[key]
 
 
 # element by element
@@ -50,19 +63,19 @@ for _name, _function in {
     "Equal": torch.eq, "Less": torch.lt, "LessOrEqual": torch.le, "Greater": torch.gt, "GreaterOrEqual": torch.ge,
     "And": torch.logical_and, "Or": torch.logical_or, "Where": torch.where,
     "GlobalAveragePool": lambda x: x.mean(dim=tuple(range(2, x.ndim)), keepdim=True),
-    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, _ints(shape))),
-    "Tile": lambda x, repeats: x.repeat(_ints(repeats)),
+    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, ints_of(shape))),
+    "Tile": lambda x, repeats: x.repeat(ints_of(repeats)),
     "PRelu": lambda x, slope: torch.where(x < 0, x * slope, x),
 }.items():
     _simple(_name, _function)
 
 
-@_operator("Div")
+@operator("Div")
 def _div(a, opset, x, y):
     return torch.div(x, y) if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
 
 
-@_operator("Max", "Min")
+@operator("Max", "Min")
 def _extreme(a, opset, *xs):
     function = torch.maximum if a["op_type"] == "Max" else torch.minimum
     result = xs[0]
@@ -71,41 +84,41 @@ def _extreme(a, opset, *xs):
     return result
 
 
-@_operator("LeakyRelu")
+@operator("LeakyRelu")
 def _leaky_relu(a, opset, x):
     return F.leaky_relu(x, a.get("alpha", 0.01))
 
 
-@_operator("Elu")
+@operator("Elu")
 def _elu(a, opset, x):
     return F.elu(x, a.get("alpha", 1.0))
 
 
-@_operator("HardSigmoid")
+@operator("HardSigmoid")
 def _hard_sigmoid(a, opset, x):
     return (x * a.get("alpha", 0.2) + a.get("beta", 0.5)).clamp(0, 1)
 
 
-@_operator("Gelu")
+@operator("Gelu")
 def _gelu(a, opset, x):
     return F.gelu(x, approximate=a.get("approximate", "none"))
 
 
-@_operator("Clip")
+@operator("Clip")
 def _clip(a, opset, x, low=None, high=None):
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 
-@_operator("Softmax")
+@operator("Softmax")
 def _softmax(a, opset, x):
     return torch.softmax(x, a.get("axis", -1))
 
 
-@_operator("Cast")
+@operator("Cast")
 def _cast(a, opset, x):
-    kinds = {1: x.dtype if x.is_floating_point() else a["float"], 6: torch.int32, 7: torch.int64, 9: torch.bool}
+    kinds = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 16: torch.bfloat16}
     if a["to"] not in kinds:
-        raise OperatorError(f"a cast to ONNX type {a['to']}; covered are float32, int32, int64, bool")
+        raise OperatorError(f"a cast to ONNX type {a['to']}; covered are float32, float16, bfloat16, int32, int64, bool")
     return x.to(kinds[a["to"]])
 
 
@@ -125,7 +138,7 @@ def _pad_sides(x: Tensor, pads, value: float = 0.0) -> Tensor:
     return F.pad(x, (left, right, top, bottom), value=value) if any(pads) else x
 
 
-@_operator("Conv")
+@operator("Conv")
 def _conv(a, opset, x, weight, bias=None):
     _, strides, pads, dilations = _spatial(a, x, weight.shape[2:])
     if pads[:2] == pads[2:]:
@@ -133,7 +146,7 @@ def _conv(a, opset, x, weight, bias=None):
     return F.conv2d(_pad_sides(x, pads), weight, bias, strides, 0, dilations, a.get("group", 1))
 
 
-@_operator("ConvTranspose")
+@operator("ConvTranspose")
 def _conv_transpose(a, opset, x, weight, bias=None):
     _, strides, pads, dilations = _spatial(a, x, weight.shape[2:])
     if "output_shape" in a:
@@ -149,7 +162,7 @@ def _conv_transpose(a, opset, x, weight, bias=None):
     return y[:, :, pads[0]:y.shape[2] - pads[2], pads[1]:y.shape[3] - pads[3]]
 
 
-@_operator("Gemm")
+@operator("Gemm")
 def _gemm(a, opset, x, y, z=None):
     result = a.get("alpha", 1.0) * torch.matmul(x.T if a.get("transA", 0) else x, y.T if a.get("transB", 0) else y)
     return result if z is None else result + a.get("beta", 1.0) * z
@@ -162,14 +175,14 @@ def _no_ceil(a) -> None:
         raise OperatorError("ceil_mode 1; covered is 0")
 
 
-@_operator("MaxPool")
+@operator("MaxPool")
 def _max_pool(a, opset, x):
     kernel, strides, pads, dilations = _spatial(a, x, a["kernel_shape"])
     _no_ceil(a)
     return F.max_pool2d(_pad_sides(x, pads, -math.inf), kernel, strides, 0, dilations)
 
 
-@_operator("AveragePool")
+@operator("AveragePool")
 def _average_pool(a, opset, x):
     kernel, strides, pads, dilations = _spatial(a, x, a["kernel_shape"])
     _no_ceil(a)
@@ -183,7 +196,7 @@ def _average_pool(a, opset, x):
 
 def _reduce(function):
     def reduce(a, opset, x, axes=None):
-        dims = _ints(axes) if axes is not None else list(a.get("axes", []))
+        dims = ints_of(axes) if axes is not None else list(a.get("axes", []))
         if not dims and a.get("noop_with_empty_axes", 0):
             return x
         return function(x, dims or list(range(x.ndim)), bool(a.get("keepdims", 1)))
@@ -198,202 +211,106 @@ OPERATORS["ReduceMin"] = _reduce(torch.amin)
 
 # normalization
 
-@_operator("BatchNormalization")
+@operator("BatchNormalization")
 def _batch_normalization(a, opset, x, scale, bias, mean, variance):
     if a.get("training_mode", 0):
         raise OperatorError("training_mode 1; export the model in evaluation mode")
     return F.batch_norm(x, mean, variance, scale, bias, False, 0.0, a.get("epsilon", 1e-5))
 
 
-@_operator("InstanceNormalization")
+@operator("InstanceNormalization")
 def _instance_normalization(a, opset, x, scale, bias):
     return F.instance_norm(x, weight=scale, bias=bias, eps=a.get("epsilon", 1e-5))
 
 
-@_operator("GroupNormalization")
+@operator("GroupNormalization")
 def _group_normalization(a, opset, x, scale, bias):
     if opset < 21:
         raise OperatorError("the form before opset 21, which ONNX withdrew; export with opset 21 or newer")
     return F.group_norm(x, a["num_groups"], scale, bias, a.get("epsilon", 1e-5))
 
 
-# moving pixels
-
-@_operator("DepthToSpace")
-def _depth_to_space(a, opset, x):
-    b = a["blocksize"]
-    n, c, h, w = x.shape
-    if a.get("mode", "DCR") == "CRD":
-        return x.reshape(n, c // (b * b), b, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // (b * b), h * b, w * b)
-    return x.reshape(n, b, b, c // (b * b), h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // (b * b), h * b, w * b)
-
-
-@_operator("SpaceToDepth")
-def _space_to_depth(a, opset, x):
-    b = a["blocksize"]
-    n, c, h, w = x.shape
-    return x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b)
-
-
-@_operator("Pad")
-def _pad(a, opset, x, pads, value=None, axes=None):
-    amounts = _ints(pads)
-    dims = range(x.ndim) if axes is None else _axes(_ints(axes), x.ndim)
-    before, after = amounts[:len(amounts) // 2], amounts[len(amounts) // 2:]
-    mode = a.get("mode", "constant")
-    if mode == "constant":
-        sides = [0] * (2 * x.ndim)
-        for axis, first, last in zip(dims, before, after, strict=True):
-            sides[2 * (x.ndim - 1 - axis)], sides[2 * (x.ndim - 1 - axis) + 1] = first, last
-        return F.pad(x, sides, value=0 if value is None else value.item())
-    for axis, first, last in zip(dims, before, after, strict=True):
-        if first or last:
-            index = torch.arange(-first, x.shape[axis] + last)
-            if mode == "edge":
-                index = index.clamp(0, x.shape[axis] - 1)
-            elif mode == "reflect" and max(first, last) < x.shape[axis]:
-                index = (x.shape[axis] - 1) - ((x.shape[axis] - 1) - index.abs()).abs()
-            else:
-                amount = max(first, last)
-                raise OperatorError(f"mode {mode} by {amount} of {x.shape[axis]}; covered are constant, edge, reflect below the size")
-            x = x.index_select(axis, index.to(x.device))
-    return x
-
-
-def _source_positions(mode: str, size: int, new: int, scale: float) -> Tensor:
-    """Where in the old axis each new sample lies, float64 [new]."""
-    i = torch.arange(new, dtype=torch.float64)
-    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and new > 1):
-        return (i + 0.5) / scale - 0.5
-    if mode == "pytorch_half_pixel":
-        return torch.zeros(new, dtype=torch.float64)
-    if mode == "asymmetric":
-        return i / scale
-    if mode == "align_corners":
-        return i * ((size - 1) / (new - 1)) if new > 1 else torch.zeros(new, dtype=torch.float64)
-    raise OperatorError(f"coordinate_transformation_mode {mode}")
-
-
-_ROUND = {
-    "round_prefer_floor": lambda x: torch.ceil(x - 0.5), "round_prefer_ceil": lambda x: torch.floor(x + 0.5),
-    "floor": torch.floor, "ceil": torch.ceil,
-}
-
-
-@_operator("Resize")
-def _resize(a, opset, x, roi=None, scales=None, sizes=None):
-    mode = a.get("mode", "nearest")
-    if mode not in ("nearest", "linear") or a.get("antialias", 0) or a.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise OperatorError(f"mode {mode} with antialias or an aspect policy; covered are plain nearest and linear")
-    dims = _axes(a.get("axes", range(x.ndim)), x.ndim)
-    if sizes is not None and sizes.numel():
-        news = _ints(sizes)
-        factors = [new / x.shape[axis] for axis, new in zip(dims, news, strict=True)]
-    else:
-        factors = [float(v) for v in scales.tolist()]
-        news = [int(math.floor(x.shape[axis] * factor)) for axis, factor in zip(dims, factors, strict=True)]
-    for axis, new, factor in zip(dims, news, factors, strict=True):
-        size = x.shape[axis]
-        if new == size and factor == 1:
-            continue
-        at = _source_positions(a.get("coordinate_transformation_mode", "half_pixel"), size, new, factor)
-        if mode == "nearest":
-            index = _ROUND[a.get("nearest_mode", "round_prefer_floor")](at).clamp(0, size - 1).long()
-            x = x.index_select(axis, index.to(x.device))
-        else:
-            at = at.clamp(0, size - 1)
-            low = at.floor().long()
-            weight = (at - low).to(x.dtype).reshape([-1 if d == axis else 1 for d in range(x.ndim)]).to(x.device)
-            high = (low + 1).clamp(max=size - 1)
-            x = torch.lerp(x.index_select(axis, low.to(x.device)), x.index_select(axis, high.to(x.device)), weight)
-    return x
-
-
-@_operator("GridSample")
-def _grid_sample(a, opset, x, grid):
-    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(a.get("mode", "bilinear"), a.get("mode", "bilinear"))
-    return F.grid_sample(x, grid, mode, a.get("padding_mode", "zeros"), bool(a.get("align_corners", 0)))
-
-
 # shapes
 
-@_operator("Concat")
+@operator("Concat")
 def _concat(a, opset, *xs):
     return torch.cat(xs, a["axis"])
 
 
-@_operator("Split")
+@operator("Split")
 def _split(a, opset, x, split=None):
     axis = a.get("axis", 0)
     if split is not None:
-        return torch.split(x, _ints(split), axis)
+        return torch.split(x, ints_of(split), axis)
     parts = a.get("num_outputs", a["n_outputs"])
     return torch.split(x, -(-x.shape[axis] // parts), axis)
 
 
-@_operator("Slice")
+@operator("Slice")
 def _slice(a, opset, x, starts, ends, axes=None, steps=None):
-    starts, ends = _ints(starts), _ints(ends)
-    dims = _axes(_ints(axes), x.ndim) if axes is not None else range(len(starts))
-    for axis, start, end, step in zip(dims, starts, ends, _ints(steps) if steps is not None else [1] * len(starts), strict=True):
+    starts, ends = ints_of(starts), ints_of(ends)
+    dims = axes_of(ints_of(axes), x.ndim) if axes is not None else range(len(starts))
+    for axis, start, end, step in zip(dims, starts, ends, ints_of(steps) if steps is not None else [1] * len(starts), strict=True):
         size = x.shape[axis]
         if step > 0:
             x = x[(slice(None),) * axis + (slice(start, end, step),)]
         else:   # torch has no negative steps; an end before the first element means "to the beginning"
             picked = range(size)[slice(start, None if end < -size else end, step)]
-            x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.int64, device=x.device))
+            x = x.index_select(axis, table(a, (axis, picked), lambda: torch.tensor(list(picked), dtype=torch.int64)))   # noqa: B023
     return x
 
 
-@_operator("Reshape")
+@operator("Reshape")
 def _reshape(a, opset, x, shape):
-    new = [x.shape[i] if v == 0 and not a.get("allowzero", 0) else v for i, v in enumerate(_ints(shape))]
+    new = [x.shape[i] if v == 0 and not a.get("allowzero", 0) else v for i, v in enumerate(ints_of(shape))]
     return x.reshape(new)
 
 
-@_operator("Flatten")
+@operator("Flatten")
 def _flatten(a, opset, x):
-    axis = _axes([a.get("axis", 1)], x.ndim)[0]
+    axis = axes_of([a.get("axis", 1)], x.ndim)[0]
     return x.reshape(math.prod(x.shape[:axis]), -1)
 
 
-@_operator("Transpose")
+@operator("Transpose")
 def _transpose(a, opset, x):
     return x.permute(a.get("perm", list(range(x.ndim))[::-1]))
 
 
-@_operator("Unsqueeze")
+@operator("Unsqueeze")
 def _unsqueeze(a, opset, x, axes):
-    for axis in sorted(_axes(_ints(axes), x.ndim + axes.numel())):
+    for axis in sorted(axes_of(ints_of(axes), x.ndim + axes.numel())):
         x = x.unsqueeze(axis)
     return x
 
 
-@_operator("Squeeze")
+@operator("Squeeze")
 def _squeeze(a, opset, x, axes=None):
-    return x.squeeze() if axes is None else x.squeeze(tuple(_axes(_ints(axes), x.ndim)))
+    return x.squeeze() if axes is None else x.squeeze(tuple(axes_of(ints_of(axes), x.ndim)))
 
 
-@_operator("Shape")
+@operator("Shape")
 def _shape(a, opset, x):
     return torch.tensor(list(x.shape)[a.get("start", 0):a.get("end", None)], dtype=torch.int64)
 
 
-@_operator("Gather")
+@operator("Gather")
 def _gather(a, opset, x, index):
-    axis = _axes([a.get("axis", 0)], x.ndim)[0]
-    flat = torch.where(index < 0, index + x.shape[axis], index).reshape(-1).to(x.device)
+    axis = axes_of([a.get("axis", 0)], x.ndim)[0]
+    flat = torch.where(index < 0, index + x.shape[axis], index).reshape(-1)
+    if x.device != flat.device:   # a picture on the GPU by indices of the graph: they depend on shapes alone
+        flat = table(a, tuple(flat.tolist()), lambda: flat)
     return x.index_select(axis, flat).reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1:]])
 
 
-@_operator("Range")
+@operator("Range")
 def _range(a, opset, start, limit, delta):
     return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
 
 
-@_operator("ConstantOfShape")
+@operator("ConstantOfShape")
 def _constant_of_shape(a, opset, shape):
     value = torch.from_numpy(np.array(a["value"])) if "value" in a else torch.zeros(1)
     if value.is_floating_point():
-        value = value.to(a["device"], a["float"])
-    return value.reshape(()).expand(_ints(shape))
+        value = table(a, (), lambda: value)
+    return value.reshape(()).expand(ints_of(shape))

@@ -1,7 +1,10 @@
 """Fixtures of the engine tests."""
 
+import importlib.machinery
 import importlib.util
 import pathlib
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -33,14 +36,48 @@ def tiny() -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
-@pytest.fixture(scope="session")
-def light():
-    """The module benchmarks/light_network.py."""
-    path = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "light_network.py"
-    spec = importlib.util.spec_from_file_location("light_network", path)
+def module_at(path: pathlib.Path):
+    """The module in a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def light():
+    """The module benchmarks/light_network.py."""
+    return module_at(pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "light_network.py")
+
+
+@pytest.fixture(scope="session")
+def fakes():
+    """The modules fake_cuda.py and fake_tensorrt.py."""
+    folder = pathlib.Path(__file__).parent
+    return types.SimpleNamespace(cuda=module_at(folder / "fake_cuda.py"), tensorrt=module_at(folder / "fake_tensorrt.py"))
+
+
+@pytest.fixture
+def nvidia(monkeypatch, fakes, tmp_path):
+    """A machine with a fake GPU and a fake TensorRT: cuda (the fake runtime), trt (the fake module), options for create_engine."""
+    from dinar_live import engines
+    from dinar_live.engines import nvidia
+
+    cuda = fakes.cuda.FakeRuntime()
+    trt = fakes.tensorrt.make(cuda)
+    package, bindings = types.ModuleType("cuda"), types.ModuleType("cuda.bindings")
+    package.__path__, bindings.__path__, bindings.runtime = [], [], cuda
+    for module in (package, bindings, trt):
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in ("tensorrt_build", "tensorrt_session", "tensorrt_engine"):   # they hold the module they were imported with
+        monkeypatch.delitem(sys.modules, f"dinar_live.engines.{name}", raising=False)
+    for module in (engines, nvidia):
+        monkeypatch.setattr(module, "nvidia_problem", lambda: "")
+    cache = tmp_path / "engines"
+    yield types.SimpleNamespace(cuda=cuda, trt=trt, world=trt.world, cache=cache, options={"cache_dir": cache})
+    for name in ("tensorrt_build", "tensorrt_session", "tensorrt_engine"):
+        sys.modules.pop(f"dinar_live.engines.{name}", None)
 
 
 @pytest.fixture(scope="session")

@@ -146,15 +146,14 @@ def test_forced_precision_changes_the_arithmetic(light, run):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        ({"name": "onnxruntime"}, "'onnxruntime' is unknown; choose auto, openvino, torch"),
+        ({"name": "onnxruntime"}, "'onnxruntime' is unknown; choose auto, tensorrt, torch, openvino"),
         ({"precision": "fp32"}, "precision 'fp32' is unknown"),
         ({"threads": -1}, "threads is -1"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"threads": True}, "threads is True"),
-        ({"name": "torch", "precision": "bf16", "device": "cpu"}, "needs a GPU"),
         ({"name": "torch", "device": "tpu"}, "device 'tpu'"),
         ({"name": "openvino", "device": "cpu"}, "openvino has no option device; it has cache_dir"),
-        ({"cachedir": "x"}, "auto has no option cachedir; it has cache_dir, device"),
+        ({"cachedir": "x"}, "auto has no option cachedir; it has cache_dir, device, optimization_level, progress"),
     ],
 )
 def test_wrong_choices(tiny, arguments, text):
