@@ -1,0 +1,162 @@
+"""examples/javascript against the golden messages and a real server."""
+import contextlib
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from dinar_live.runtime import Avatar, Body
+from dinar_live.runtime.avatar.avatar import RendererSpec
+
+HERE = pathlib.Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples" / "javascript"
+NODE = shutil.which("node")
+
+
+def node_version() -> tuple[int, int]:
+    if NODE is None:
+        return 0, 0
+    found = re.match(r"v(\d+)\.(\d+)", subprocess.run([NODE, "--version"], capture_output=True, text=True, timeout=20).stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+VERSION = node_version()
+needs_node = pytest.mark.skipif(VERSION < (18, 0), reason="needs node 18 or newer")
+needs_websocket = pytest.mark.skipif(VERSION < (20, 10), reason="needs node 20.10 or newer, which has a WebSocket")
+
+
+@contextlib.contextmanager
+def serving(bundle, *arguments):
+    """The address of the WebSocket and of the page of a server that is ready."""
+    command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", bundle, "--endpoint", "tcp://127.0.0.1:0", "--page-port", "0",
+               "--size", "128", "--threads", "1", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("ready "):
+                break
+        else:
+            pytest.fail(f"not ready: {said}")
+        page = line.split()[2]
+        yield page.replace("http", "ws", 1).partition("#")[0] + "ws", page
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("avatar") / "tiny"
+    texture = np.random.default_rng(1).integers(40, 255, (64, 64, 3), np.uint8)
+    Avatar(name="tiny", rig=Body.open().rig(), renderers={"texture": RendererSpec(texture)}).save(path)
+    return str(path)
+
+
+def node(*arguments):
+    flags = ["--experimental-websocket"] if VERSION < (22, 0) else []
+    return subprocess.run([NODE, *flags, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+@needs_node
+def test_golden_messages(data):
+    result = subprocess.run([NODE, str(HERE / "golden.js"), str(data / "golden_messages")], capture_output=True, text=True, timeout=60)
+    count = len(list((data / "golden_messages").glob("*.bin")))
+    assert result.returncode == 0 and result.stdout == f"{count} messages\n", result.stderr
+
+
+@needs_websocket
+def test_node_client_draws_what_the_server_sends(bundle, tmp_path):
+    with serving(bundle) as (socket, _):
+        result = node(EXAMPLE / "node_client.js", socket, "--frames", 9, "--size", 160, "--out", tmp_path / "frame.png")
+        assert result.returncode == 0 and re.search(r"9 frames, [\d.]+ fps, latency p50 [\d.]+ ms", result.stdout), result.stderr
+        assert result.stdout.startswith("tiny: ")
+    picture = cv2.imread(str(tmp_path / "frame.png"), cv2.IMREAD_UNCHANGED)
+    assert picture.shape == (160, 160, 4)
+    rows, columns = np.nonzero(picture[..., 3] > 128)
+    assert rows.min() > 2 and rows.max() < 157 and np.ptp(rows) > 100, "a person, whole, from top to bottom"
+    assert 60 < columns.mean() < 100 and len(np.unique(picture[picture[..., 3] == 255])) > 50
+
+
+@needs_websocket
+def test_node_client_needs_the_key_of_a_page_with_one(bundle, tmp_path):
+    with serving(bundle, "--page-key") as (socket, page):
+        key = page.partition("#key=")[2]
+        assert key
+        refused = node(EXAMPLE / "node_client.js", socket, "--frames", 1, "--size", 64, "--out", tmp_path / "frame.png")
+        assert refused.returncode != 0 and "the key is missing or wrong" in refused.stderr and not (tmp_path / "frame.png").exists()
+        result = node(EXAMPLE / "node_client.js", socket, "--key", key, "--frames", 2, "--size", 64, "--out", tmp_path / "frame.png")
+        assert result.returncode == 0, result.stderr
+
+
+CLIENT = """
+import { DinarClient, RemoteError } from "{example}/client.js";
+import { orbit } from "{example}/cameras.js";
+const states = [], client = new DinarClient("{socket}", { onstate: (state) => states.push(state) }), caps = await client.ready;
+const ask = (more = {}) => client.ask({ cameras: [orbit(caps, 0, 64, 64)], ...more });
+const pair = await client.ask({ cameras: [orbit(caps, 0, 64, 64), orbit(caps, 0.1, 64, 48)] });
+const [old, replaced, newest] = await Promise.all([ask(), ask(), ask()]);
+let refused = null;
+try { await ask({ cameras: [orbit(caps, 0, 60000, 60000)] }); } catch (error) { refused = error; }
+let wrong = null;
+try { await client.ask({ cameras: [] }); } catch (error) { wrong = error; }
+const posed = await ask({ pose: { body: new Float32Array(165) }, format: { depth: 2 } });
+console.log(JSON.stringify([caps.name, pair.views.length, pair.views[1].camera.height, old !== null, replaced === null, newest !== null,
+  refused instanceof RemoteError && refused.code, wrong instanceof RangeError, posed.views[0].depth !== null,
+  Math.abs(Number(client.clockOffsetNs)) >= 0]));
+client.close();
+console.log(JSON.stringify(states));
+"""
+
+
+@needs_websocket
+def test_client_keeps_the_rules(bundle, tmp_path):
+    """Stereo, the newest request replaces the one that waits, refusals, the clock; and the program ends by itself."""
+    with serving(bundle) as (socket, _):
+        program = tmp_path / "program.mjs"
+        program.write_text(CLIENT.replace("{example}", EXAMPLE.as_uri()).replace("{socket}", socket))
+        result = node(program)
+    assert result.returncode == 0, result.stderr
+    facts, states = result.stdout.splitlines()
+    assert facts == '["tiny",2,48,true,true,true,6,true,true,true]'
+    assert states == '["connecting","ready","closed"]'
+
+
+PATIENT = """
+import { DinarClient } from "{example}/client.js";
+import { orbit } from "{example}/cameras.js";
+const client = new DinarClient("{socket}"), caps = await client.ready;
+for (let i = 0; i < 2; i++) {
+  let frame = null;
+  while (!frame) frame = await client.ask({ cameras: [orbit(caps, 0, 64, 64)] });
+  console.log(i);
+  if (!i) while (client.caps) await new Promise((next) => setTimeout(next, 20));
+}
+client.close();
+"""
+
+
+@needs_websocket
+def test_client_comes_back_to_a_new_server(bundle, tmp_path):
+    program = tmp_path / "program.mjs"
+    with serving(bundle) as (socket, page):
+        program.write_text(PATIENT.replace("{example}", EXAMPLE.as_uri()).replace("{socket}", socket))
+        flags = ["--experimental-websocket"] if VERSION < (22, 0) else []
+        process = subprocess.Popen([NODE, *flags, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout.readline() == "0\n"
+        except BaseException:
+            process.kill()
+            raise
+    try:
+        with serving(bundle, "--page-port", page.rstrip("/").rpartition(":")[2]):
+            out, errors = process.communicate(timeout=20)
+        assert process.returncode == 0 and out == "1\n", errors
+    finally:
+        process.kill()
