@@ -146,7 +146,10 @@ class TensorRTEngine(Engine):
 
 
 def _deserialize(data: bytes, log: Log) -> Plan:
-    runtime = trt.Runtime(log)   # engine_host_code_allowed stays False: a plan brings no host code
+    try:
+        runtime = trt.Runtime(log)   # engine_host_code_allowed stays False: a plan brings no host code
+    except (TypeError, RuntimeError) as error:   # as for the builder
+        raise log.failure("TensorRT cannot start a runtime") from error
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise log.failure("TensorRT cannot load the plan")
