@@ -38,12 +38,12 @@ def _ints(*values) -> tuple[np.int32, ...]:
 def lbs(body, parameters, projective, vertices=None) -> list[Launch]:
     """See Program.lbs."""
     a, p = {n: _pointer(x) for n, x in body.arrays.items()}, {n: _pointer(x) for n, x in parameters.device.items()}
-    columns, features = _pointer(body.columns), _pointer(body.features)
+    columns, features, active = _pointer(body.columns), _pointer(body.features), _pointer(body.active)
     pose = Launch("pose_joints", (1, 1, 1), (128, 1, 1), (
         *_ints(body.joints, body.expressions, body.levels), p["body"], p["transl"], p["expression"], a["rest_joints"], a["joint_dirs"],
-        a["order"], a["parents"], a["level_start"], columns, _pointer(body.posed_joints), features))
-    common = (*_ints(body.vertices, body.joints, body.slots, body.expressions, body.expression_rows, parameters.views), a["rest"],
-              a["skin_index"], a["skin_weight"], a["expression_row"], a["expression_dirs"], p["expression"], columns, p["matrices"],
+        a["order"], a["parents"], a["level_start"], columns, _pointer(body.posed_joints), features, active))
+    common = (*_ints(body.vertices, body.joints, body.slots, body.expression_rows, parameters.views), a["rest"], a["skin_index"],
+              a["skin_weight"], a["expression_row"], a["expression_dirs"], p["expression"], active, columns, p["matrices"],
               _pointer(vertices), _pointer(projective))
     if body.features is None:
         skin = Launch("skin_vertices", (_blocks(body.vertices, 128), 1, 1), (128, 1, 1), common)

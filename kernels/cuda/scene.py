@@ -35,6 +35,7 @@ class DeviceBody:
         self.levels = self.arrays["level_start"].shape[0] - 1
         self.columns = self.device.empty((self.joints, 16), np.float32)
         self.posed_joints = self.device.empty((self.joints, 3), np.float32)
+        self.active = self.device.empty((2 + self.joints + self.expressions,), np.int32)
         self.features = self.device.empty((9 * (self.joints - 1),), np.float32) if "pose_dirs" in self.arrays else None
 
     def share(self) -> DeviceBody:

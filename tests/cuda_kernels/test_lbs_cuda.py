@@ -39,7 +39,7 @@ def run(gpu, model, pose, matrices, want_vertices=True):
                        expression=expression)
     projective = gpu.poisoned((len(matrices), *model.vertices.shape), np.float32)
     vertices = gpu.poisoned(model.vertices.shape, np.float32) if want_vertices else None
-    for array in (device_body.columns, device_body.posed_joints, device_body.features):
+    for array in (device_body.columns, device_body.posed_joints, device_body.features, device_body.active):
         if array is not None:
             array.fill_bytes(0xEE, gpu.stream)
     gpu.program.run(gpu.stream, gpu.program.lbs(device_body, p, projective, vertices))
