@@ -56,13 +56,15 @@ def coverage_fault(rgba: np.ndarray) -> str | None:
 
 
 class References:
-    """Renders what a frame should look like: f32, the whole picture at once, in this process.
+    """Renders what a frame should look like: f32, the whole picture at once, on the CPU, in this process.
 
-    options: keyword arguments of Renderer (engine, rasterizer, renderer, threads) that the run under test has too.
+    options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
     """
 
     def __init__(self, avatar: Avatar, options: dict):
-        self._avatar, self._options = avatar, {**options, "precision": "f32", "crop": False, "background_compile": False}
+        engine = "auto" if options.get("engine") == "tensorrt" else options.get("engine", "auto")
+        reference = {"device": "cpu", "rasterizer": "native", "engine": engine, "precision": "f32", "crop": False}
+        self._avatar, self._options = avatar, {**options, **reference, "background_compile": False}
 
     def _renderer(self, size: tuple[int, int]) -> Renderer:
         return Renderer(self._avatar, **{**self._options, "size": size})

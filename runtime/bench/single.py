@@ -10,11 +10,11 @@ from ..avatar import Avatar
 from ..errors import InputError
 from ..motion.motion import Motion
 from ..render import Renderer
-from ..render.frame import STAGES
+from ..render.frame import GPU_TIME, STAGES
 from ..render.sessions import MAX_SESSIONS
 from . import images
 from .measurement import Measurement
-from .stats import residual
+from .stats import residual, stage_table
 from .workload import shots, window_examples
 
 RATE = 30.0             # at most so many frames of each second of the motion, whatever the speed of rendering
@@ -23,6 +23,7 @@ SAMPLES = 8             # frames compared with their references
 WARM_FRAMES = 10        # per round
 WARM_ROUNDS = 3         # that must agree
 WARM_SPREAD = 1.1
+GPU_STAGE_FRAMES = 200  # measured once more stage by stage
 WARM_SECONDS = 10.0     # at most, after everything is compiled
 
 
@@ -44,34 +45,50 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
         ready = time.perf_counter() - began
         if not _warm(renderer, work):
             notes.append(f"the machine did not settle within {WARM_SECONDS:g} s of warming up")
-        latency, table = np.empty(frames), np.empty((frames, len(STAGES)))
+        names = (*STAGES, GPU_TIME)
+        latency, table = np.empty(frames), np.empty((frames, len(names)))
         wanted, kept = set(np.linspace(0, frames - 1, min(frames, SAMPLES)).astype(int).tolist()), []
         for i in tqdm(range(frames), desc="single", unit="frame", disable=not progress, leave=False):
             pose, camera = work[i % len(work)]
             start = time.perf_counter()
             frame = renderer.render(pose, camera)
             latency[i] = (time.perf_counter() - start) * 1e3
-            table[i] = [frame.timings[stage] for stage in STAGES]
+            table[i] = [frame.timings.get(name, 0.0) for name in names]
             fault = images.coverage_fault(frame.rgba)
             if fault and not faults:
                 faults.append(f"{fault} (frame {i})")
             if i in wanted:
                 kept.append((pose, camera, frame.rgba.copy()))
         info, name, rasterizer = renderer.engine_info, renderer.renderer_name, renderer.rasterizer_name
+        on_gpu = renderer.device != "cpu"
     references = images.References(avatar, {**options, "renderer": name})
     check, difference = references.check_pictures(), references.frames(kept, size)
     if check is None:
         notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
-    stages = {stage: table[:, i] for i, stage in enumerate(STAGES) if info is not None or stage != "network"}
+    stages = {name: table[:, i] for i, name in enumerate(names) if table[:, i].any()}
     stages["other"] = residual(latency, stages)
-    network = table[:, STAGES.index("network")]
+    extra = {"window_sizes": [list(w) for w in windows], "ready_s": ready}
+    if on_gpu:
+        extra |= _gpu_stages(avatar, work, options)
+    else:
+        extra["without_network_ms"] = latency - table[:, STAGES.index("network")]
     return Measurement(
         scenario="single", latency_ms=latency, stages_ms=stages, fps=1e3 / float(latency.mean()), size=size, renderer=name,
         engine=info.name if info else "none", precision=info.precision if info else "f32", rasterizer=rasterizer,
         includes="pose and camera in, RGBA out, in one process; not: making the pose, encoding, sending, decoding",
         check_difference=check, frame_difference=difference, notes=notes,
         faults=faults + images.judge(check, difference),
-        extra={"without_network_ms": latency - network, "window_sizes": [list(w) for w in windows], "ready_s": ready})
+        extra=extra)
+
+
+def _gpu_stages(avatar: Avatar, work, options: dict) -> dict:
+    """What each stage takes on a GPU when a frame's work is launched one by one: "gpu_stages", p50 and p99 in ms."""
+    with Renderer(avatar, **{**options, "stage_times": True}, background_compile=False) as renderer:
+        chosen = [work[i % len(work)] for i in range(GPU_STAGE_FRAMES)]
+        for shot in chosen[:WARM_FRAMES]:
+            renderer.render(*shot)
+        timings = [renderer.render(*shot).timings for shot in chosen]
+    return {"gpu_stages": stage_table({stage: [t[stage] for t in timings] for stage in STAGES if any(t[stage] for t in timings)})}
 
 
 def _warm(renderer: Renderer, work) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..render.frame import STAGES
+from ..render.frame import GPU_TIME, STAGES
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.975
@@ -68,7 +68,8 @@ def stages(planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str,
     mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode: waking up, decoding. transport: all the rest.
     """
     sent, server_in, server_out, received, decoded = times_ns.T
-    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, "encode")}
+    gpu = (GPU_TIME,) if any(GPU_TIME in t for t in timings) else ()
+    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, *gpu, "encode")}
     result = {"schedule": (sent - planned_ns) / 1e6, **server, "server": residual((server_out - server_in) / 1e6, server),
               "decode": (decoded - received) / 1e6}
     return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}

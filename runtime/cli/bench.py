@@ -67,4 +67,4 @@ def run(args: argparse.Namespace) -> int:
 def _serve_arguments(args: argparse.Namespace) -> list[str]:
     height, width = args.size
     return [args.avatar, "--no-page", "--size", f"{width}x{height}", *(f"--{name}={getattr(args, name)}" for name in
-                                                          ("renderer", "engine", "rasterizer", "precision", "threads"))]
+                                                          ("renderer", *common.ENGINE_OPTIONS))]

@@ -9,6 +9,8 @@ import pathlib
 from ..avatar import Avatar
 from ..errors import InputError
 
+ENGINE_OPTIONS = ("device", "engine", "rasterizer", "precision", "threads")
+
 
 def size(text: str) -> tuple[int, int]:
     """'512' or 'WIDTHxHEIGHT' as (height, width)."""
@@ -59,17 +61,18 @@ def page_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def renderer_arguments(parser: argparse.ArgumentParser) -> None:
-    """--size --renderer --engine --rasterizer --precision --threads."""
+    """--size --renderer --device --engine --rasterizer --precision --threads."""
     parser.add_argument("--size", type=size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")
     parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
     engine_arguments(parser)
 
 
 def engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """--engine --rasterizer --precision --threads."""
-    parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
-    parser.add_argument("--rasterizer", default="auto", help="auto or native")
-    parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16"), help="of the renderer network")
+    """--device --engine --rasterizer --precision --threads."""
+    parser.add_argument("--device", default="auto", help="auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda or cuda:N")
+    parser.add_argument("--engine", default="auto", help="of the renderer network: auto, openvino, tensorrt or torch")
+    parser.add_argument("--rasterizer", default="auto", help="auto, native or nvdiffrast (GPU only, not for commercial use)")
+    parser.add_argument("--precision", default="auto", choices=("auto", "f32", "bf16", "f16"), help="of the renderer network")
     parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
 
 
@@ -82,7 +85,7 @@ def engine_options(args: argparse.Namespace) -> dict:
     """The keyword arguments of Renderer that `engine_arguments` added."""
     if not 0 <= args.threads <= 256:
         raise InputError(f"--threads: got {args.threads}, expected 0..256")
-    return {k: getattr(args, k) for k in ("engine", "rasterizer", "precision", "threads")}
+    return {k: getattr(args, k) for k in ENGINE_OPTIONS}
 
 
 def open_avatar(text: str) -> Avatar:

@@ -70,7 +70,8 @@ class CpuPipeline:
         if spec.model is None:
             self._features = np.empty(6 * samples, np.float32)
         else:
-            self._engine = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads)
+            where = {"device": "cpu"} if engine in ("auto", "torch") else {}  # the others have no choice
+            self._engine = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads, **where)
             self._sessions = Sessions(self._engine.compile)
             self.engine_info = self._engine.info
             check_contract(self._sessions.require((1, h, w)), self._texture.shape[2])

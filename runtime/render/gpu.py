@@ -13,7 +13,7 @@ from ... import engines
 from ..errors import DinarError
 from .camera import Camera
 from .cpu import check_contract
-from .frame import RING, STAGES, Frame
+from .frame import GPU_TIME, RING, STAGES, Frame
 from .framing import whole_body_camera
 from .gpu_device import Gpu
 from .gpu_rasterizer import open_rasterizer
@@ -26,9 +26,7 @@ from .window import Window, enlarged, fit_window
 BUCKET = 128
 """Pixels: windows come in coarser steps than on a CPU, because an engine for a GPU takes longer to build and more memory."""
 MAX_WORKS = 16
-GPU_TIME = "gpu"
-"""The time from the first launch to the picture in host memory, where stages are not measured one by one."""
-ONE_GRAPH, SPLIT_GRAPHS, EAGER = "one CUDA graph per frame", "CUDA graphs around the rasterizer", "single launches"
+ONE_GRAPH, SPLIT_GRAPHS, EAGER = "one CUDA graph per frame", "several CUDA graphs per frame", "single launches"
 
 _log = logging.getLogger(__name__)
 _Group = list[tuple[int, Window]]
@@ -37,8 +35,8 @@ _Group = list[tuple[int, Window]]
 class GpuPipeline:
     """The CUDA kernels and a network on the same GPU. Only pose, cameras and windows go there and only pictures come back.
 
-    The window of a view comes from BodyBounds on the host. A frame is one graph launch (two and the rasterizer's own calls between them
-    where that cannot be captured); a size's first frame runs step by step. At the start two poses are rendered both ways: if the pictures
+    The window of a view comes from BodyBounds on the host. A frame is one graph launch (more where a rasterizer or a network
+    between them cannot be captured); a size's first frame runs step by step. At the start two poses are rendered both ways: if the pictures
     differ, or the capture fails, every frame runs step by step, and `describe` says why. stage_times: measure each stage with events,
     which also means step by step. Raises EngineError, DinarError.
     """

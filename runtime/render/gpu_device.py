@@ -14,9 +14,6 @@ from ..avatar.avatar import RendererSpec
 from .bounds import BodyBounds
 from .sessions import Key, Sessions
 
-ENGINES = ("tensorrt", "torch")
-"""Those that run on a GPU, in the order in which "auto" tries them."""
-
 _gpus: weakref.WeakValueDictionary[int, Gpu] = weakref.WeakValueDictionary()
 _gpus_lock = threading.Lock()
 
@@ -75,8 +72,9 @@ class Gpu:
                 network.sessions.require(full)
                 network.users += 1
                 return network
-            failures = []
-            for name in ENGINES if engine == "auto" else (engine,):
+            failures: list[str] = []
+            # "auto" takes TensorRT where it is installed; if that cannot run this model, torch may
+            for name in ("auto", "torch") if engine == "auto" else (engine,):
                 network = None
                 try:
                     network = Network(engines.create_engine(model, name, precision=precision, device=f"cuda:{self.index}"))

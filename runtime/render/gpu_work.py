@@ -82,7 +82,9 @@ class FrameWork:
             self._launches("gather", program.gather(scene, parameters, projective, target, features, depth, samples=spec.samples)),
         ]
         if session is not None:
-            self.steps.append(Step("network", lambda: session.enqueue_on(stream.handle)))
+            # torch's sessions say how they run; one without a graph of its own cannot be captured
+            capturable = getattr(session, "mode", "graph") == "graph"
+            self.steps.append(Step("network", lambda: session.enqueue_on(stream.handle), capturable))
         self.steps.append(
             self._launches(
                 "compose",
