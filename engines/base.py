@@ -137,11 +137,18 @@ class DeviceSession(ABC):
 
 
 class Engine(ABC):
-    """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic."""
+    """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic.
+
+    device_io: type of the tensors of device sessions, "float16" or "float32"; None where there are none.
+    keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not found there.
+    """
 
     info: EngineInfo
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
+    device_io: str | None = None
+    keeps: bool = False
+    built: int = 0
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> Session:
@@ -151,6 +158,9 @@ class Engine(ABC):
         """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""
         raise EngineError(f"the engine {self.info.name} runs on {self.info.device} and has no sessions on a GPU: "
                           "use compile(), or the engine tensorrt or torch with device cuda")
+
+    def drop(self, size: tuple[int, int, int], io: str) -> None:   # noqa: B027  (nothing to do where nothing is kept)
+        """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next session is compiled anew."""
 
     @abstractmethod
     def close(self) -> None:

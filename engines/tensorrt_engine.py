@@ -46,7 +46,9 @@ _building = threading.Lock()   # builds measure kernels: two at once would measu
 
 
 class TensorRTEngine(Engine):
-    """See `create_engine`. `built` lists what had to be built because the cache did not have it, `cached` what it had."""
+    """See `create_engine`."""
+
+    keeps = True
 
     def __init__(self, model: OnnxFile, precision: str, reason: str, device: str, cache: EngineCache, progress: Progress | None,
                  settings: BuildSettings):
@@ -62,8 +64,7 @@ class TensorRTEngine(Engine):
         self._progress, self._settings = progress, settings
         self._digest = hashlib.sha256(model.data).hexdigest()
         self._folded = None
-        self.built: list[EngineKey] = []
-        self.cached: list[EngineKey] = []
+        self.device_io = "float32" if precision == "f32" else "float16"
         self.info = EngineInfo("tensorrt", trt.__version__, self._gpu.info.name, precision, 0, f"{reason}; {precision}: {why}")
 
     def compile(self, size: tuple[int, int, int]) -> Session:
@@ -71,11 +72,6 @@ class TensorRTEngine(Engine):
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
         return TensorRTDeviceSession(self._gpu, self.plan(size, self.device_io))
-
-    @property
-    def device_io(self) -> str:
-        """Type of the inputs and outputs of device sessions."""
-        return "float32" if self._precision == "f32" else "float16"
 
     def close(self) -> None:
         self._model = self._folded = None
@@ -104,8 +100,6 @@ class TensorRTEngine(Engine):
                 self._gpu.activate()
                 plan = self._load(key) or self._build(key, size, io)
                 _plans[key] = plan
-            else:
-                self.cached.append(key)
             return plan
 
     def _load(self, key: EngineKey) -> Plan | None:
@@ -119,15 +113,16 @@ class TensorRTEngine(Engine):
             _log.warning("a cached plan was refused, building again (%s)", error)
             self._cache.drop(key)
             return None
-        self.cached.append(key)
         return plan
 
     def _build(self, key: EngineKey, size: tuple[int, int, int], io: str) -> Plan:
         log = Log()
+        if self._progress is None:
+            _log.warning("TensorRT builds an engine for (N, H, W) = %s; this takes up to some minutes, once", tuple(size))
         timing_key = EngineKey("timing", "", (), key.engine, key.gpu, key.compute_capability, key.platform, ())
         data, measured = build_plan(self.lowered(size, io), log, self._settings, self._cache.load(timing_key) or b"", self._progress)
         plan = _deserialize(data, log)   # before it is kept: a plan that cannot be loaded here is of no use
-        self.built.append(key)
+        self.built += 1
         for kept, content in ((key, data), (timing_key, measured)):
             try:
                 if content:

@@ -61,6 +61,7 @@ class TorchEngine(Engine):
             why = "asked for"
         self.inputs, self.outputs = model.inputs, model.outputs
         self._model, self._precision, self._threads = model, precision, threads
+        self.device_io = ("float32" if precision == "f32" else "float16") if has_gpu else None
         self._graphs: dict[str, TorchGraph] = {}
         self.graph("float32")   # a model that cannot be read is refused here
         name = torch.cuda.get_device_name(self._device) if has_gpu else f"CPU ({platform.processor() or platform.machine()})"
@@ -97,8 +98,7 @@ class TorchEngine(Engine):
             return super().compile_device(size)
         from .torch_cuda import TorchDeviceSession
 
-        io = "float32" if self._precision == "f32" else "float16"
-        return TorchDeviceSession(self.graph(io), static_input_shapes(self.inputs, size), io)
+        return TorchDeviceSession(self.graph(self.device_io), static_input_shapes(self.inputs, size), self.device_io)
 
     def close(self) -> None:
         self._model = None

@@ -83,9 +83,14 @@ def renderer_options(args: argparse.Namespace) -> dict:
 
 def engine_options(args: argparse.Namespace) -> dict:
     """The keyword arguments of Renderer that `engine_arguments` added."""
-    if not 0 <= args.threads <= 256:
-        raise InputError(f"--threads: got {args.threads}, expected 0..256")
+    check_threads(args.threads)
     return {k: getattr(args, k) for k in ENGINE_OPTIONS}
+
+
+def check_threads(threads: int) -> None:
+    """InputError for an impossible --threads."""
+    if not 0 <= threads <= 256:
+        raise InputError(f"--threads: got {threads}, expected 0..256")
 
 
 def open_avatar(text: str) -> Avatar:

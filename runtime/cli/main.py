@@ -21,6 +21,7 @@ VERBS = {
     "keys": "say who may connect to a server, with CURVE keys",
     "doctor": "look at what works on this machine, and say what mends the rest",
     "bench": "measure frame rate and latency",
+    "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
     "evaluate": "compare an avatar's renders with the pictures of a capture",

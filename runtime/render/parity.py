@@ -1,0 +1,122 @@
+"""Does an engine give the pictures that the network gives in float32? Measured before a picture is finished, on an avatar's check poses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import engines, kernels
+from ..avatar import Avatar
+from ..avatar.avatar import RendererSpec
+from .camera import Camera
+from .framing import whole_body_camera
+from .pose import Pose
+from .window import padded
+
+MAX_VIEWS = 4
+LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
+"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit pictures; bfloat16: what its 8 bits can give."""
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """psnr: dB over the pixels that are not empty in both, premultiplied colour and alpha; max_error: largest difference of a channel, in
+    [0, 1]. Both before the threshold remap."""
+
+    psnr: float
+    max_error: float
+    views: int
+
+    def passes(self, precision: str) -> bool:
+        """Whether an engine of this precision may be used."""
+        psnr, error = LIMITS[precision]
+        return self.psnr >= psnr and self.max_error <= error
+
+    def __str__(self) -> str:
+        return f"PSNR {self.psnr:.1f} dB, largest error {self.max_error * 255:.2f}/255 on {self.views} view{'s' * (self.views > 1)}"
+
+
+def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camera]]:
+    """Up to MAX_VIEWS of the avatar's check poses in pictures of `size` (height, width); without checks the rest pose from two sides."""
+    checks, rig = avatar.checks, avatar.rig
+    if checks is None:
+        return [(Pose(), whole_body_camera(rig, rig.joints[0], size, azimuth=azimuth)) for azimuth in (0.0, 2.5)]
+    views = []
+    for i in range(min(MAX_VIEWS, len(checks.body))):
+        height, width = next(iter(checks.rgba.values()))[i].shape[:2]
+        scale = min(size[0] / height, size[1] / width)
+        K = checks.K[i].astype(np.float64)
+        K[:2] *= scale
+        K[0, 2] += (size[1] - width * scale) / 2
+        K[1, 2] += (size[0] - height * scale) / 2
+        views.append((Pose(checks.body[i], checks.transl[i], checks.expression[i]), Camera(K, checks.world_to_camera[i])))
+    return views
+
+
+def features(avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]) -> np.ndarray:
+    """What a network is given for a pose: f32[C+3,H,W] for pictures of `size` (height, width), computed on the CPU."""
+    rig = avatar.rig
+    vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
+    projective, _ = kernels.project(vertices, camera.matrix)
+    return kernels.gather_uv(kernels.rasterize(projective, rig.faces, size), rig.uv, rig.uv_faces, spec.float_texture())
+
+
+def inputs_for(avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in pictures of `size`."""
+    n, height, width = key
+    full = padded(size, spec.stride)
+    y, x = ((full[axis] - key[1 + axis]) // 2 // spec.stride * spec.stride for axis in (0, 1))
+    for pose, camera in check_views(avatar, size):
+        picture = features(avatar, spec, pose, camera, full)[:, y:y + height, x:x + width]
+        yield np.ascontiguousarray(np.broadcast_to(picture, (n, *picture.shape)))
+
+
+def measure(spec: RendererSpec, inputs: Iterator[np.ndarray], reference: Callable[[np.ndarray], Outputs],
+            candidate: Callable[[np.ndarray], Outputs]) -> Parity:
+    """Compare two ways of running one network on the same inputs."""
+    squares = count = views = 0
+    largest = 0.0
+    for x in inputs:
+        want, got = (_premultiplied(spec, x, run(x)) for run in (reference, candidate))
+        if not np.isfinite(got).all():
+            return Parity(-math.inf, math.inf, views + 1)
+        seen = (want[:, 3] > 0) | (got[:, 3] > 0)
+        difference = np.abs(got - want, dtype=np.float64).transpose(0, 2, 3, 1)[seen]
+        squares += float((difference**2).sum())
+        count += difference.size
+        largest = max(largest, float(difference.max(initial=0)))
+        views += 1
+    mean = squares / count if count else 0.0
+    return Parity(-10 * math.log10(mean) if mean else math.inf, largest, views)
+
+
+def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.ndarray:
+    """[N,4,H,W]: colour times alpha, and alpha, as they are before the threshold remap."""
+    alpha = outputs["alpha"] + x[:, -1:] if spec.hardsegm else outputs["alpha"]
+    alpha = np.clip(alpha, 0, 1)
+    return np.concatenate([np.clip(outputs["rgb"], 0, 1) * alpha, alpha], axis=1)
+
+
+def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:
+    """A session as a function of its features."""
+
+    def run(x: np.ndarray) -> Outputs:
+        session.inputs["features"][...] = x
+        session.enqueue()
+        session.synchronize()
+        return {name: array.copy() for name, array in session.outputs.items()}
+
+    return run
+
+
+def on_device(session: engines.DeviceSession) -> Callable[[np.ndarray], Outputs]:
+    """A session on a GPU as a function of its features."""
+    from ...engines.nvidia import Gpu, run_once
+
+    gpu = Gpu(session.device)
+    return lambda x: run_once(gpu, session, {"features": x})
