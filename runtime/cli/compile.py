@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", action="store_true", help="build for every part of the picture that a renderer on a GPU can use")
     parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="pictures at once: 2 for stereo")
     parser.add_argument("--renderer", default="all", help="all, or one of the avatar's renderers")
+    parser.add_argument("--device", default="auto", help="auto (an NVIDIA GPU if it can be used), cpu, cuda or cuda:N")
     parser.add_argument("--engine", default="auto", help=f"auto, {', '.join(engines.engine_names())}")
     parser.add_argument("--precision", default="auto", choices=engines.PRECISIONS, help="of the network")
     parser.add_argument("--host", action="store_true", help="on a GPU: build also for a rasterizer on the CPU")
@@ -57,6 +58,8 @@ class _Bar:
 
 def _options(args: argparse.Namespace, bar: _Bar) -> dict:
     options = {"cache_dir": args.cache} if args.cache and args.engine != "torch" else {}
+    if args.device != "auto" and not (args.engine, args.device) == ("openvino", "cpu"):
+        options["device"] = args.device
     if args.engine in ("auto", "tensorrt"):
         options |= {"progress": bar.progress, "optimization_level": args.level}
     return options

@@ -37,7 +37,7 @@ def compiled(bundle, *arguments):
 
 
 def test_on_a_cpu_it_says_what_it_did(bundle, capsys):
-    assert compiled(bundle, "--engine", "openvino", "--precision", "f32", "--views", 2) == 0
+    assert compiled(bundle, "--engine", "openvino", "--precision", "f32", "--views", 2, "--device", "cpu") == 0
     out = capsys.readouterr().out
     assert "renderer light: openvino" in out and "64x64 x2: compiled in" in out and "nothing is kept" in out and out.count(": ok") == 1
     assert "renderer texture: has no network, nothing to compile" in out
@@ -87,6 +87,7 @@ def test_a_build_that_fails_is_one_line(nvidia, bundle, capsys):
 def test_wrong_arguments(bundle, capsys):
     assert compiled(bundle, "--renderer", "dinar") == 2 and "the avatar has light, texture" in capsys.readouterr().err
     assert compiled(bundle, "--window", "128x64") == 2 and "larger than the picture of 64x64" in capsys.readouterr().err
+    assert compiled(bundle, "--engine", "openvino", "--device", "cuda") == 2 and "no option device" in capsys.readouterr().err
     assert compiled(bundle, "--threads", -1) == 2 and "expected 0..256" in capsys.readouterr().err
 
 
