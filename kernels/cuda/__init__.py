@@ -14,8 +14,9 @@ from .device import Device, Event, Graph, Stream
 from .errors import CudaError
 from .launches import Launch
 from .memory import DeviceArray
+from .nvdiffrast import NvdiffrastRasterizer
 from .program import Planes, Program
 from .scene import DeviceBody, DeviceScene, FrameParameters, RasterTarget
 
-__all__ = ["CudaError", "Device", "DeviceArray", "DeviceBody", "DeviceScene", "Event", "FrameParameters", "Graph", "Launch", "Planes",
-           "Program", "RasterTarget", "Stream"]
+__all__ = ["CudaError", "Device", "DeviceArray", "DeviceBody", "DeviceScene", "Event", "FrameParameters", "Graph", "Launch",
+           "NvdiffrastRasterizer", "Planes", "Program", "RasterTarget", "Stream"]

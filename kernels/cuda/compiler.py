@@ -9,7 +9,7 @@ import re
 from .cache import Cache
 from .errors import CudaError
 
-FILES = ("lbs.cu", "rasterize.cu", "gather.cu", "compose.cu")
+FILES = ("lbs.cu", "rasterize.cu", "gather.cu", "compose.cu", "nvdiffrast.cu")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 """Those that the tests compile for."""
 _HERE = pathlib.Path(__file__).parent

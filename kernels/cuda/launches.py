@@ -21,48 +21,51 @@ class Launch(NamedTuple):
     arguments: tuple
 
 
-def _blocks(n: int, size: int) -> int:
+def blocks(n: int, size: int) -> int:
+    """Blocks of `size` threads for n of them, at least one."""
     return max(1, -(-n // size))
 
 
-def _pointer(array) -> Pointer:
-    pointer = Pointer(0 if array is None else array.pointer)
-    pointer.owner = array
-    return pointer
+def pointer(array) -> Pointer:
+    """Where `array` is, keeping it alive; null for None."""
+    address = Pointer(0 if array is None else array.pointer)
+    address.owner = array
+    return address
 
 
-def _ints(*values) -> tuple[np.int32, ...]:
+def ints(*values) -> tuple[np.int32, ...]:
+    """Arguments of type int."""
     return tuple(np.int32(v) for v in values)
 
 
 def lbs(body, parameters, projective, vertices=None) -> list[Launch]:
     """See Program.lbs."""
-    a, p = {n: _pointer(x) for n, x in body.arrays.items()}, {n: _pointer(x) for n, x in parameters.device.items()}
-    columns, features, active = _pointer(body.columns), _pointer(body.features), _pointer(body.active)
+    a, p = {n: pointer(x) for n, x in body.arrays.items()}, {n: pointer(x) for n, x in parameters.device.items()}
+    columns, features, active = pointer(body.columns), pointer(body.features), pointer(body.active)
     pose = Launch("pose_joints", (1, 1, 1), (128, 1, 1), (
-        *_ints(body.joints, body.expressions, body.levels), p["body"], p["transl"], p["expression"], a["rest_joints"], a["joint_dirs"],
-        a["order"], a["parents"], a["level_start"], columns, _pointer(body.posed_joints), features, active))
-    common = (*_ints(body.vertices, body.joints, body.slots, body.expression_rows, parameters.views), a["rest"], a["skin_index"],
+        *ints(body.joints, body.expressions, body.levels), p["body"], p["transl"], p["expression"], a["rest_joints"], a["joint_dirs"],
+        a["order"], a["parents"], a["level_start"], columns, pointer(body.posed_joints), features, active))
+    common = (*ints(body.vertices, body.joints, body.slots, body.expression_rows, parameters.views), a["rest"], a["skin_index"],
               a["skin_weight"], a["expression_row"], a["expression_dirs"], p["expression"], active, columns, p["matrices"],
-              _pointer(vertices), _pointer(projective))
+              pointer(vertices), pointer(projective))
     if body.features is None:
-        skin = Launch("skin_vertices", (_blocks(body.vertices, 128), 1, 1), (128, 1, 1), common)
+        skin = Launch("skin_vertices", (blocks(body.vertices, 128), 1, 1), (128, 1, 1), common)
     else:
-        skin = Launch("skin_posed_vertices", (_blocks(body.vertices, 32), 1, 1), (24, 16, 1), (*common, a["pose_dirs"], features))
+        skin = Launch("skin_posed_vertices", (blocks(body.vertices, 32), 1, 1), (24, 16, 1), (*common, a["pose_dirs"], features))
     return [pose, skin]
 
 
 def rasterize(scene, parameters, projective, target, *, samples: int, cull: bool, near: float, multiprocessors: int) -> list[Launch]:
     """See Program.rasterize."""
-    origins, faces = _pointer(parameters.device["origins"]), scene.faces.shape[0]
-    visibility, counter, queue = _pointer(target.visibility), _pointer(target.counter), _pointer(target.queue)
-    clear = Launch("clear_visibility", (_blocks(target.pairs, 256), 1, 1), (256, 1, 1), (np.int64(target.pairs), visibility, counter))
+    origins, faces = pointer(parameters.device["origins"]), scene.faces.shape[0]
+    visibility, counter, queue = pointer(target.visibility), pointer(target.counter), pointer(target.queue)
+    clear = Launch("clear_visibility", (blocks(target.pairs, 256), 1, 1), (256, 1, 1), (np.int64(target.pairs), visibility, counter))
     if not faces:
         return [clear]
-    size = _ints(target.height, target.width, samples)
-    triangles = Launch("draw_triangles", (_blocks(faces, 128), target.views, 1), (128, 1, 1), (
-        *_ints(scene.vertices, faces), *size, np.int32(cull), np.float32(near), np.int32(target.capacity), _pointer(projective),
-        _pointer(scene.faces), origins, visibility, counter, queue))
+    size = ints(target.height, target.width, samples)
+    triangles = Launch("draw_triangles", (blocks(faces, 128), target.views, 1), (128, 1, 1), (
+        *ints(scene.vertices, faces), *size, np.int32(cull), np.float32(near), np.int32(target.capacity), pointer(projective),
+        pointer(scene.faces), origins, visibility, counter, queue))
     tiles = Launch("draw_tiles", (4 * multiprocessors, 1, 1), (32, 8, 1), (
         *size, np.int32(target.capacity), origins, visibility, counter, queue))
     return [clear, triangles, tiles]
@@ -72,10 +75,10 @@ def gather(scene, parameters, projective, target, features, depth=None, *, sampl
     """See Program.gather."""
     kernel = {np.dtype(np.float16): "gather_f16", np.dtype(np.float32): "gather_f32"}[scene.dtype]
     Ht, Wt, stride = scene.texture.shape
-    return [Launch(kernel, (_blocks(target.width, 32), _blocks(target.height, 8), target.views), (32, 8, 1), (
-        *_ints(target.height, target.width, samples, scene.vertices, scene.channels, stride, Ht, Wt), np.float32(near),
-        _pointer(projective), _pointer(scene.faces), _pointer(scene.corner_uv), _pointer(scene.texture),
-        _pointer(parameters.device["origins"]), _pointer(target.visibility), _pointer(features), _pointer(depth)))]
+    return [Launch(kernel, (blocks(target.width, 32), blocks(target.height, 8), target.views), (32, 8, 1), (
+        *ints(target.height, target.width, samples, scene.vertices, scene.channels, stride, Ht, Wt), np.float32(near),
+        pointer(projective), pointer(scene.faces), pointer(scene.corner_uv), pointer(scene.texture),
+        pointer(parameters.device["origins"]), pointer(target.visibility), pointer(features), pointer(depth)))]
 
 
 def compose(parameters, rgb, alpha, rgba, *, mask, depth, depth_out, samples, threshold, background, straight) -> list[Launch]:
@@ -84,8 +87,8 @@ def compose(parameters, rgb, alpha, rgba, *, mask, depth, depth_out, samples, th
     height, width = rgb.size
     colour = (0.0, 0.0, 0.0) if background is None else background
     half = [np.int32(p is not None and p.dtype == np.float16) for p in (rgb, alpha, mask)]
-    return [Launch("compose", (_blocks(out_width, 32), _blocks(out_height, 8), views), (32, 8, 1), (
-        *_ints(height, width, samples, out_height, out_width), np.int64(rgb.stride), np.int64(alpha.stride),
+    return [Launch("compose", (blocks(out_width, 32), blocks(out_height, 8), views), (32, 8, 1), (
+        *ints(height, width, samples, out_height, out_width), np.int64(rgb.stride), np.int64(alpha.stride),
         np.int64(mask.stride if mask else 0), *half, np.int32(threshold != 0), np.float32(threshold), np.int32(background is not None),
-        *(np.float32(c) for c in colour), np.int32(straight), _pointer(rgb), _pointer(alpha), _pointer(mask), _pointer(depth),
-        _pointer(parameters.device["origins"]), _pointer(rgba), _pointer(depth_out)))]
+        *(np.float32(c) for c in colour), np.int32(straight), pointer(rgb), pointer(alpha), pointer(mask), pointer(depth),
+        pointer(parameters.device["origins"]), pointer(rgba), pointer(depth_out)))]

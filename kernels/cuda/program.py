@@ -18,7 +18,7 @@ from .errors import CudaError
 from .launches import Launch, Pointer
 
 KERNELS = ("pose_joints", "skin_vertices", "skin_posed_vertices", "clear_visibility", "draw_triangles", "draw_tiles", "gather_f16",
-           "gather_f32", "compose")
+           "gather_f32", "compose", "nvdiffrast_vertices", "nvdiffrast_faces", "nvdiffrast_pixels")
 _TYPES = {Pointer: ctypes.c_uint64, np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
 
 

@@ -89,6 +89,15 @@ def test_arguments_have_the_number_and_types_of_the_kernels(world):
     steps += frame(world)
     for launch in steps:
         check_arguments(launch)
+    adapter = object.__new__(cuda.NvdiffrastRasterizer)
+    adapter._program, adapter._near, adapter._cull = world.program, 0.01, True
+    adapter._torch = types.SimpleNamespace(as_tensor=lambda array, device: array)
+    adapter._nvdiffrast = types.SimpleNamespace(RasterizeCudaContext=lambda device: None)
+    world.device.index = 0
+    steps += adapter._describe(world.scene, world.parameters, world.projective, world.target, 1).before
+    steps.append(adapter._pixels(0x1000, 1, world.target))
+    for launch in steps[-3:]:
+        check_arguments(launch)
     assert {s.kernel for s in steps} == set(program.KERNELS) == set(emulate.signatures())
 
 
