@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
+from ...kernels.cuda import CudaError, NvdiffrastRasterizer
 from ..errors import DinarError
 from .gpu_device import Gpu
 
@@ -20,7 +22,13 @@ class Rasterizer(Protocol):
 
 
 def open_rasterizer(name: str, gpu: Gpu) -> Rasterizer | None:
-    """auto, native or nvdiffrast; None = the kernels' own. Raises DinarError."""
-    if name == "nvdiffrast":
-        raise DinarError("rasterizer nvdiffrast: this version has no adapter for it yet; use native")
-    return None
+    """auto (nvdiffrast where it is installed), native or nvdiffrast; None = the kernels' own. Raises DinarError."""
+    if name == "native" or (name == "auto" and NvdiffrastRasterizer.missing() is not None):
+        return None
+    try:
+        return NvdiffrastRasterizer(gpu.program)
+    except CudaError as e:
+        if name == "auto":
+            warnings.warn(f"rasterizer native instead of nvdiffrast: {e}", RuntimeWarning, stacklevel=2)
+            return None
+        raise DinarError(f"rasterizer nvdiffrast: {e}") from e

@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.render import gpu as gpu_pipeline
-from dinar_live.runtime.render import gpu_device
+from dinar_live.runtime.render import gpu_device, gpu_rasterizer
 from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.framing import whole_body_camera
 
@@ -45,7 +46,8 @@ def avatar() -> Avatar:
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """The device that Renderers get; cuda.engines: the engines made on it."""
+    """The device that Renderers get; cuda.engines: the engines made on it. No nvdiffrast, whatever is installed."""
+    monkeypatch.setattr(gpu_rasterizer.NvdiffrastRasterizer, "missing", staticmethod(lambda: "not installed"))
     cuda = fake_cuda.FakeCuda()
     gpu = gpu_device.Gpu(cuda, 0)
     cuda.engines, cuda.asked, cuda.dtype = [], [], "float32"
@@ -342,6 +344,33 @@ def test_sizes_are_forgotten_and_their_graphs_closed(avatar, cuda, monkeypatch):
 def test_bad_options(avatar, options, error, says):
     with pytest.raises(error, match=says):
         Renderer(avatar, SIZE, **options)
+
+
+@pytest.mark.parametrize("name, missing, broken, says", [
+    ("native", None, None, None), ("auto", "not installed", None, None), ("auto", None, None, "nvdiffrast"),
+    ("auto", None, "broken", "warns"), ("nvdiffrast", "not installed", "not installed", "raises"), ("nvdiffrast", None, "broken", "raises"),
+    ("nvdiffrast", None, None, "nvdiffrast"),
+])
+def test_which_rasterizer(monkeypatch, name, missing, broken, says):
+    """auto takes nvdiffrast where it is installed and works; nvdiffrast or an error where it is asked for."""
+    class Adapter:
+        name = "nvdiffrast"
+        missing = staticmethod(lambda: missing)
+
+        def __init__(self, program):
+            if broken:
+                raise gpu_rasterizer.CudaError(broken)
+
+    monkeypatch.setattr(gpu_rasterizer, "NvdiffrastRasterizer", Adapter)
+    gpu = types.SimpleNamespace(program=None)
+    if says == "raises":
+        with pytest.raises(DinarError, match=f"rasterizer nvdiffrast: {broken}"):
+            gpu_rasterizer.open_rasterizer(name, gpu)
+    elif says == "warns":
+        with pytest.warns(RuntimeWarning, match="native instead of nvdiffrast: broken"):
+            assert gpu_rasterizer.open_rasterizer(name, gpu) is None
+    else:
+        assert getattr(gpu_rasterizer.open_rasterizer(name, gpu), "name", None) == says
 
 
 def test_without_a_gpu(avatar, monkeypatch):
