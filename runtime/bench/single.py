@@ -65,7 +65,7 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
     check, difference = references.check_pictures(), references.frames(kept, size)
     if check is None:
         notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
-    stages = {name: table[:, i] for i, name in enumerate(names) if table[:, i].any()}
+    stages = {name: table[:, i] for i, name in enumerate(names) if table[:, i].any() and (info is not None or name != "network")}
     stages["other"] = residual(latency, stages)
     extra = {"window_sizes": [list(w) for w in windows], "ready_s": ready}
     if on_gpu:

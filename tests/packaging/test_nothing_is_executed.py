@@ -40,7 +40,7 @@ def found_in(text: str) -> list[str]:
             elif isinstance(called, ast.Attribute):
                 owner = called.value.id if isinstance(called.value, ast.Name) else ""
                 plain = any(k.arg == "allow_pickle" and isinstance(k.value, ast.Constant) and k.value.value is False for k in node.keywords)
-                if called.attr in METHODS or ((owner, called.attr) in LOADERS and not plain):
+                if (called.attr in METHODS and owner != "platform") or ((owner, called.attr) in LOADERS and not plain):
                     found.append(f"{owner}.{called.attr}()")
             found += [f"{k.arg}=True" for k in node.keywords if k.arg in ("allow_pickle", "shell")
                       and not (isinstance(k.value, ast.Constant) and k.value.value is False)]
