@@ -18,7 +18,7 @@ from .renderers import MAX_RENDERERS, Kind, RendererPool
 from .renderers import builder as renderer_builder
 from .sources import Shown, Sources
 from .stream import RenderedFrame, RenderRequest
-from .stream.messages import MAX_EXPRESSION, MAX_NAME, CameraView, OpenXRView
+from .stream.messages import MAX_EXPRESSION, MAX_NAME, CameraView, OpenXRView, SourceChoice
 
 MAX_AVATARS = 16
 MAX_CAPABILITIES = 14_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits and the names of all avatars
@@ -85,6 +85,12 @@ class AvatarService:
         """A camera that shows the whole body where the source has it now. From one thread at a time."""
         own = self._sources.own
         return self._following.at(np.zeros(3) if own is None else own.pose_at(self._sources.now()).transl)
+
+    def overview(self) -> RenderRequest:
+        """A request for the whole body where the live source has it, at the default size; for a Server's spectators."""
+        height, width = self.size
+        camera = FollowingCamera((0.0, 0.0, 0.0), body_extent(self.avatar.rig), self.size).at((0.0, 0.0, 0.0))
+        return RenderRequest(1, (CameraView(camera.K, camera.world_to_camera, width, height),), source=SourceChoice(follow=True))
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell the client."""

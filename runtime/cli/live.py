@@ -13,7 +13,7 @@ from ..motion.live.open import FORMS
 from ..motion.source import Source, SourceState
 from . import common
 from .access import server_arguments
-from .serve import serving
+from .serve import serving, session_arguments
 
 STATUS_SECONDS = 1.0
 
@@ -37,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", type=float, default=0.5, metavar="SECONDS", help="how long to hold the last pose when samples stop")
     parser.add_argument("--ease", type=float, default=1.0, metavar="SECONDS", help="how long to ease to standing by, and back")
     parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one")
+    session_arguments(parser)
     common.page_arguments(parser)
     server_arguments(parser)
     common.renderer_arguments(parser)
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         if sys.stdin.isatty() and args.source.startswith(("vmc", "rokoko")):
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
-        with serving(args, avatar, follower, stop) as server:
+        with serving(args, [avatar], lambda avatar: follower, stop) as server:
             _show(follower, stop)
             state, stats = source.state, server.stats()
     print(f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames", flush=True)

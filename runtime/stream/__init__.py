@@ -8,6 +8,7 @@ from .keys import KeyFolder, KeyPair
 from .messages import CameraView, Format, OpenXRView, RenderRequest, SourceChoice
 from .rendering import Limits, Refused, RenderedFrame
 from .server import Server
+from .spectator import Spectator
 
 __all__ = ["AccessError", "CameraView", "Client", "ClockSync", "Format", "Frame", "FrameFormat", "KeyFileError", "KeyFolder", "KeyPair",
-           "Limits", "OpenXRView", "Refused", "RenderRequest", "RenderedFrame", "Server", "SourceChoice", "StreamTimeout"]
+           "Limits", "OpenXRView", "Refused", "RenderRequest", "RenderedFrame", "Server", "SourceChoice", "Spectator", "StreamTimeout"]

@@ -8,21 +8,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import zmq
 
 from ..errors import DinarError, InputError
-from .codec import FrameEncoder
 from .keys import KeyFolder
 from .mailbox import Mailbox
-from .messages import MAX_CAMERAS, Bye, Caps, Describe, ErrorMessage, FrameMessage, Hello, RenderRequest, Superseded, Time
+from .messages import Bye, Describe, ErrorMessage, Hello, RenderRequest, Superseded, Time
+from .offer import Offer
 from .peers import Peer
+from .pictures import PictureLoop
 from .protocol import decode, encode
-from .rendering import Limits, Refused, RenderedFrame, checked_frames
+from .rendering import Limits, RenderedFrame
 from .sockets import Waker, bind, make_socket
-from .wire import ID_OFFSET, SEND_TIME_OFFSET, TYPE_OFFSET, VERSION, ErrorCode, MessageType, WireError, unpack_header
+from .stage import Stage
+from .wire import SEND_TIME_OFFSET, TYPE_OFFSET, ErrorCode, MessageType, WireError, unpack_header
 from .zap import Door, guard, key_of
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ _STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
 _INSIDE = "inproc://dinar"
+_NOBODY = b""               # whom the overview for spectators is rendered for; libzmq gives no client this name
 _COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
 
 
@@ -50,6 +52,8 @@ class Server:
     keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose key is revoked gets
         nothing more within a second; None = no encryption and no authentication.
     insecure: allows an endpoint that other machines can reach without keys.
+    spectators: a second endpoint, of a PUB socket that shows everybody what the leading client sees; see Stage. overview: a request
+        without a pose that is rendered for spectators while no client gets pictures.
 
     A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED; clients take turns.
     start() raises DinarError where the endpoint cannot be used.
@@ -59,36 +63,28 @@ class Server:
                  endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None,
                  ready: Callable[[RenderRequest], bool] = lambda request: True, workers: int = 1,
                  limits: Limits | None = None, on_frame: Callable | None = None, keys: KeyFolder | None = None,
-                 insecure: bool = False):
+                 insecure: bool = False, spectators: str | None = None, overview: RenderRequest | None = None):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
-        self._ready = ready
-        self._render, self._on_frame, self._workers, self._keys, self._insecure = render, on_frame, workers, keys, insecure
+        self._keys, self._insecure = keys, insecure
         self._limits = limits or Limits()
         self._session = secrets.randbits(32) | 1
-        self._caps = self._describe(capabilities, avatars or {})
+        self._offer = Offer(capabilities, avatars or {}, self._limits, self._session)
         self.endpoint = endpoint
         self._stats = dict.fromkeys(("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0)
         self._peers: dict[bytes, Peer] = {}
         self._numbers = itertools.count(1)
         self._mailbox = Mailbox()
-        self._outbox: deque[tuple[bytes, bytearray]] = deque()
+        self._pictures = PictureLoop(self._mailbox, render, ready, self._rendered, workers=workers, on_frame=on_frame,
+                                     session=self._session)
+        self._outbox: deque[tuple[bytes, bytearray, bool | None]] = deque()     # client, message, and of a FRAME whether its pose was sent
+        self._spectators, self._overview = spectators, overview
+        self._stage: Stage | None = None
         self._stalled: set[bytes] = set()
         self._stopping = threading.Event()
-        self._scratch = threading.local()
-        self._threads: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._io, name="dinar-io", daemon=True)
         self._door: Door | None = None
         self._state = "new"
-
-    def _describe(self, capabilities: Mapping, avatars: Mapping[str, Mapping]) -> dict[str, bytearray]:
-        """Name of an avatar ("" = the first) -> the CAPS message about it."""
-        common = {"protocol": VERSION, "limits": {k: v for k, v in asdict(self._limits).items() if k != "send_queue"},
-                  "encodings": {"color": ["jpeg", "raw"], "planes": ["raw", "deflate"], "alpha": ["full", "half"],
-                                "depth": ["metres", "inverse"], "cameras": ["matrix", "openxr"]}}
-        if avatars:
-            common["avatars"] = list(avatars)
-        caps = {name: encode(Caps({**capabilities, **info, **common}, self._session)) for name, info in avatars.items()}
-        return {"": next(iter(caps.values()), None) or encode(Caps({**capabilities, **common}, self._session)), **caps}
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -105,16 +101,15 @@ class Server:
                 self._door = Door(self._context, self._keys)
             self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
             self._socket.bind(_INSIDE)
+            if self._spectators is not None:
+                self._stage = Stage(self._context, self._spectators, self._overview, self._keys, self._insecure)
         except BaseException:
             self._context.destroy(linger=0)
             raise
         self._waker = Waker(self._context)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="dinar-encode")
-        self._threads = [threading.Thread(target=self._io, name="dinar-io", daemon=True),
-                         threading.Thread(target=self._renders, name="dinar-render", daemon=True)]
         self._state = "running"
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._pictures.start()
         return self
 
     def close(self) -> None:
@@ -123,16 +118,12 @@ class Server:
             self._state = "closed"
             return
         self._state = "closed"
-        io, renders = self._threads
         for client, (request, _) in self._mailbox.close():
             self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
-        renders.join(_CLOSE_SECONDS)
-        if renders.is_alive():
-            log.error("a render is still running %g s after close(); its client gets no answer", _CLOSE_SECONDS)
-        self._pool.shutdown(wait=not renders.is_alive())
+        self._pictures.join(_CLOSE_SECONDS)
         self._stopping.set()
         self._waker.wake()
-        io.join(_CLOSE_SECONDS)
+        self._thread.join(_CLOSE_SECONDS)
         self._waker.close()
         self._context.term()
 
@@ -152,13 +143,19 @@ class Server:
 
     def stats(self) -> dict[str, int]:
         """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent, refused (for want of a
-        key); and clients now."""
-        return {**self._stats, "refused": self._door.refused if self._door else 0, "clients": len(self._peers)}
+        key); and clients and spectators now."""
+        return {**self._stats, "refused": self._door.refused if self._door else 0, "clients": len(self._peers),
+                "spectators": self._stage.watchers if self._stage else 0}
 
     @property
     def server_key(self) -> str | None:
         """The public key that clients need, if the server has keys."""
         return self._keys and self._keys.pair.public
+
+    @property
+    def spectators(self) -> str | None:
+        """Where spectators connect, if they may."""
+        return self._stage.endpoint if self._stage else self._spectators
 
     # ---- I/O thread: owns the socket and the table of clients ---------------------------------------------------
 
@@ -168,10 +165,14 @@ class Server:
         poller.register(self._waker.receiver, zmq.POLLIN)
         if self._door is not None:
             poller.register(self._door.socket, zmq.POLLIN)
+        if self._stage is not None:
+            poller.register(self._stage.socket, zmq.POLLIN)
         sweep = time.monotonic()
         while not self._stopping.is_set():
-            poller.poll(_STALLED_POLL_MS if self._stalled else _POLL_MS)
+            poller.poll(self._poll_ms())
             self._waker.clear()
+            if self._stage is not None:
+                self._serve_stage()
             if self._door is not None:
                 self._door.answer()
             self._flush()
@@ -183,13 +184,29 @@ class Server:
                 for client in [c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout]:
                     self._forget(client)
                 self._expel()
+                if self._stage is not None:
+                    old = self._stage.socket
+                    if self._stage.expel():
+                        poller.unregister(old)
+                        poller.register(self._stage.socket, zmq.POLLIN)
         self._drain()
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
         self._flush()
         self._socket.close()
-        if self._door is not None:
-            self._door.close()
+        for other in (self._stage, self._door):
+            if other is not None:
+                other.close()
+
+    def _poll_ms(self) -> int:
+        wait = _STALLED_POLL_MS if self._stalled else _POLL_MS
+        return wait if self._stage is None else min(wait, int(self._stage.wait_ms(time.monotonic())) + 1)
+
+    def _serve_stage(self) -> None:
+        """Listens to the spectators, and has the overview rendered for them when it is time."""
+        self._stage.listen()
+        if self._stage.wants_overview(time.monotonic()):
+            self._mailbox.put(_NOBODY, (self._stage.overview, time.monotonic_ns()))
 
     def _expel(self) -> None:
         """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection, so theirs stays, unheard."""
@@ -216,8 +233,8 @@ class Server:
                     raise WireError(f"{len(parts)} parts, expected one")
                 self._receive(client, parts[0], received_ns, key)
             except WireError as e:
-                self._stats["malformed"] += 1
-                log.debug("malformed message: %s", e)
+                self._stats["malformed"] += e.code not in (ErrorCode.UNKNOWN_AVATAR, ErrorCode.RATE)
+                log.debug("refused message: %s", e)
                 self._refuse(client, parts[0] if parts else b"", e)
             self._flush()
 
@@ -235,7 +252,7 @@ class Server:
             case Hello():
                 self._greet(client, peer, message, key)
             case Describe():
-                self._post(client, self._caps_of(message.avatar, message.id))
+                self._post(client, self._offer.caps(message.avatar, message.id))
             case Time():
                 self._post(client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session)))
             case Bye():
@@ -249,25 +266,13 @@ class Server:
             self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
             return
         name, avatar = hello.info.get("name"), hello.info.get("avatar", "")
-        caps = self._caps_of(avatar if isinstance(avatar, str) else "", 0)
+        caps = self._offer.caps(avatar if isinstance(avatar, str) else "")
         log.info("client says hello: %.80r, key %s", name, self._keys and self._keys.name_of(key))
         if peer is None:
             self._peers[client] = Peer(next(self._numbers), self._limits.max_rate, key)
         else:
             peer.last_id = 0
         self._post(client, caps)
-
-    def _caps_of(self, avatar: str, id: int) -> bytearray:
-        """CAPS about one avatar, in answer to DESCRIBE `id` or, 0, to HELLO."""
-        if avatar not in self._caps:
-            raise WireError(self._no_avatar(avatar), ErrorCode.UNKNOWN_AVATAR)
-        caps = bytearray(self._caps[avatar])
-        caps[ID_OFFSET:ID_OFFSET + 8] = id.to_bytes(8, "little")
-        return caps
-
-    def _no_avatar(self, avatar: str) -> str:
-        known = ", ".join(name for name in self._caps if name) or "one without a name"
-        return f"no avatar {avatar!r} here, expected {known}"
 
     def _admit(self, client: bytes, peer: Peer | None, request: RenderRequest, received_ns: int) -> None:
         """Puts a request into its client's mailbox, or answers why not."""
@@ -280,9 +285,8 @@ class Server:
             error = ErrorCode.LIMIT, f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed"
         elif pixels > self._limits.max_pixels:
             error = ErrorCode.LIMIT, f"{pixels} pixels, at most {self._limits.max_pixels} are allowed"
-        elif request.avatar not in self._caps:
-            error = ErrorCode.UNKNOWN_AVATAR, self._no_avatar(request.avatar)
         else:
+            self._offer.check(request.avatar)
             peer.last_id = request.id
             item = replace(request, client=peer.number), received_ns
             if peer.backlog_frames:
@@ -311,15 +315,26 @@ class Server:
     def _error(self, request: RenderRequest, code: ErrorCode, text: str) -> bytearray:
         return encode(ErrorMessage(request.id, code, text, request.pose_time_ns, self._session))
 
-    def _post(self, client: bytes, message: bytearray) -> None:
-        self._outbox.append((client, message))
+    def _post(self, client: bytes, message: bytearray, posed: bool | None = None) -> None:
+        self._outbox.append((client, message, posed))
+
+    def _rendered(self, client: bytes, message: bytearray, request: RenderRequest) -> None:
+        """An answer of the picture loop; called on its threads."""
+        self._post(client, message, request.pose is not None)
+        self._waker.wake()
 
     def _flush(self) -> None:
         while self._outbox:
-            client, message = self._outbox.popleft()
+            client, message, posed = self._outbox.popleft()
             peer = self._peers.get(client)
-            if peer is None and message[TYPE_OFFSET] == MessageType.FRAME:
-                continue        # it left, or lost its key, while this was rendered
+            if message[TYPE_OFFSET] == MessageType.FRAME:
+                if peer is None and client != _NOBODY:
+                    continue        # it left, or lost its key, while this was rendered
+                if self._stage is not None:
+                    _stamp(message)
+                    self._stage.show(client or None, message, posed=posed, now=time.monotonic())
+            if client == _NOBODY:
+                continue
             if peer is not None and peer.backlog:
                 peer.keep(message)
             elif not self._transmit(client, message) and client in self._peers:
@@ -328,7 +343,7 @@ class Server:
 
     def _transmit(self, client: bytes, message: bytearray) -> bool:
         """Sends one message, stamped with the time; False if it cannot be sent now (or, the client then being forgotten, ever)."""
-        message[SEND_TIME_OFFSET:SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")
+        _stamp(message)
         try:
             self._socket.send_multipart((client, message), zmq.NOBLOCK, copy=False)
         except zmq.Again:
@@ -365,58 +380,7 @@ class Server:
         self._stalled.discard(client)
         self._mailbox.drop(client)
 
-    # ---- render thread and encoders -----------------------------------------------------------------------------
 
-    def _renders(self) -> None:
-        encoding: deque[Future] = deque()
-        while (taken := self._mailbox.take(self._is_ready)) is not None:
-            # The renderer may reuse a picture's memory two calls later, so only the last one may still be on its way.
-            while len(encoding) > 1:
-                encoding.popleft().result()
-            client, (request, received_ns) = taken
-            began_ns = time.monotonic_ns()
-            try:
-                frames = checked_frames(self._render(request), request)
-            except Exception as e:      # whatever a renderer does wrong must not end the service
-                self._fail(client, request, e)
-                continue
-            timings = {"wait": (began_ns - received_ns) / 1e6, **(frames[0].timings or {})}
-            timings["render"] = (time.monotonic_ns() - began_ns) / 1e6
-            encoding.append(self._pool.submit(self._encode, client, request, received_ns, frames, timings))
-            if self._on_frame is not None:
-                try:
-                    self._on_frame(frames[0].rgba, request, timings)
-                except Exception:
-                    log.exception("on_frame failed")
-
-    def _is_ready(self, item: tuple[RenderRequest, int]) -> bool:
-        try:
-            return self._ready(item[0])
-        except Exception:       # `render` will say what is wrong
-            log.exception("ready failed")
-            return True
-
-    def _encode(self, client: bytes, request: RenderRequest, received_ns: int, frames, timings: dict[str, float]) -> None:
-        began_ns = time.monotonic_ns()
-        try:
-            if not hasattr(self._scratch, "encoders"):
-                self._scratch.encoders = [FrameEncoder() for _ in range(MAX_CAMERAS)]
-            views = tuple(encoder.encode(f.camera or camera, f.rgba, f.depth, request.format)
-                          for encoder, camera, f in zip(self._scratch.encoders, request.cameras, frames, strict=False))
-            timings = {**timings, "encode": (time.monotonic_ns() - began_ns) / 1e6}
-            message = encode(FrameMessage(request.id, views, timings, request.pose_time_ns, received_ns, 0, request.format.straight,
-                                          self._session, request.format.background, frames[0].source_time_ns))
-        except Exception as e:
-            self._fail(client, request, e)
-            return
-        self._post(client, message)
-        self._waker.wake()
-
-    def _fail(self, client: bytes, request: RenderRequest, reason: Exception) -> None:
-        if isinstance(reason, DinarError):
-            error = self._error(request, reason.code if isinstance(reason, Refused) else ErrorCode.REFUSED, str(reason))
-        else:
-            log.error("request %d failed", request.id, exc_info=reason)
-            error = self._error(request, ErrorCode.RENDER_FAILED, "the renderer failed; the server's log says why")
-        self._post(client, error)
-        self._waker.wake()
+def _stamp(message: bytearray) -> None:
+    """Writes when it leaves into a message."""
+    message[SEND_TIME_OFFSET:SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")

@@ -15,7 +15,7 @@ CLOSE_LINGER_MS = 500       # not 0: that drops the last large message on its wa
 
 
 def make_socket(context: zmq.Context, type: int, *, send_queue: int, receive_queue: int, max_message: int) -> zmq.Socket:
-    """A ROUTER or DEALER with every bound set; options only count when set before bind or connect."""
+    """A ROUTER, DEALER, XPUB or SUB with every bound set; options only count when set before bind or connect."""
     socket = context.socket(type)
     options = {
         zmq.LINGER: CLOSE_LINGER_MS, zmq.SNDHWM: send_queue, zmq.RCVHWM: receive_queue, zmq.MAXMSGSIZE: max_message, zmq.SNDTIMEO: 0,
@@ -24,9 +24,10 @@ def make_socket(context: zmq.Context, type: int, *, send_queue: int, receive_que
     }
     if type == zmq.ROUTER:
         options[zmq.ROUTER_MANDATORY] = 1       # a peer that is gone or does not read is an error, not silence
-    else:
-        # Queue nothing for a server that is not there, and look for it often enough to be back within a second.
-        options |= {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}
+    elif type in (zmq.DEALER, zmq.SUB):
+        options |= {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}      # to be back within a second
+    if type == zmq.DEALER:
+        options[zmq.IMMEDIATE] = 1      # queue nothing for a server that is not there; a SUB would not say what it subscribes to
     for option, value in options.items():
         socket.setsockopt(option, value)
     return socket

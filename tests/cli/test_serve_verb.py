@@ -1,4 +1,5 @@
 """dinar serve and dinar play as users run them: processes, ports, Ctrl-C."""
+import argparse
 import contextlib
 import re
 import signal
@@ -15,8 +16,10 @@ from websockets.sync.client import connect
 
 from dinar_live.runtime import Avatar, Body, Camera, Pose
 from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.cli.serve import limit
+from dinar_live.runtime.errors import RemoteError
 from dinar_live.runtime.motion import demo_motion, save_motion
-from dinar_live.runtime.stream import Client
+from dinar_live.runtime.stream import Client, Spectator
 from dinar_live.runtime.stream.messages import Hello
 from dinar_live.runtime.stream.protocol import decode, encode
 
@@ -70,6 +73,37 @@ def test_serves_frames_and_page_and_ends_on_ctrl_c(bundle):
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=10)
         assert process.returncode == 0 and "served 1 frames" in rest and "Traceback" not in rest
+
+
+def test_several_avatars_spectators_and_limits(bundle):
+    arguments = ("demo", "--endpoint", "tcp://127.0.0.1:0", "--size", "96", "--threads", "1", "--no-page", "--spectators",
+                 "tcp://127.0.0.1:0", "--limit", "max_clients=1", "--limit", "idle_timeout=7.5")
+    with started("serve", bundle, *arguments) as process:
+        said = {}
+        for line in process.stdout:
+            name, _, rest = line.partition(" connect to ")
+            said[name] = rest.strip()
+            if line.startswith("ready "):
+                break
+        endpoint = line.split()[1]
+        with Spectator(said["spectators"]) as spectator:
+            assert spectator.read().rgba[..., 3].any()          # the overview
+        with Client(endpoint) as client:
+            assert client.capabilities["avatars"] == ["tiny", Avatar.demo().name]
+            assert client.capabilities["limits"]["idle_timeout"] == 7.5
+            camera = Camera.look_at((0, 1, 5), (0, 1, 0), (96, 96))
+            tiny = client.render(Pose(), camera).rgba
+            client.select(Avatar.demo().name)
+            assert not np.array_equal(client.render(Pose(), camera).rgba, tiny)
+            with pytest.raises(RemoteError, match="limit"):
+                Client(endpoint)
+
+
+def test_limits_that_are_none():
+    assert limit("max_rate=12.5") == ("max_rate", 12.5) and limit("send_queue=3") == ("send_queue", 3)
+    for text in ("clients=3", "max_clients=many", "max_clients=1.5", "max_clients"):
+        with pytest.raises(argparse.ArgumentTypeError, match="max_clients"):
+            limit(text)
 
 
 def test_ends_on_sigterm_and_when_standard_input_closes(bundle):
