@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import weakref
 
 import numpy as np
@@ -40,7 +41,7 @@ class Device:
         version = call("cuDriverGetVersion")
         self.driver_version = version // 1000, version % 1000 // 10
         self._context = call("cuDevicePrimaryCtxRetain", handle)
-        weakref.finalize(self, call, "cuDevicePrimaryCtxRelease", handle)
+        weakref.finalize(self, call, "cuDevicePrimaryCtxRelease", handle)      # after all that came from here: see finalizer
         self.make_current()
 
     def __repr__(self) -> str:
@@ -64,11 +65,11 @@ class Device:
 
     def event(self, *, timing: bool = False, blocking: bool = False) -> Event:
         """A new event. timing: for `elapsed_ms`. blocking: `synchronize` sleeps instead of spinning."""
-        return Event(timing, blocking)
+        return Event(self, timing, blocking)
 
     def empty(self, shape, dtype) -> DeviceArray:
         """Uninitialised device memory."""
-        return memory.allocate(self._context, (shape,) if isinstance(shape, int) else shape, dtype)
+        return memory.allocate(self, (shape,) if isinstance(shape, int) else shape, dtype)
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         """A copy of a host array on the device; waits until it is there."""
@@ -80,7 +81,30 @@ class Device:
 
     def pinned(self, shape, dtype) -> np.ndarray:
         """Zeroed page-locked host memory as a numpy array: copies to and from it are asynchronous. Make it before capturing a graph."""
-        return memory.pinned(self._context, shape, dtype)
+        return memory.pinned(self, shape, dtype)
+
+    def finalizer(self, owner, function: str, handle) -> weakref.finalize:
+        """Calls driver function `function(handle)` when `owner` is gone, on whatever thread that is, and keeps the device until then."""
+        return weakref.finalize(owner, _release, self, function, handle)
+
+
+def _release(device: Device, function: str, handle) -> None:
+    call("cuCtxPushCurrent", device._context)
+    try:
+        call(function, handle)
+    finally:
+        call("cuCtxPopCurrent")
+
+
+@contextlib.contextmanager
+def _no_garbage_collection():
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Stream:
@@ -90,7 +114,7 @@ class Stream:
         self.device = device
         self._stream = call("cuStreamCreate", driver().CUstream_flags.CU_STREAM_NON_BLOCKING)
         self.handle = int(self._stream)
-        self.close = weakref.finalize(self, call, "cuStreamDestroy", self._stream)
+        self.close = device.finalizer(self, "cuStreamDestroy", self._stream)
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self.handle
@@ -116,25 +140,27 @@ class Stream:
         The arrays in it must outlive the graph. If the block raises, the capture is ended and the exception goes on; CudaError if the
         capture was broken, for instance by a call that is not allowed.
         """
-        graph = Graph()
-        call("cuStreamBeginCapture", self._stream, driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        try:
-            yield graph
-        except BaseException:
-            with contextlib.suppress(CudaError):         # the first error counts
-                call("cuGraphDestroy", call("cuStreamEndCapture", self._stream))
-            raise
-        graph._instantiate(call("cuStreamEndCapture", self._stream))
+        graph = Graph(self.device)
+        with _no_garbage_collection():       # it might free device memory, which would break the capture
+            call("cuStreamBeginCapture", self._stream, driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            try:
+                yield graph
+            except BaseException:
+                with contextlib.suppress(CudaError):     # the first error counts
+                    call("cuGraphDestroy", call("cuStreamEndCapture", self._stream))
+                raise
+            captured = call("cuStreamEndCapture", self._stream)
+        graph._instantiate(captured)
 
 
 class Event:
     """A point in the work of a stream; see Device.event."""
 
-    def __init__(self, timing: bool, blocking: bool):
+    def __init__(self, device: Device, timing: bool, blocking: bool):
         flags = driver().CUevent_flags
         value = (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING)) | (int(flags.CU_EVENT_BLOCKING_SYNC) if blocking else 0)
         self.handle = call("cuEventCreate", value)
-        self.close = weakref.finalize(self, call, "cuEventDestroy", self.handle)
+        self.close = device.finalizer(self, "cuEventDestroy", self.handle)
 
     def synchronize(self) -> None:
         """Wait until it has happened."""
@@ -156,8 +182,8 @@ class Event:
 class Graph:
     """Captured work that is launched as one; see Stream.capture. nodes: how many operations it has."""
 
-    def __init__(self):
-        self._exec = None
+    def __init__(self, device: Device):
+        self._device, self._exec = device, None
         self.nodes = 0
 
     def _instantiate(self, graph) -> None:
@@ -168,7 +194,7 @@ class Graph:
             self._exec = call("cuGraphInstantiate", graph, 0)
         finally:
             call("cuGraphDestroy", graph)
-        self.close = weakref.finalize(self, call, "cuGraphExecDestroy", self._exec)
+        self.close = self._device.finalizer(self, "cuGraphExecDestroy", self._exec)
 
     def launch(self, stream: Stream) -> None:
         """Put the whole graph on the stream. Raises CudaError; also before the capture is finished."""

@@ -1,7 +1,9 @@
 """Which kernel runs on how many threads with which arguments: plain data, made without a driver, one function per step of a frame."""
 from __future__ import annotations
 
-from typing import NamedTuple
+import ctypes
+import functools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,13 +14,24 @@ class Pointer(int):
     owner: object = None
 
 
-class Launch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Launch:
     """grid and block in x, y, z; arguments in the kernel's order: Pointer, np.int32, np.int64 or np.float32."""
 
     kernel: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     arguments: tuple
+
+    @functools.cached_property
+    def packed(self) -> tuple[object, int]:
+        """As the driver wants the arguments: what keeps them in memory, and the address of their addresses. Made once."""
+        values = [_TYPES[type(a)](a) for a in self.arguments]
+        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+        return (values, addresses), ctypes.addressof(addresses)
+
+
+_TYPES = {Pointer: ctypes.c_uint64, np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
 
 
 def blocks(n: int, size: int) -> int:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import weakref
 
 import numpy as np
 
@@ -76,30 +75,25 @@ class DeviceArray:
 
 
 class _Allocation:
-    def __init__(self, context, nbytes: int):
+    def __init__(self, device, nbytes: int):
         self.pointer = int(call("cuMemAlloc", max(nbytes, 16)))
-        self.free = weakref.finalize(self, _release, context, "cuMemFree", self.pointer)
+        self.free = device.finalizer(self, "cuMemFree", self.pointer)
 
 
-def allocate(context, shape, dtype) -> DeviceArray:
-    """Uninitialised device memory of the current context (aligned to 256 bytes)."""
+def allocate(device, shape, dtype) -> DeviceArray:
+    """Uninitialised device memory (aligned to 256 bytes)."""
     array = DeviceArray(0, shape, dtype)
-    array._owner = _Allocation(context, array.nbytes)
+    array._owner = _Allocation(device, array.nbytes)
     array.pointer = array._owner.pointer
     return array
 
 
-def pinned(context, shape, dtype) -> np.ndarray:
+def pinned(device, shape, dtype) -> np.ndarray:
     """Zeroed page-locked host memory, freed when the array and its views are gone."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
     pointer = int(call("cuMemHostAlloc", nbytes, driver().CU_MEMHOSTALLOC_PORTABLE))
     memory = (ctypes.c_uint8 * nbytes).from_address(pointer)     # the base of the array: lives as long as any view of it
-    weakref.finalize(memory, _release, context, "cuMemFreeHost", pointer)
+    device.finalizer(memory, "cuMemFreeHost", pointer)
     ctypes.memset(pointer, 0, nbytes)
     return np.ndarray(shape, dtype, memory)
-
-
-def _release(context, function: str, pointer: int) -> None:
-    call("cuCtxSetCurrent", context)     # may run on any thread
-    call(function, pointer)

@@ -2,9 +2,7 @@
 on the pose, the camera or the window's place."""
 from __future__ import annotations
 
-import ctypes
 import math
-import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +13,10 @@ from . import compiler, launches
 from .device import Device, Stream
 from .driver import call
 from .errors import CudaError
-from .launches import Launch, Pointer
+from .launches import Launch
 
 KERNELS = ("pose_joints", "skin_vertices", "skin_posed_vertices", "clear_visibility", "draw_triangles", "draw_tiles", "gather_f16",
            "gather_f32", "compose", "nvdiffrast_vertices", "nvdiffrast_faces", "nvdiffrast_pixels")
-_TYPES = {Pointer: ctypes.c_uint64, np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.float32: ctypes.c_float}
 
 
 class Planes(NamedTuple):
@@ -58,16 +55,13 @@ class Program:
             supported = "{}.{}".format(*device.driver_version)
             raise CudaError(f"the kernels compiled by NVRTC {version} do not load: {e}; the driver supports CUDA {supported}: "
                             f"update it, or install cuda-bindings and NVRTC of that major version") from e
-        weakref.finalize(self, call, "cuModuleUnload", self._module)
+        device.finalizer(self, "cuModuleUnload", self._module)
         self._functions = {name: call("cuModuleGetFunction", self._module, name.encode()) for name in KERNELS}
 
     def run(self, stream: Stream, steps: list[Launch]) -> None:
         """Put launches on the stream, in order: asynchronous, without waiting or allocating."""
         for launch in steps:
-            values = [_TYPES[type(a)](a) for a in launch.arguments]
-            addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
-            call("cuLaunchKernel", self._functions[launch.kernel], *launch.grid, *launch.block, 0, stream.handle,
-                 ctypes.addressof(addresses), 0)
+            call("cuLaunchKernel", self._functions[launch.kernel], *launch.grid, *launch.block, 0, stream.handle, launch.packed[1], 0)
 
     def lbs(self, body, parameters, projective, vertices=None) -> list[Launch]:
         """Skin `body` (DeviceBody) and project it into every view.

@@ -71,6 +71,21 @@ def test_pinned_memory_lives_as_long_as_its_views(gpu):
     assert (view == 5).all()
 
 
+def test_memory_may_be_freed_on_a_thread_without_a_context(gpu):
+    before = gpu.device.free_memory()
+    arrays = [gpu.device.empty((1 << 20,), np.uint8), gpu.device.stream(), gpu.device.event()]
+    thread = threading.Thread(target=arrays.clear)
+    thread.start()
+    thread.join()
+    assert gpu.device.free_memory() == before
+
+
+def test_what_came_from_a_device_keeps_it(gpu):
+    array = cuda.Device().upload(np.arange(3))
+    gc.collect()
+    assert array.numpy(gpu.stream).tolist() == [0, 1, 2]
+
+
 def test_events(gpu):
     first, second = gpu.device.event(timing=True), gpu.device.event(timing=True, blocking=True)
     array = gpu.device.empty((1 << 16,), np.uint8)
@@ -127,6 +142,21 @@ class TestGraph:
                     wrong()
             array.fill_bytes(2, gpu.stream)                     # the stream is usable again
             assert (array.numpy(gpu.stream) == 2).all()
+
+    def test_a_garbage_collection_cannot_break_a_capture(self, gpu):
+        """Device memory in a cycle, found while a capture goes on: freeing it then would invalidate the capture."""
+        array = gpu.device.empty((8,), np.uint8)
+        gc.collect()
+        before = gpu.device.free_memory()
+        cycle = [gpu.device.empty((1 << 20,), np.uint8)]
+        cycle.append(cycle)
+        with gpu.stream.capture() as graph:
+            del cycle
+            _ = [[] for _ in range(200_000)]                    # would start collections
+            array.fill_bytes(1, gpu.stream)
+        assert graph.nodes == 1 and gc.isenabled()
+        gc.collect()
+        assert gpu.device.free_memory() == before
 
     def test_an_exception_ends_the_capture_and_goes_on(self, gpu):
         with pytest.raises(KeyError, match="mine"):

@@ -16,7 +16,7 @@ def no_driver(monkeypatch):
 
 
 def test_no_driver(no_driver):
-    for call in (cuda.Device, lambda: cuda.Device(3), lambda: driver.call("cuInit", 0), lambda: cuda.Event(False, False)):
+    for call in (cuda.Device, lambda: cuda.Device(3), lambda: driver.call("cuInit", 0), lambda: cuda.Event(None, False, False)):
         with pytest.raises(cuda.CudaError) as e:
             call()
         assert str(e.value) == ("no NVIDIA driver: libcuda-that-is-not-there.so.1 cannot be loaded; install the driver of your GPU, or use "

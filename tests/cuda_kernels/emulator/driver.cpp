@@ -130,6 +130,18 @@ Result context_retain(void **c, int) { return *c = &dummy, SUCCESS; }
 Result context_release(int) { return SUCCESS; }
 Result context_set(void *c) { return context = c, SUCCESS; }
 Result context_get(void **c) { return *c = context, SUCCESS; }
+thread_local std::vector<void *> contexts;
+Result context_push(void *c) {
+    contexts.push_back(context);
+    return context = c, SUCCESS;
+}
+Result context_pop(void **c) {
+    if (contexts.empty()) return INVALID_CONTEXT;
+    *c = context;
+    context = contexts.back();
+    contexts.pop_back();
+    return SUCCESS;
+}
 Result context_synchronize() {
     ENTER();
     if (breaks_capture()) return CAPTURE_UNSUPPORTED;
@@ -165,6 +177,7 @@ Result host_allocate(uintptr_t *p, size_t n, unsigned) {
 }
 Result release(uintptr_t p) {
     ENTER();
+    if (breaks_capture()) return CAPTURE_UNSUPPORTED;
     const auto it = memory.find(p);
     if (it == memory.end()) return INVALID_VALUE;
     for (auto &[s, _] : streams) drain(s);
@@ -352,7 +365,7 @@ const std::map<std::string, void *> &functions() {
         F("cuInit", init), F("cuDriverGetVersion", driver_version), F("cuDeviceGetCount", device_count), F("cuDeviceGet", device_get),
         F("cuDeviceGetName", device_name), F("cuDeviceTotalMem", device_memory), F("cuDeviceGetAttribute", device_attribute),
         F("cuDevicePrimaryCtxRetain", context_retain), F("cuDevicePrimaryCtxRelease", context_release), F("cuCtxSetCurrent", context_set),
-        F("cuCtxGetCurrent", context_get), F("cuCtxSynchronize", context_synchronize), F("cuGetErrorName", error_name),
+        F("cuCtxGetCurrent", context_get), F("cuCtxPushCurrent", context_push), F("cuCtxPopCurrent", context_pop), F("cuCtxSynchronize", context_synchronize), F("cuGetErrorName", error_name),
         F("cuGetErrorString", error_name), F("cuMemGetInfo", memory_info), F("cuMemAlloc", memory_allocate), F("cuMemHostAlloc", host_allocate),
         F("cuMemFree", release), F("cuMemFreeHost", release), F("cuMemcpyHtoD", copy_in_now), F("cuMemcpyHtoDAsync", copy_in),
         F("cuMemcpyDtoHAsync", copy_out), F("cuMemcpyDtoDAsync", copy_within), F("cuMemsetD8Async", fill), F("cuStreamCreate", stream_create),
