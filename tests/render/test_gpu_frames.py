@@ -91,7 +91,8 @@ def copies(request, monkeypatch):
     gpu.call = call
 
     def create(model, name="auto", **options):
-        return CopyEngine(gpu, request.param) if "device" in options else create_engine(model, name, **options)
+        on_gpu = str(options.get("device", "cpu")).startswith("cuda")
+        return CopyEngine(gpu, request.param) if on_gpu else create_engine(model, name, **options)
 
     monkeypatch.setattr(engines, "create_engine", create)
     yield request.param
