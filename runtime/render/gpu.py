@@ -55,20 +55,20 @@ class GpuPipeline:
         self.engine_info: engines.EngineInfo | None = None
         spec, avatar = settings.spec, settings.avatar
         try:
+            gpu.device.make_current()
+            dtype = np.float32
+            if spec.model is not None:
+                full = (1, *settings.padded)
+                self._network = gpu.network(spec.model, engine, precision, full)
+                self.engine_info = self._network.engine.info
+                session = self._network.sessions.require(full)
+                check_contract(session, spec.texture.shape[2])
+                dtype = session.inputs["features"].dtype
             with gpu.lock:
-                gpu.device.make_current()
                 self._done = gpu.device.event()
                 self._body, self._bounds = gpu.body(avatar.rig)
                 self._rasterizer = open_rasterizer(rasterizer, gpu)
                 self.rasterizer_name = self._rasterizer.name if self._rasterizer else "native"
-                dtype = np.float32
-                if spec.model is not None:
-                    full = (1, *settings.padded)
-                    self._network = gpu.network(spec.model, engine, precision, full)
-                    self.engine_info = self._network.engine.info
-                    session = self._network.sessions.require(full)
-                    check_contract(session, spec.texture.shape[2])
-                    dtype = session.inputs["features"].dtype
                 self._scene = gpu.scene(avatar.rig, spec, dtype)
                 if stage_times:
                     self._events = [gpu.device.event(timing=True) for _ in range(len(STAGES) + 4)]

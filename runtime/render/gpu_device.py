@@ -41,6 +41,7 @@ class Gpu:
         self.stream = self.device.stream()
         self.program = cuda.Program(self.device)
         self.lock = threading.RLock()
+        self._building = threading.Lock()  # not `lock`: frames go on while an engine is built, which may take minutes
         self._rigs: weakref.WeakKeyDictionary[Rig, tuple] = weakref.WeakKeyDictionary()
         self._scenes: weakref.WeakKeyDictionary[RendererSpec, dict] = weakref.WeakKeyDictionary()
         self._networks: dict[tuple[str, str, str], Network] = {}
@@ -67,7 +68,7 @@ class Gpu:
     def network(self, model: bytes, engine: str, precision: str, full: Key) -> Network:
         """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it."""
         key = hashlib.sha256(model).hexdigest(), engine, precision
-        with self.lock:
+        with self._building:
             if network := self._networks.get(key):
                 network.sessions.require(full)
                 network.users += 1
@@ -90,13 +91,14 @@ class Gpu:
 
     def release(self, network: Network) -> None:
         """The caller uses it no more; the last one closes it."""
-        with self.lock:
+        with self._building:
             network.users -= 1
             if network.users:
                 return
             self._networks = {key: n for key, n in self._networks.items() if n is not network}
-        self.device.make_current()
-        self.stream.synchronize()
+        with self.lock:  # nobody captures
+            self.device.make_current()
+            self.stream.synchronize()
         network.close()
 
 

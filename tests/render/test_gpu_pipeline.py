@@ -302,6 +302,31 @@ def test_another_thread_may_render(avatar, cuda):
         assert_equal(frames[0], c.render(pose(), cameras(avatar)[0]))
 
 
+def test_frames_go_on_while_an_engine_is_built(avatar, cuda, monkeypatch):
+    """A renderer of another size is made on another thread, as the server does it."""
+    building, built = threading.Event(), threading.Event()
+    compile_device = fake_network.FakeEngine.compile_device
+
+    def slow(self, size):
+        if size[1:] == (64, 64):
+            building.set()
+            assert built.wait(20)
+        return compile_device(self, size)
+
+    monkeypatch.setattr(fake_network.FakeEngine, "compile_device", slow)
+    made = []
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        thread = threading.Thread(target=lambda: made.append(gpu_renderer(avatar, (64, 64), renderer="light")))
+        thread.start()
+        assert building.wait(20)
+        for i in range(4):
+            assert_equal(r.render(pose(i), cameras(avatar)[0]), c.render(pose(i), cameras(avatar)[0]))
+        built.set()
+        thread.join(20)
+        assert made[0].render(pose(), cameras(avatar)[0]).rgba.shape == (64, 64, 4)
+        made[0].close()
+
+
 def test_a_rasterizer_that_cannot_be_captured_splits_the_graph(avatar, cuda, monkeypatch):
     class Outside:
         capturable = False
