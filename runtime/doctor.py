@@ -18,7 +18,7 @@ from .render import Camera, Pose, Renderer
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 GPU_INSTALL = "pip install 'dinar-live[gpu]'"
-NVDIFFRAST_INSTALL = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast.git"
+NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast.git --no-build-isolation"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class GpuPipeline:
                     self._events = [gpu.device.event(timing=True) for _ in range(len(STAGES) + 4)]
                 else:
                     self._check_replay()
-        except gpu.cuda.CudaError as e:
+        except RuntimeError as e:  # CudaError, or what torch says of its part of the GPU
             self.close()
             raise DinarError(f"{gpu.device.name}: {e}") from e
         except BaseException:
@@ -126,7 +126,7 @@ class GpuPipeline:
                 self._draw(work, pose, cameras, group, slot, rings, timings)
                 for i, window in group:
                     windows[i] = window
-        except self._gpu.cuda.CudaError as e:
+        except RuntimeError as e:
             raise DinarError(f"{self._gpu.device.name}: {e}") from e
         end = time.perf_counter()
         if self._events is None:
