@@ -12,8 +12,9 @@ export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));
  * A request counts as open until done(id): what is drawn, not what has arrived, makes room for the next.
  */
 export class Link {
-  constructor(key) {
+  constructor(key, avatar = "") {
     this.key = key;
+    this.avatar = avatar;       // its name, "" = the server's first
     this.open = new Map();
     this.caps = null;
     this.roundTrip = null;      // milliseconds of a message without a picture
@@ -36,11 +37,17 @@ export class Link {
 
   get live() { return this.caps !== null; }
 
-  /** Sends a request: the fields of wire.render without id and time. */
+  /** Sends a request: the fields of wire.render without id, time and avatar. */
   ask(fields) {
     const id = this.nextId++, at = performance.now();
     this.open.set(id, { ...fields, at });
-    this.#send(wire.render({ ...fields, id, time: nanoseconds() }));
+    this.#send(wire.render({ ...fields, id, time: nanoseconds(), avatar: this.avatar }));
+  }
+
+  /** Turns to another avatar as soon as the server has said what it is like. */
+  choose(avatar) {
+    this.chosen = avatar;
+    this.#send(wire.describe(this.nextId++, avatar));
   }
 
   done(id) { this.open.delete(id); }
@@ -52,7 +59,7 @@ export class Link {
   #greet() {
     this.open.clear();
     this.nextId = 1n;
-    this.#send(wire.hello({ name: "dinar page", window: 2 }));
+    this.#send(wire.hello({ name: "dinar page", window: 2, avatar: this.avatar }));
     this.#send(wire.time(nanoseconds()));
   }
 
@@ -67,6 +74,7 @@ export class Link {
     switch (message.type) {
       case wire.Type.CAPS:
         this.retry = RETRY_FIRST;
+        if (message.id) this.avatar = this.chosen;
         this.caps = message.info;
         this.oncaps(message.info);
         this.onstate("live");
@@ -84,7 +92,8 @@ export class Link {
         break;
       case wire.Type.ERROR:
         this.done(message.id);
-        if (message.code === wire.Code.HELLO_REQUIRED) this.#greet();
+        if (message.code === wire.Code.UNKNOWN_AVATAR) this.avatar = "";         // a server that has others now
+        if ([wire.Code.HELLO_REQUIRED, wire.Code.UNKNOWN_AVATAR].includes(message.code)) this.#greet();
         else if (message.code === wire.Code.CLIENTS) this.socket.close(4000 + message.code);
         else this.onproblem(message.text);
         break;

@@ -16,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 
 const hash = new URLSearchParams(location.hash.slice(1));
 const stage = $("stage"), settings = new Settings(), orbit = new Orbit(), player = new Player(), meter = new Meter();
-const link = new Link(hash.get("key") ?? ""), painter = createPainter($("view"), hash.get("paint") ?? settings.paint);
+const link = new Link(hash.get("key") ?? "", hash.get("avatar") ?? ""), painter = createPainter($("view"), hash.get("paint") ?? settings.paint);
 let size = { width: 512, height: 512 }, stopped = false, state = "connecting", problem = "", nextAt = 0, lastDrawn = 0, shown = null, arrival = null, busy = false;
 let wanted = hash.get("source") ?? "";
 
@@ -54,6 +54,7 @@ async function draw() {
       shown?.image?.close();
       shown = picture;
       lastDrawn = performance.now();
+      $("view").dataset.drawn = message.id;
       const server = Number(message.sent - message.received) / 1e6, { color, alpha } = message.picture;
       meter.picture({ asked: asked.at, arrived: at, drawn: lastDrawn, timings: message.timings, server,
                       size: color.data.length + (alpha?.data.length ?? 0) });
@@ -72,7 +73,10 @@ link.oncaps = (caps) => {
   $("name").textContent = caps.name ?? "";
   document.title = caps.name ? `${caps.name}, dinar live` : "dinar live";
   $("about").textContent = caps.description ?? "";
-  if (caps.body_extent && caps.body_extent[1] - caps.body_extent[0] !== orbit.height) orbit.fit(caps.body_extent);
+  if (caps.body_extent) orbit.fit(caps.body_extent);
+  const avatars = caps.avatars ?? [];
+  $("avatars").hidden = avatars.length < 2;
+  options($("avatar"), avatars.map((name) => [name, name]), caps.name);
   player.offer(caps.sources, wanted);
   wanted = "";
   options($("source"), player.sources.map((source, i) => [i, source.kind === "live" ? "Live" : source.name]), player.index);
@@ -239,8 +243,10 @@ $("photo").onclick = photo;
 $("full").onclick = fullScreen;
 $("help").onclick = help;
 $("toggle").onclick = togglePanel;
+$("close").onclick = () => { panel(false); $("toggle").focus(); };
 $("stop").onclick = () => stop(!stopped);
 $("source").onchange = ({ target }) => { player.choose(Number(target.value)); wind(); };
+$("avatar").onchange = ({ target }) => link.choose(target.value);
 $("speed").onchange = ({ target }) => { player.speed = Number(target.value); };
 $("seek").oninput = ({ target }) => { player.seek(Math.min(Number(target.value), player.duration - 1e-3)); wind(); };
 $("own").oninput = ({ target }) => { ownColour(target.value); backdrop("own"); };
@@ -268,7 +274,8 @@ const KEYS = {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
-  if (event.target.closest("input, select, textarea") || (event.key === " " && event.target.closest("button"))) return;
+  const letter = /^[a-zA-Z?,.]$/.test(event.key);        // the others are for the control that has the focus
+  if (event.target.closest("select") || (!letter && event.target.closest("input")) || (event.key === " " && event.target.closest("button"))) return;
   const arrow = ARROWS[event.key];
   if (arrow && event.shiftKey) orbit.pan(arrow[0] * MOVE, arrow[1] * MOVE);
   else if (arrow) orbit.turn(arrow[0] * TURN, arrow[1] * TURN);

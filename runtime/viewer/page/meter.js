@@ -1,6 +1,6 @@
 // Figures: frame rate, round trip, late frames, the server's stages. Smoothed enough to be read.
 
-const WINDOW = 1000, LATE_WINDOW = 60_000, SMOOTH = 0.08, HISTORY = 120;
+const WINDOW = 1000, LATE_WINDOW = 60_000, SMOOTH = 0.08, HISTORY = 120, SHOWN = 0.05;
 
 export class Meter {
   constructor() { this.reset(); }
@@ -51,7 +51,7 @@ export class Meter {
     const names = Object.keys(smooth).filter((name) => name.startsWith("stage ")).map((name) => name.slice(6));
     const order = (name) => { const at = ORDER.indexOf(name); return at < 0 ? ORDER.indexOf("other") : at; };
     names.sort((a, b) => order(a) - order(b));
-    const stages = names.map((name) => [name, smooth[`stage ${name}`]]).filter(([, ms]) => ms >= 0.02);
+    const stages = names.map((name) => [name, smooth[`stage ${name}`]]).filter(([, ms]) => ms >= SHOWN);
     if (known) stages.push(["transport", smooth.transport], ["draw", smooth.draw]);
     return { known, fps, trip: smooth.trip, server: smooth.server, bytes: smooth.bytes, late: this.late.length, stages, history: this.history };
   }

@@ -14,8 +14,10 @@ export class Orbit {
 
   /** extent: [lowest, highest] y of the standing person relative to the pelvis, metres. */
   fit([low, high]) {
+    const { moved, height } = this;
     this.height = high - low;
-    this.reset();
+    if (moved) this.target[1] += (this.height - height) / 2;
+    else this.reset();
   }
 
   reset() {

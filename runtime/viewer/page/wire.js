@@ -1,8 +1,8 @@
 // The streaming protocol, version 1 (docs/protocol.md): what the page says, and what it hears.
 
-export const Type = { HELLO: 1, CAPS: 2, RENDER: 3, FRAME: 4, SUPERSEDED: 5, ERROR: 6, BYE: 7, TIME: 8 };
-export const Block = { JSON: 1, CAMERA: 2, FORMAT: 6, SOURCE: 7, COLOR: 16, ALPHA: 17, TIMING: 19, ERROR: 20, RECT: 21 };
-export const Code = { HELLO_REQUIRED: 4, CLIENTS: 8, CLOSING: 11 };
+export const Type = { HELLO: 1, CAPS: 2, RENDER: 3, FRAME: 4, SUPERSEDED: 5, ERROR: 6, BYE: 7, TIME: 8, DESCRIBE: 9 };
+export const Block = { JSON: 1, CAMERA: 2, FORMAT: 6, SOURCE: 7, AVATAR: 8, COLOR: 16, ALPHA: 17, TIMING: 19, ERROR: 20, RECT: 21 };
+export const Code = { HELLO_REQUIRED: 4, CLIENTS: 8, UNKNOWN_AVATAR: 12 };
 export const JPEG = 1, RAW = 2, NO_PLANE = 0, RAW_PLANE = 1, DEFLATE_PLANE = 2;
 
 const MAGIC = 0x4c524e44, VERSION = 1, HEADER = 64, STRAIGHT = 1;
@@ -33,13 +33,14 @@ function pack(type, blocks = [], { id = 0n, time = 0n } = {}) {
 
 export const hello = (info) => pack(Type.HELLO, [[Block.JSON, 1, bytes.encode(JSON.stringify(info))]]);
 export const bye = () => pack(Type.BYE);
+export const describe = (id, avatar) => pack(Type.DESCRIBE, [[Block.AVATAR, 1, bytes.encode(avatar)]], { id });
 export const time = (now) => pack(Type.TIME, [], { time: now });
 
 /**
  * A picture asked for. id and time: BigInt; camera: {K: 9 numbers, worldToCamera: 16 numbers, row-major}; format: {color, quality, alpha};
- * source: {index, time in seconds, follow}.
+ * source: {index, time in seconds, follow}; avatar: a name, "" = the server's first.
  */
-export function render({ id, time, camera, width, height, format, source }) {
+export function render({ id, time, camera, width, height, format, source, avatar }) {
   const view = new DataView(new ArrayBuffer(104)), form = new DataView(new ArrayBuffer(8)), moves = new DataView(new ArrayBuffer(16));
   [...camera.K, ...camera.worldToCamera].forEach((value, i) => view.setFloat32(4 * i, value, true));
   view.setUint16(100, width, true);
@@ -50,8 +51,10 @@ export function render({ id, time, camera, width, height, format, source }) {
   moves.setUint16(0, source.index, true);
   moves.setUint16(2, source.follow ? 1 : 0, true);
   moves.setFloat64(8, source.time, true);
-  const blocks = [[Block.CAMERA, 1, view], [Block.FORMAT, 1, form], [Block.SOURCE, 1, moves]];
-  return pack(Type.RENDER, blocks.map(([kind, format, data]) => [kind, format, new Uint8Array(data.buffer)]), { id, time });
+  const blocks = [[Block.CAMERA, 1, view], [Block.FORMAT, 1, form], [Block.SOURCE, 1, moves]].map(
+    ([kind, format, data]) => [kind, format, new Uint8Array(data.buffer)]);
+  if (avatar) blocks.push([Block.AVATAR, 1, bytes.encode(avatar)]);
+  return pack(Type.RENDER, blocks, { id, time });
 }
 
 /** The blocks of a message whose lengths sum up, as {type, format, data}; unknown ones are the reader's to skip. */
@@ -105,7 +108,8 @@ function picture(blocks) {
     if (name) found[name] = block;
   }
   if (!found.camera || !found.color) throw new Error("a frame without a picture");
-  const camera = viewOf(found.camera.data), width = camera.getUint16(100, true), height = camera.getUint16(102, true);
+  const camera = viewOf(found.camera.data), end = camera.byteLength;       // whatever form the camera has, the size comes last
+  const width = camera.getUint16(end - 4, true), height = camera.getUint16(end - 2, true);
   const [x, y, w, h] = found.rect ? [0, 2, 4, 6].map((at) => viewOf(found.rect.data).getUint16(at, true)) : [0, 0, width, height];
   if (!w || !h || x + w > width || y + h > height) throw new Error("a rectangle that reaches out of its picture");
   return { width, height, rect: { x, y, width: w, height: h }, color: found.color, alpha: found.alpha };
