@@ -25,12 +25,13 @@ class Painter:
     half's red says which source and when: 20 times the seconds into a clip, 200 for the live one. Requests are kept."""
 
     def __init__(self):
-        self.requests, self.refuse = [], ""
+        self.requests, self.refuse, self.seconds = [], "", 0.0
 
     def __call__(self, request):
         if self.refuse:
             raise DinarError(self.refuse)
         self.requests.append(request)
+        time.sleep(self.seconds)
         height, width = request.cameras[0].size
         rgba = np.zeros((height, width, 4), np.uint8)
         source = request.source
@@ -89,9 +90,9 @@ def start_served():
     return lambda service: Served(service.render, service.capabilities()).start()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium, one for the module; $DINAR_CHROMIUM names another one."""
+    """Headless Chromium, one for all; $DINAR_CHROMIUM names another one."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("DINAR_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:

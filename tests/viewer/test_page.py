@@ -1,6 +1,5 @@
 """The page in headless Chromium: what it shows, what it asks for, and what becomes of it when the server is gone."""
 import json
-import time
 
 import cv2
 import numpy as np
@@ -109,6 +108,14 @@ def drag(page, dx, dy, button="left"):
     page.mouse.up(button=button)
 
 
+def seen_at(page, painter, height):
+    """Where in the window the point at this height above the origin is seen, pixels; the picture's shape is that of the stage or wider."""
+    camera, stage = painter.last.cameras[0], page.page.locator("#stage").bounding_box()
+    x, y, z = np.float64(camera.K) @ (np.float64(camera.world_to_camera) @ (0, height, 0, 1))[:3]
+    scale = stage["height"] / camera.height
+    return np.array([(x / z - camera.width / 2) * scale + stage["width"] / 2, y / z * scale])
+
+
 def test_mouse_turns_moves_and_zooms(page, painter):
     start, home = eye(painter.last)
     assert start[2] > 3 and abs(start[0]) < 1e-6
@@ -121,8 +128,11 @@ def test_mouse_turns_moves_and_zooms(page, painter):
 
     page.page.keyboard.press("r")
     page.eventually(lambda: np.allclose(eye(painter.last)[1], home, atol=1e-5))
+    spot = seen_at(page, painter, 1.5)
+    page.page.mouse.move(*spot)
     page.page.mouse.wheel(0, -300)
     page.eventually(lambda: 0.5 < eye(painter.last)[0][2] / start[2] < 0.8)
+    assert np.abs(seen_at(page, painter, 1.5) - spot).max() < 1        # what is under the pointer stays there
     page.page.dblclick("#stage", position={"x": CENTRE[0], "y": CENTRE[1]})
     page.eventually(lambda: np.allclose(eye(painter.last)[1], home, atol=1e-5))
 
@@ -135,16 +145,10 @@ def test_mouse_turns_moves_and_zooms(page, painter):
 
 
 def test_what_is_dragged_stays_under_the_pointer(page, painter):
-    """Moving by n pixels of the page moves a point at the target's distance by n pixels of the page."""
-    def x_of_target():
-        camera = painter.last.cameras[0]
-        x, _, z = np.float64(camera.K) @ (np.float64(camera.world_to_camera) @ (0, 0.9, 0, 1))[:3]
-        return x / z
-
-    before = x_of_target()
-    scale = page.page.evaluate("document.querySelector('#view').height / document.querySelector('#stage').clientHeight")
-    drag(page.page, 120, 0, button="right")
-    page.eventually(lambda: abs(x_of_target() - before - 120 * scale) < 1)
+    """At the distance of the person, a point moves by as many pixels of the page as the pointer does."""
+    before = seen_at(page, painter, 1.5)
+    drag(page.page, 120, -40, button="right")
+    page.eventually(lambda: np.abs(seen_at(page, painter, 1.5) - before - (120, -40)).max() < 1)
 
 
 def test_keyboard_turns_moves_and_zooms(page, painter):
@@ -292,7 +296,7 @@ def test_pausing_the_stream_asks_for_nothing(page, painter):
 
 def test_never_more_than_two_pictures_are_on_their_way(page, painter, served):
     """A slow server is asked at its own pace: nothing queues up."""
-    draw, served.server._render = served.server._render, lambda request: (time.sleep(0.12), draw(request))[1]
+    painter.seconds = 0.12
     before = served.server.stats()
     page.page.wait_for_timeout(1500)
     after = served.server.stats()

@@ -1,7 +1,7 @@
 // The connection: says hello, keeps count of what is asked for and not yet drawn, compares clocks, comes back by itself.
 import * as wire from "./wire.js";
 
-const RETRY_FIRST = 300, RETRY_MOST = 3000, TIME_EVERY = 2000, LOST_AFTER = 6000;
+const RETRY_FIRST = 300, RETRY_MOST = 1000, TIME_EVERY = 2000, LOST_AFTER = 6000;
 const WRONG_KEY = 4401, FULL = 1013;
 
 export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));

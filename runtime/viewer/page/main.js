@@ -127,7 +127,8 @@ function fit() {
   view.style.objectFit = cut ? "cover" : "contain";
   const scale = wider === cut ? size.height / clientHeight : size.width / clientWidth;      // pixels of the picture in one of the page
   const margin = (clientHeight - size.height / scale) / 2, { top, bottom } = covered();
-  orbit.frame = { ...size, top: Math.max(top - margin, 0) * scale, bottom: Math.max(bottom - margin, 0) * scale };
+  orbit.frame = { ...size, top: Math.max(top - margin, 0) * scale, bottom: Math.max(bottom - margin, 0) * scale, scale,
+                  x: (clientWidth - size.width / scale) / 2, y: margin };
 }
 
 /** How much of the stage lies under what floats on it, pixels from its top and bottom. */
@@ -266,7 +267,7 @@ $("copy").onclick = async () => {
   setTimeout(() => { $("copy").textContent = "Copy the figures"; }, 1500);
 };
 
-const TURN = 0.12, MOVE = 0.04, CLOSER = 1.12, SECOND = 1 / 30;
+const TURN = 0.12, MOVE = 24, CLOSER = 1.12, SECOND = 1 / 30;
 const KEYS = {
   " ": play, r: reset, R: reset, s: photo, f: fullScreen, p: togglePanel, b: nextBackdrop, "?": help, ",": () => step(-SECOND), ".": () => step(SECOND),
   "+": () => orbit.closer(CLOSER), "=": () => orbit.closer(CLOSER), "-": () => orbit.closer(1 / CLOSER),

@@ -8,7 +8,8 @@ const MAX_ELEVATION = 1.5, NEAREST = 0.35, FARTHEST = 25, MAX_PAN = 5;
 export class Orbit {
   constructor() {
     this.height = 1.75;
-    this.frame = { width: 512, height: 512, top: 0, bottom: 0 };     // of the picture in pixels, and what of it is covered
+    // the picture and what of it is covered, in its pixels; how many of them make one of the page, and where it begins there
+    this.frame = { width: 512, height: 512, top: 0, bottom: 0, scale: 1, x: 0, y: 0 };
     this.reset();
   }
 
@@ -34,6 +35,8 @@ export class Orbit {
 
   get #free() { return Math.max(this.frame.height - this.frame.top - this.frame.bottom, this.frame.height / 8); }
 
+  get #focal() { return this.#free / 2 / Math.tan(FOV_Y / 2); }
+
   get #distance() {
     return (this.height / FILL / (2 * Math.tan(FOV_Y / 2))) * Math.max(1, NARROW * this.#free / this.frame.width) / this.zoom;
   }
@@ -44,19 +47,22 @@ export class Orbit {
     this.elevation = Math.min(Math.max(this.elevation + up, -MAX_ELEVATION), MAX_ELEVATION);
   }
 
-  /** The person moves along with a drag by (x, y), shares of the picture's height, right and down. */
+  /** The person moves along with a drag by (x, y) pixels of the page, right and down. */
   pan(x, y) {
-    const metres = 2 * Math.tan(FOV_Y / 2) * this.#distance * this.frame.height / this.#free, { right, up } = this.#axes();
+    const metres = this.frame.scale * this.#distance / this.#focal, { right, up } = this.#axes();
     this.target = this.target.map((value, i) => {
       const moved = value - right[i] * x * metres + up[i] * y * metres;
       return Math.min(Math.max(moved, -MAX_PAN), MAX_PAN);
     });
   }
 
-  /** Closer by a factor. */
-  closer(factor) {
-    const full = this.#distance * this.zoom;
-    this.zoom = Math.min(Math.max(this.zoom * factor, full / FARTHEST), full / NEAREST);
+  /** Closer by a factor; what is at (x, y) pixels of the page, from the stage's corner, stays there. */
+  closer(factor, x, y) {
+    const full = this.#distance * this.zoom, before = this.zoom, { frame } = this;
+    this.zoom = Math.min(Math.max(before * factor, full / FARTHEST), full / NEAREST);
+    if (x === undefined) return;
+    const grown = this.zoom / before, middle = [frame.x + frame.width / 2 / frame.scale, frame.y + (frame.top + this.#free / 2) / frame.scale];
+    this.pan((x - middle[0]) * (1 - grown), (y - middle[1]) * (1 - grown));
   }
 
   #axes() {
@@ -70,7 +76,7 @@ export class Orbit {
     const { right, up, back } = this.#axes(), distance = this.#distance, { width, top } = this.frame;
     const eye = this.target.map((value, i) => value + back[i] * distance);
     const rows = [right, up.map((v) => -v), back.map((v) => -v)];
-    const f = this.#free / 2 / Math.tan(FOV_Y / 2);
+    const f = this.#focal;
     return {
       K: [f, 0, width / 2, 0, f, top + this.#free / 2, 0, 0, 1],
       worldToCamera: [...rows.flatMap((row) => [...row, -(row[0] * eye[0] + row[1] * eye[1] + row[2] * eye[2])]), 0, 0, 0, 1],

@@ -14,6 +14,11 @@ export function steer(stage, orbit, changed) {
     return { x, y, spread: all.length < 2 ? 0 : Math.hypot(all[0].x - all[1].x, all[0].y - all[1].y) };
   };
 
+  const place = (x, y) => {
+    const box = stage.getBoundingClientRect();
+    return [x - box.left, y - box.top];
+  };
+
   stage.addEventListener("pointerdown", (event) => {
     if (event.target.closest("button, input, select, a, label, dialog")) return;
     stage.setPointerCapture(event.pointerId);
@@ -36,8 +41,8 @@ export function steer(stage, orbit, changed) {
       const side = Math.min(stage.clientWidth, stage.clientHeight) || 1;
       orbit.turn(dx / side * TURN, dy / side * TURN);
     } else {
-      orbit.pan(dx / (stage.clientHeight || 1), dy / (stage.clientHeight || 1));
-      if (before.spread > 8 && now.spread > 8) orbit.closer(now.spread / before.spread);
+      orbit.pan(dx, dy);
+      if (before.spread > 8 && now.spread > 8) orbit.closer(now.spread / before.spread, ...place(now.x, now.y));
     }
     changed();
   });
@@ -51,7 +56,8 @@ export function steer(stage, orbit, changed) {
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     const pixels = event.deltaY * [1, 16, 400][event.deltaMode];
-    orbit.closer(Math.exp(-pixels * WHEEL * (event.ctrlKey ? 5 : 1)));      // a trackpad's pinch comes with ctrlKey
+    // A trackpad's pinch comes with ctrlKey.
+    orbit.closer(Math.exp(-pixels * WHEEL * (event.ctrlKey ? 5 : 1)), ...place(event.clientX, event.clientY));
     changed();
   }, { passive: false });
   stage.addEventListener("dblclick", (event) => {
