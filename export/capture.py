@@ -27,7 +27,7 @@ class Capture:
     """capture.npz of a folder, checked; the pictures images/NNNNNN.png are read when asked for. Arrays are read-only.
 
     poses f32[N,55,3] axis-angle; transl f32[N,3]; betas f32[B], one body for all frames; expression f32[N,E]; K f32[N,3,3];
-    world_to_camera f32[N,4,4]; size (height, width) of every picture; split u8[N] 0 training, 1 validation;
+    world_to_camera f32[N,4,4]; size (height, width) of every picture; split u8[N] 0 training, 1 validation, other values only in "all";
     close_up u8[N] 0 full body, 1 upper body, 2 head.
     """
 
@@ -142,7 +142,7 @@ def _fields(raw: dict[str, np.ndarray]) -> dict:
         "world_to_camera": checked("world_to_camera", raw["world_to_camera"], (n, 4, 4), 1e4),
         "size": (int(height), int(width)),
     }
-    for key, values in (("split", len(SPLITS)), ("close_up", len(FRAMINGS))):
+    for key, values in (("split", 256), ("close_up", len(FRAMINGS))):  # other splits are only in "all"
         value = raw[key]
         if value.shape != (n,) or value.dtype.kind not in "biu" or value.min() < 0 or value.max() >= values:
             raise InputError(f"{key}: got {value.dtype}{list(value.shape)}, expected {n} whole numbers in 0..{values - 1}")

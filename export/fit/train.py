@@ -1,0 +1,178 @@
+"""The training loop shared by fit and distill: a texture and a light renderer network, learned together."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .losses import picture_loss
+from .network import LightRenderer
+from .samples import Batch
+from .state import load_state, save_state
+
+NEURAL_START = 0.1  # spread of the neural channels around 0.5
+CLIP = 1.0  # norm of a step's gradient
+AVERAGE = 0.998  # of the weights that are kept, per step
+WARM_UP = 50  # steps
+SAVE_EVERY = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to train. size: side of a crop in pixels; batch: crops per step."""
+
+    steps: int = 3000
+    batch: int = 4
+    size: int = 256
+    learning_rate: float = 1.5e-3
+    texture_rate: float = 5e-3
+    colour_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+
+
+class Model(nn.Module):
+    """Texture f32[C,T,T] in [0,1], colour first, and network."""
+
+    def __init__(self, colour: np.ndarray, neural: int, width: int, seed: int):
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.colour = nn.Parameter(torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32)))
+        start = 0.5 + NEURAL_START * rng.standard_normal((neural, *colour.shape[:2]), np.float32)
+        self.neural = nn.Parameter(torch.from_numpy(start))
+        self.network = LightRenderer(3 + neural, width, seed)
+
+    def texture(self) -> Tensor:
+        return torch.cat([self.colour, self.neural]).clamp(0, 1)
+
+    def features(self, uv: Tensor, mask: Tensor) -> Tensor:
+        """uv [N,H,W,2] in [0,1], mask [N,H,W] -> [N,C+3,H,W], what `gather_uv` gives."""
+        n, h, w = mask.shape
+        grid = (2 * uv - 1).reshape(1, n * h, w, 2)  # one tall picture: the texture is not copied for each
+        seen = F.grid_sample(self.texture()[None], grid, align_corners=True)[0].reshape(-1, n, h, w).transpose(0, 1)
+        m = mask[:, None]
+        return torch.cat([seen * m, torch.where(m > 0, (2 * uv - 1).permute(0, 3, 1, 2), -10.0), m], 1)
+
+    def forward(self, uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(self.features(uv, mask).contiguous(memory_format=torch.channels_last))
+
+
+class Trainer:
+    """Trains a model on batches; `work` is a folder for its state, from which an interrupted run goes on (None: none is kept)."""
+
+    def __init__(self, model: Model, batches: Callable[[int], Batch], settings: Settings, work: pathlib.Path | None = None):
+        self.settings, self.model, self._batches = settings, model.to(settings.device), batches
+        s = settings
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": list(model.network.parameters()), "lr": s.learning_rate, "weight_decay": s.weight_decay},
+                {"params": [model.neural], "lr": s.texture_rate, "weight_decay": 0.0},
+                {"params": [model.colour], "lr": s.colour_rate, "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.98),
+        )
+        self._rates = [g["lr"] for g in self._optimizer.param_groups]
+        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.step = 0
+        self._file = None if work is None else work / "train.safetensors"
+        if self._file is not None and self._file.is_file():
+            self.step = load_state(self._file, self.model, self.average, self._optimizer)
+
+    def run(self, report: Callable[[int, float], None] = lambda step, loss: None) -> Model:
+        """Train to the end and return the model with the averaged weights."""
+        s, saved, mean = self.settings, time.monotonic(), math.nan
+        source = _Ahead(self._batches, self.step, s.steps)
+        try:
+            while self.step < s.steps:
+                loss = self._train(source.next())
+                self.step += 1
+                mean = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
+                report(self.step, mean)
+                if self._file is not None and (time.monotonic() - saved > SAVE_EVERY or self.step == s.steps):
+                    save_state(self._file, self.model, self.average, self._optimizer, self.step)
+                    saved = time.monotonic()
+        finally:
+            source.close()
+        return self.averaged()
+
+    def averaged(self) -> Model:
+        """The model with the averaged weights in place (training can go on afterwards only from a saved state)."""
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                p.copy_(self.average[name])
+        return self.model
+
+    def _train(self, batch: Batch) -> float:
+        s = self.settings
+        factor = min(1, (self.step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / s.steps)))
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        uv, mask, truth, weight = (torch.from_numpy(a).to(s.device, non_blocking=True) for a in batch)
+        with torch.autocast(s.device, torch.bfloat16, enabled=s.bf16):
+            features = self.model.features(uv, mask).contiguous(memory_format=torch.channels_last)
+            correction = self.model.network.correction(features)
+        rgb = (features[:, :3] + correction[:, :3].float()).clamp(0, 1)
+        alpha = leaky_clamp(features[:, -1:] + correction[:, 3:].float())
+        loss = picture_loss(rgb, alpha, truth, weight[:, None])
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self._optimizer.step()
+        keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            names, parameters = zip(*self.model.named_parameters(), strict=True)
+            torch._foreach_lerp_([self.average[n] for n in names], [p.detach() for p in parameters], 1 - keep)
+        return float(loss.detach())
+
+
+def leaky_clamp(x: Tensor, slope: float = 0.01) -> Tensor:
+    """x clamped to [0,1], with a small gradient outside that brings it back."""
+    inside = x.clamp(0, 1)
+    return inside + slope * (x - x.detach()) * (x.detach() != inside.detach())
+
+
+class _Ahead:
+    """Makes the next batches on a thread of its own while the present one is learned from."""
+
+    def __init__(self, make: Callable[[int], Batch], first: int, last: int):
+        self._queue: queue.Queue = queue.Queue(2)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(make, first, last), name="dinar-batches", daemon=True)
+        self._thread.start()
+
+    def _work(self, make, first: int, last: int) -> None:
+        for step in range(first, last):
+            try:
+                item = make(step)
+            except Exception as e:  # handed to the training thread, which raises it
+                item = e
+            while not self._stop.is_set():
+                try:
+                    self._queue.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if self._stop.is_set() or isinstance(item, Exception):
+                return
+
+    def next(self) -> Batch:
+        item = self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
