@@ -12,6 +12,7 @@ from ...runtime.avatar import Avatar, Body, RendererSpec, Rig
 from ...runtime.errors import InputError
 from ..checkpoint import load_checkpoint
 from ..checks import make_checks
+from ..work import Work
 from .assets import Assets, derive_assets, load_assets
 from .bake import MARGIN, bake_texture, parity, renderer_onnx
 from .blend import poisson_blend, pyramid_blend
@@ -27,7 +28,6 @@ from .occlusion import erode_occlusions
 from .rasterize_uv import rasterize_uv
 from .sampling import quantise_rgb, sample_values_by_uv
 from .tuning import TuningInputs, tune, tuned_texture
-from .work import Work
 
 TEXTURE = 256
 THRESHOLD = 0.5          # tau of the published videos

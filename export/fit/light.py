@@ -106,7 +106,7 @@ def random_weights(channels: int = 16, width: int = WIDTH, seed: int = 0) -> dic
 
 
 def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
-    """ONNX file (opset 17, float32, self-contained) of the network with these weights (see `random_weights`). ValueError for wrong shapes."""
+    """ONNX file (opset 17, float32, self-contained) with these weights (see `random_weights`). ValueError for wrong shapes."""
     from onnx import TensorProto, helper, numpy_helper
 
     channels, width = weights["stem"].shape[1] - 3, weights["stem"].shape[0]
@@ -146,7 +146,8 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
         return node("Relu", [node("Add", [x, skip], f"{name}.add")], name)
 
     def channel_slice(name: str, start: int, stop: int) -> str:
-        return node("Slice", ["features", constant(f"{name}.from", np.array([start])), constant(f"{name}.to", np.array([stop])), "axis"], name)
+        ends = [constant(f"{name}.from", np.array([start])), constant(f"{name}.to", np.array([stop]))]
+        return node("Slice", ["features", *ends, "axis"], name)
 
     constant("scale2", np.array([1, 1, 2, 2], np.float32))
     constant("axis", np.array([1]))

@@ -11,7 +11,7 @@ from .light import WIDTH, layers, random_weights
 
 
 class LightRenderer(nn.Module):
-    """features [N,C+3,H,W] -> rgb [N,3,H,W], alpha [N,1,H,W], both in [0,1]. It starts as the textured mesh: the head's weights are zero."""
+    """features [N,C+3,H,W] -> rgb [N,3,H,W], alpha [N,1,H,W], both in [0,1]. Starts as the textured mesh: the head's weights are zero."""
 
     def __init__(self, channels: int, width: int = WIDTH, seed: int = 0):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Training pictures: crops of a capture's frames, turned and scaled together with their cameras, so the mesh is rasterized anew each time."""
+"""Training pictures: crops of a capture's frames, turned and scaled together with their cameras, the mesh rasterized anew each time."""
 
 from __future__ import annotations
 

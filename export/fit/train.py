@@ -70,9 +70,9 @@ class Model(nn.Module):
 
 
 class Trainer:
-    """Trains a model on batches; `work` is a folder for its state, from which an interrupted run goes on (None: none is kept)."""
+    """Trains a model on batches; `file` keeps its state, from which an interrupted run goes on (None: none is kept)."""
 
-    def __init__(self, model: Model, batches: Callable[[int], Batch], settings: Settings, work: pathlib.Path | None = None):
+    def __init__(self, model: Model, batches: Callable[[int], Batch], settings: Settings, file: pathlib.Path | None = None):
         self.settings, self.model, self._batches = settings, model.to(settings.device), batches
         s = settings
         self._optimizer = torch.optim.AdamW(
@@ -86,7 +86,7 @@ class Trainer:
         self._rates = [g["lr"] for g in self._optimizer.param_groups]
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
-        self._file = None if work is None else work / "train.safetensors"
+        self._file = file
         if self._file is not None and self._file.is_file():
             self.step = load_state(self._file, self.model, self.average, self._optimizer)
 

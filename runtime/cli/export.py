@@ -83,8 +83,8 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     from ...export.dinar.fits import HandPCA, read_fit
     from ...export.dinar.pipeline import Photo, Settings, make_avatar
     from ...export.dinar.report import write_report
-    from ...export.dinar.work import Work, fingerprint
     from ...export.inputs import read_photo
+    from ...export.work import Work, fingerprint
 
     settings = Settings(
         steps=args.steps, tune_steps=args.tune_steps, finetune_back=args.finetune_back, seed=args.seed, occlusion=not args.no_occlusion,

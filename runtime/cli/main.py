@@ -24,6 +24,7 @@ VERBS = {
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
     "evaluate": "compare an avatar's renders with the pictures of a capture",
 }
 

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from dinar_live.export.checkpoint import save_random_checkpoint  # noqa: E402
-from dinar_live.export.dinar.work import Work, fingerprint  # noqa: E402
 from dinar_live.export.networks.model import UvLayout  # noqa: E402
+from dinar_live.export.work import Work, fingerprint  # noqa: E402
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer  # noqa: E402
 from dinar_live.runtime.cli.main import main  # noqa: E402
 from dinar_live.runtime.errors import DinarError  # noqa: E402

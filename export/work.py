@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ...runtime.errors import DinarError
+from ..runtime.errors import DinarError
 
 CHUNK = 1 << 22
 
@@ -49,6 +49,13 @@ class Work:
             self._write(name, arrays)
         self.seconds[name] = round(time.perf_counter() - began, 2)
         return arrays
+
+    def file(self, name: str) -> pathlib.Path | None:
+        """Where a stage that keeps its own state may do so; None where nothing is kept."""
+        if self.folder is None:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self._path(name)
 
     def _path(self, name: str) -> pathlib.Path:
         return self.folder / f"{name}-{self.key}.safetensors"

@@ -1,0 +1,113 @@
+"""`dinar fit`: a capture in, an avatar with hair and clothes out. The steps in order; each says in its own module what it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from ...runtime.avatar import Avatar, Body, RendererSpec
+from ...runtime.errors import InputError
+from ..capture import Capture
+from ..checks import make_checks
+from ..texture_space import texels
+from ..work import Work, fingerprint
+from . import light
+from .colours import filled_texture, mean_texture
+from .frames import read_frames, with_offsets
+from .offsets import fit_offsets
+from .samples import Crops
+from .train import Model, Settings, Trainer
+
+CHECK_POSES = 2
+MAX_TEXTURE = 2048
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """texture: texels a side; neural: channels beside the colour; width: channels of the network at half resolution; steps of training;
+    offsets: move the mesh; colours: refine that by colours; device: cpu or cuda."""
+
+    texture: int = 512
+    neural: int = 16
+    width: int = light.WIDTH
+    steps: int = 1500
+    offsets: bool = True
+    colours: bool = True
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self):
+        for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, 61), ("width", 16, light.MAX_WIDTH), ("steps", 0, 1_000_000)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{name}: got {value}, expected {low}..{high}")
+        if self.width % 16:
+            raise InputError(f"width: got {self.width}, expected a multiple of 16")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device cuda: torch sees no GPU; install a driver and a CUDA build of torch, or use cpu")
+
+
+def fit_capture(
+    capture: Capture, body: Body, settings: FitSettings, *, name: str, licence: str = "", work: Work | None = None,
+    report: Report = print, progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> Avatar:  # fmt: skip
+    """Fit an avatar (renderers `light` and `texture`) to the training frames of a capture. Stages that `work` has are not computed again.
+
+    report: told a line per stage; progress: told the step and the mean loss while training. Raises InputError.
+    """
+    s, work = settings, work or Work(None, "")
+    began = time.monotonic()
+    indices = capture.frames("training")
+    frames = read_frames(capture, indices)
+    bare = body.rig(capture.betas)
+    if s.offsets:
+        mesh = work.stage("mesh", lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)})
+        rig = with_offsets(bare, mesh["offset"])
+    else:
+        rig = bare
+    mesh_seconds = time.monotonic() - began
+    texture, weight = mean_texture(rig, frames, s.texture)
+    colour = filled_texture(rig, texels(rig, s.texture), texture, weight)
+    training = Settings(steps=s.steps, seed=s.seed, device=s.device)
+    model = Model(colour, s.neural, s.width, s.seed)
+    crops = Crops(rig, frames, training.size, s.seed)
+    trainer = Trainer(model, lambda step: crops.batch(step, training.batch), training, work.file("train"))
+    trainer.run(progress)
+    renderers = {
+        "light": light_renderer(trainer.averaged()),
+        "texture": RendererSpec(eight_bits(colour), samples=2),
+    }
+    provenance = {
+        "method": "fit", "capture": capture.name, "frames": len(frames), "settings": asdict(s),
+        "seconds": {"mesh": round(mesh_seconds, 1), "all": round(time.monotonic() - began, 1)},
+    }  # fmt: skip
+    avatar = Avatar(name=name, rig=rig, renderers=renderers, body_kind=body.kind, licence=licence, provenance=provenance)
+    return make_checks(avatar, _apart(capture, indices))
+
+
+def fit_key(capture: Capture, settings: FitSettings, body_file=None) -> str:
+    """What the stages of a fit depend on, as a key for `Work`."""
+    return fingerprint([capture.path / "capture.npz", *([body_file] if body_file else [])], asdict(settings))
+
+
+def light_renderer(model: Model) -> RendererSpec:
+    """The trained texture, in 8 bits, and its network."""
+    texture = eight_bits(model.texture().detach().permute(1, 2, 0).cpu().numpy())
+    return RendererSpec(texture, model=light.build_onnx(model.network.numpy_weights()), margin=light.reach(), stride=light.STRIDE)
+
+
+def eight_bits(texture: np.ndarray) -> np.ndarray:
+    """f32 in [0,1] as u8."""
+    return np.ascontiguousarray((np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _apart(capture: Capture, indices: np.ndarray) -> list:
+    """Poses for the check pictures: the first, and the one least like it."""
+    poses = [capture.pose(i) for i in indices]
+    distance = [float(np.abs(p.body - poses[0].body).sum()) for p in poses]
+    return [poses[i] for i in dict.fromkeys((0, int(np.argmax(distance))))][:CHECK_POSES]
