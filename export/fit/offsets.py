@@ -22,7 +22,7 @@ from .shading import shading_equations
 
 SMOOTHNESS = (30.0, 10.0, 3.0, 1.0, 0.5, 0.5)  # of the rounds with silhouettes: first the large shapes, then the details
 BLUR = (3.0, 2.0, 2.0, 1.2, 1.2, 0.8, 0.8)  # pixels, of the rounds with colours too
-FINEST = 0.5  # smoothness of those
+FINEST = 1.5  # smoothness of those
 STAY = 2e-3  # pull towards the body, against drift along the surface
 STAY_HANDS = 0.3  # the same on the hands, whose outline is their own
 STAY_INSIDE = 1e3  # eyes, teeth and tongue
@@ -110,5 +110,5 @@ def fit_offsets(rig: Rig, frames: Sequence[Frame], *, colours: bool = True, seed
         residual = 1e3 * np.median(np.abs(matrix @ offset.ravel() - target))
         largest = 1e3 * np.linalg.norm(offset, axis=1).max()
         kind = "outlines" if blur is None else "colours"
-        report(f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved by {largest:.0f} mm at most")
+        report(f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f} mm")
     return offset.astype(np.float32)

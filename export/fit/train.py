@@ -101,11 +101,14 @@ class Trainer:
                 mean = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
                 report(self.step, mean)
                 if self._file is not None and (time.monotonic() - saved > SAVE_EVERY or self.step == s.steps):
-                    save_state(self._file, self.model, self.average, self._optimizer, self.step)
+                    self._save()
                     saved = time.monotonic()
         finally:
             source.close()
         return self.averaged()
+
+    def _save(self) -> None:
+        save_state(self._file, self.model, self.average, self._optimizer, self.step)
 
     def averaged(self) -> Model:
         """The model with the averaged weights in place (training can go on afterwards only from a saved state)."""
