@@ -110,5 +110,5 @@ def fit_offsets(rig: Rig, frames: Sequence[Frame], *, colours: bool = True, seed
         residual = 1e3 * np.median(np.abs(matrix @ offset.ravel() - target))
         largest = 1e3 * np.linalg.norm(offset, axis=1).max()
         kind = "outlines" if blur is None else "colours"
-        report(f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f} mm")
+        report(f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f}")
     return offset.astype(np.float32)
