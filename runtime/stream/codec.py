@@ -86,8 +86,9 @@ def decode_view(view: EncodedView, straight: bool = False, background: tuple[int
         part = np.frombuffer(view.color.data, np.uint8).reshape(rect.height, rect.width, 4)
         return PixelView(_paste(part, rect, camera, None if background is None else (*background, 255)), depth)
     bgr = _decode_jpeg(view.color.data, rect.width, rect.height)
-    rgba = np.empty((camera.height, camera.width, 4), np.uint8)
-    rgba[...] = (0, 0, 0, 0) if view.alpha is not None else (*(background or (0, 0, 0)), 255)
+    rgba = np.zeros((camera.height, camera.width, 4), np.uint8)
+    if view.alpha is None:
+        _fill(rgba, (*(background or (0, 0, 0)), 255))
     part = rgba[_slices(rect)]
     cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA, dst=part)         # opaque
     if view.alpha is not None:
@@ -124,12 +125,17 @@ def _slices(rect: Rect):
     return np.s_[rect.y:rect.y + rect.height, rect.x:rect.x + rect.width]
 
 
+def _fill(rgba: np.ndarray, colour: tuple[int, ...]) -> None:
+    """All of u8[H,W,4] in one colour; assigning four bytes to each pixel would take twenty times as long."""
+    rgba.view(np.uint32)[...] = np.array(colour, np.uint8).view(np.uint32)
+
+
 def _paste(part: np.ndarray, rect: Rect, camera: CameraView | OpenXRView, around: tuple[int, ...] | None = None) -> np.ndarray:
     if (rect.width, rect.height) == (camera.width, camera.height):
         return part
     whole = np.zeros((camera.height, camera.width, *part.shape[2:]), part.dtype)
     if around is not None:
-        whole[...] = around
+        _fill(whole, around)
     whole[_slices(rect)] = part
     return whole
 
