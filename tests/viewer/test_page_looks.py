@@ -118,9 +118,10 @@ def test_the_person_stands_above_the_sheet_of_a_phone(visit, address):
         choose(page, "#size", "768")
         at(page, 3.8)
         save(page, "viewer_phone.jpg")
+    at(page, 0.0)
     page.page.click("#toggle")
     page.page.check("input[value=black]", force=True)
-    at(page, 0.0)
+    settle(page)
     scale, sheet = 2 if PICTURES else 1, page.page.locator("#panel").bounding_box()["y"]
     rows, _ = person(page, (0, 60 * scale, 320 * scale, int(sheet - 4) * scale))
     assert rows[-1] < (sheet - 6) * scale and rows[-1] - rows[0] > 120 * scale
