@@ -1,7 +1,7 @@
 """A strict fake of cuda.bindings.runtime: device memory is host memory, streams run at once, captures record.
 
 What the real module has not, this has not; what a stream may not do while it is captured, fails here as well.
-test_nvidia_api.py compares its functions with the real module's.
+test_cuda_api.py compares its functions with the real module's.
 """
 
 import ctypes
