@@ -1,7 +1,7 @@
 """A strict fake of TensorRT's Python bindings over fake_cuda.py: plans hold the ONNX file, runs evaluate it with onnx's own evaluator.
 
-What the real bindings have not, this has not, for reading and for writing; test_tensorrt_api.py compares the two. The parser takes only what the
-documented list of operators has, strongly typed networks only, static shapes only.
+What the real bindings have not, this has not, for reading and for writing (test_tensorrt_api.py compares them). The parser takes only what
+the documented list of operators has, strongly typed networks only, static shapes only.
 """
 
 import enum
