@@ -80,7 +80,7 @@ class TorchDeviceSession(DeviceSession):
     def _captured(self):
         try:
             graph = self._cuda.capture(self._stream, self._eager)
-        except (RuntimeError, EngineError) as error:
+        except (RuntimeError, TypeError, EngineError) as error:   # TypeError: torch before 2.8 cannot keep the graph
             problem = f"the network cannot be captured ({' '.join(str(error).split())[:300]})"
         else:
             problem = replay_problem({name: tuple(x.shape) for name, x in self._in.items()},
