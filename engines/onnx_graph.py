@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from .base import EngineError
 from .onnx_file import OnnxFile
 
-OLDEST_OPSET, NEWEST_OPSET = 18, 20   # what we hand to TensorRT; its parser documents 9 to 20
+OLDEST_OPSET = 18   # of what TensorRT is given; its parser documents 9 to 20, and newer files are passed on as they are
 _ERRORS_OF_ONNX = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
 
 

@@ -30,6 +30,10 @@ class Cuda:
     def existing(self, handle: int) -> torch.cuda.Stream:
         return torch.cuda.ExternalStream(handle, device=self.device)
 
+    def settle(self) -> None:
+        """Wait until everything queued so far is done: our streams do not wait for the default stream, which filled the weights."""
+        torch.cuda.synchronize(self.device)
+
     def on(self, stream):
         """Context in which torch queues on `stream`."""
         return torch.cuda.stream(stream)
@@ -61,8 +65,9 @@ class TorchDeviceSession(DeviceSession):
         self._network, self._cuda = graph, cuda or Cuda(graph.device)
         self.device = graph.device.index or 0
         self._stream = self._cuda.stream()
-        self._in = {name: torch.zeros(shape, dtype=_DTYPE[io], device=graph.device) for name, shape in shapes.items()}
+        self._cuda.settle()
         with self._cuda.on(self._stream):
+            self._in = {name: torch.zeros(shape, dtype=_DTYPE[io], device=graph.device) for name, shape in shapes.items()}
             results = graph.run(self._in)
             self._out = {name: torch.zeros(tuple(value.shape), dtype=_DTYPE[io], device=graph.device) for name, value in results.items()}
             del results

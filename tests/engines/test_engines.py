@@ -110,8 +110,14 @@ def test_device_tensor_size_in_bytes():
 # choice
 
 
-def test_auto_takes_openvino_and_says_why(tiny):
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(engines, "nvidia_problem", lambda: "no NVIDIA driver (of this test)")
+
+
+def test_auto_takes_openvino_without_a_gpu_and_says_why(tiny, no_gpu):
     info = create_engine(tiny).info
+    assert info.reason.startswith("auto: no NVIDIA driver (of this test); ")
     assert info.name == "openvino" and info.version and info.device and info.threads >= 1
     assert info.precision in ("bf16", "f32") and "auto" in info.reason and info.precision in info.reason
 
@@ -169,7 +175,7 @@ def registry():
     engines._backends.update(saved)
 
 
-def test_missing_engine_names_the_package_and_the_command(tiny, registry):
+def test_missing_engine_names_the_package_and_the_command(tiny, registry, no_gpu):
     register_engine("absent", Backend("nowhere", ("package_that_is_absent",), "pip install absent"), first=True)
     assert engine_names()[0] == "absent" and available_engines()["openvino"] == ""
     with pytest.raises(EngineError, match="absent needs the package package_that_is_absent: pip install absent"):
@@ -178,7 +184,7 @@ def test_missing_engine_names_the_package_and_the_command(tiny, registry):
     assert info.name == "openvino" and "package_that_is_absent" in info.reason
 
 
-def test_damaged_engine_is_reported_and_passed_over(tiny, registry):
+def test_damaged_engine_is_reported_and_passed_over(tiny, registry, no_gpu):
     register_engine("damaged", Backend("dinar_live.engines.no_such_module", (), "pip install damaged"), first=True)
     with pytest.raises(EngineError, match="cannot be loaded .*pip install damaged"):
         create_engine(tiny, "damaged")

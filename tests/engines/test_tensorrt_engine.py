@@ -335,6 +335,7 @@ def test_wrong_level(engine_of):
 
 
 def test_auto_takes_tensorrt_on_a_gpu(nvidia, tiny):
+    assert create_engine(tiny, "tensorrt", device="auto", **nvidia.options).info.device == "NVIDIA Fake 1"
     engine = create_engine(tiny, **nvidia.options)
     assert engine.info.name == "tensorrt" and engine.info.reason.startswith("auto: the first that can be used")
     assert create_engine(tiny, device="cpu").info.name == "openvino"
@@ -342,7 +343,8 @@ def test_auto_takes_tensorrt_on_a_gpu(nvidia, tiny):
 
 def test_auto_says_why_it_passed_over_the_gpu(nvidia, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    info = create_engine(tiny).info   # this torch has no CUDA
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    info = create_engine(tiny).info
     assert info.name == "openvino"
     assert "engine tensorrt" in info.reason and "pypi.nvidia.com" in info.reason and "torch sees no GPU" in info.reason
     with pytest.raises(EngineError, match="pypi.nvidia.com.*torch sees no GPU"):
