@@ -29,7 +29,8 @@ def open_engine(model: OnnxFile, precision: str, threads: int, reason: str, *, d
                 cache_dir: str | os.PathLike | None = None, progress: Progress | None = None, optimization_level: int = 3) -> Engine:
     """Engine for one model on device "cuda" (the first GPU, as is "auto") or "cuda:N".
 
-    cache_dir: where plans are kept (default: the user's cache folder). progress: called with (fraction, what) while a plan is built. optimization_level: 0 (fastest build) to 5 (fastest plan).
+    cache_dir: where plans are kept (default: the user's cache folder). progress: called with (fraction, what) while a plan is built.
+    optimization_level: 0 (fastest build) to 5 (fastest plan).
     """
     device = "cuda" if device == "auto" else device
     return TensorRTEngine(model, precision, reason, device, EngineCache(cache_dir), progress, BuildSettings(optimization_level))
