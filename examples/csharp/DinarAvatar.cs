@@ -1,4 +1,4 @@
-// A dinar-live avatar in a Unity scene, in mono or stereo: put this on an empty object where the person is to stand, looking along the object's -z.
+// A dinar-live avatar in a Unity scene, in mono or stereo: put this on an empty object where the person is to stand, to look along its -z.
 // Needs Unity 2021 or newer and NetMQ with its AsyncIO and NaCl.Net (NuGet; NetMQ is LGPL-3). See README.md.
 using System;
 using System.Collections.Generic;
@@ -54,7 +54,7 @@ namespace DinarLive
             screen = quad.transform;
             for (int eye = 0; eye < 2; eye++)
             {
-                // Linear: the shader gets the bytes as they are, for premultiplied colour has to be divided by alpha before it is made linear.
+                // Linear: the shader gets the bytes as they are, since premultiplied colour is divided by alpha before it is made linear.
                 colours[eye] = new Texture2D(2, 2, TextureFormat.RGB24, false, true) { wrapMode = TextureWrapMode.Clamp };
                 alphas[eye] = new Texture2D(2, 2, TextureFormat.R8, false, true) { wrapMode = TextureWrapMode.Clamp };
             }
@@ -118,7 +118,7 @@ namespace DinarLive
             Interlocked.Exchange(ref request, new Message { Cameras = cameras, Pose = pose, Format = format, ClientTimeNs = now });
         }
 
-        /// <summary>The camera of a view matrix (to x right, y up, z back) and a projection matrix, both as Unity's cameras give them.</summary>
+        /// <summary>The camera of a view matrix (to x right, y up, z back) and a projection matrix, as Unity's cameras give them.</summary>
         Camera OpenXRCamera(Matrix4x4 view, Matrix4x4 p)
         {
             Matrix4x4 eye = view.inverse;
@@ -171,12 +171,13 @@ namespace DinarLive
                 float w = v.Camera.Width, h = v.Camera.Height;
                 material.SetVector("_Rect" + eye, new Vector4(v.X / w, 1 - (v.Y + v.Height) / h, v.Width / w, v.Height / h));
             }
-            // A sheet through the person that faces the viewer; the shader looks up where the picture was taken from, so that a head that has
-            // moved since then sees it turned and shifted as a standing cut-out would be.
+            // A sheet through the person that faces the viewer; the shader looks up where the picture was taken from, so that a head that
+            // has moved since then sees it turned and shifted as a standing cut-out would be.
             UnityEngine.Camera looker = viewer != null ? viewer : UnityEngine.Camera.main;
             Vector3 middle = transform.position + Vector3.up;
             screen.position = middle;
-            if (looker != null && looker.transform.position != middle) screen.rotation = Quaternion.LookRotation(middle - looker.transform.position);
+            if (looker != null && looker.transform.position != middle)
+                screen.rotation = Quaternion.LookRotation(middle - looker.transform.position);
             screen.localScale = new Vector3(2 * reach, 2 * reach, 1);
             screen.gameObject.SetActive(true);
             LatencyMs = (NowNs() - m.ClientTimeNs) / 1e6;

@@ -1,8 +1,12 @@
-// A client of `dinar serve` over its WebSocket (the port of the page), for browsers and node: says hello, keeps a bounded number of requests on
-// their way, replaces the one that waits by a newer one, compares clocks, comes back after a lost connection.
+// A client of `dinar serve` over its WebSocket (the port of the page), for browsers and node: says hello, keeps a bounded number of requests
+// on their way, replaces the one that waits by a newer one, compares clocks, comes back after a lost connection.
 import { Code, ProtocolError, decode, encode } from "./dinar.js";
 
-const RETRY_FIRST = 200, RETRY_MOST = 3000, TIME_EVERY = 2000, CLOCKS = 16, WRONG_KEY = 4401;
+const RETRY_FIRST = 200,
+  RETRY_MOST = 3000,
+  TIME_EVERY = 2000,
+  CLOCKS = 16,
+  WRONG_KEY = 4401;
 
 /** The time that poses and latencies count from: nanoseconds of a clock that never goes back. */
 export const now = () => BigInt(Math.round(performance.now() * 1e6));
@@ -16,32 +20,63 @@ export class RemoteError extends Error {
 }
 
 export class DinarClient {
-  #url; #protocols; #WebSocket; #socket = null; #closed = false; #retry = RETRY_FIRST; #ticker; #again = 0;
-  #nextId = 1n; #waiting = null; #open = new Map(); #clocks = []; #ready; #setReady;
+  #url;
+  #protocols;
+  #WebSocket;
+  #socket = null;
+  #closed = false;
+  #retry = RETRY_FIRST;
+  #ticker;
+  #again = 0;
+  #nextId = 1n;
+  #waiting = null;
+  #open = new Map();
+  #clocks = [];
+  #ready;
+  #setReady;
 
   /**
-   * url: ws://HOST:PORT/ws of `dinar serve`, or wss:// of what stands in front of it. key: what the page's address has after #key=, if it has one.
+   * url: ws://HOST:PORT/ws of `dinar serve`, or wss:// of what stands in front of it. key: what the page's address has after #key=.
    * window: requests on their way at once. WebSocket: the class, where it is not built in (node before version 22: of the package ws).
-   * Handlers, all optional: onframe(message, {latencyMs}), oncaps(info), onstate("connecting" | "ready" | "refused" | "closed"), onerror(RemoteError | ProtocolError).
+   * Handlers, all optional: onframe(message, {latencyMs}), oncaps(info), onerror(RemoteError or ProtocolError),
+   * onstate("connecting", "ready", "refused" or "closed").
    */
-  constructor(url, { key = "", window = 1, avatar = "", name = "javascript", WebSocket = globalThis.WebSocket,
-                     onframe = () => {}, oncaps = () => {}, onstate = () => {}, onerror = () => {} } = {}) {
+  constructor(
+    url,
+    {
+      key = "",
+      window = 1,
+      avatar = "",
+      name = "javascript",
+      WebSocket = globalThis.WebSocket,
+      onframe = () => {},
+      oncaps = () => {},
+      onstate = () => {},
+      onerror = () => {},
+    } = {},
+  ) {
     if (!WebSocket) throw new Error("this node has no WebSocket: use version 22, --experimental-websocket in 20, or the package ws");
     Object.assign(this, { window, avatar, name, onframe, oncaps, onstate, onerror, caps: null });
     this.#url = url;
     this.#protocols = ["dinar-live", ...(key ? [`key.${key}`] : [])];
     this.#WebSocket = WebSocket;
-    this.#ready = new Promise((resolve, reject) => { this.#setReady = { resolve, reject }; });
-    this.#ready.catch(() => {});            // a rejection that nobody waits for is no crash
+    this.#ready = new Promise((resolve, reject) => {
+      this.#setReady = { resolve, reject };
+    });
+    this.#ready.catch(() => {}); // a rejection that nobody waits for is no crash
     this.#ticker = setInterval(() => this.#send({ type: "time", clientNs: now() }), TIME_EVERY);
     this.#connect();
   }
 
   /** The server's capabilities, once it has answered. */
-  get ready() { return this.#ready; }
+  get ready() {
+    return this.#ready;
+  }
 
   /** The server's clock minus ours in nanoseconds, by the quickest of the recent comparisons; null before the first. */
-  get clockOffsetNs() { return this.#clocks.length ? this.#clocks.reduce((a, b) => (b.trip < a.trip ? b : a)).offset : null; }
+  get clockOffsetNs() {
+    return this.#clocks.length ? this.#clocks.reduce((a, b) => (b.trip < a.trip ? b : a)).offset : null;
+  }
 
   /** Asks for a picture: the fields of a "render" message of encode() but its id. A request that still waits here is replaced by it. */
   ask(request) {
@@ -69,7 +104,7 @@ export class DinarClient {
 
   #connect() {
     this.onstate("connecting");
-    const socket = this.#socket = new this.#WebSocket(this.#url, this.#protocols);
+    const socket = (this.#socket = new this.#WebSocket(this.#url, this.#protocols));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#greet();
     let lost = (code) => {
@@ -77,7 +112,7 @@ export class DinarClient {
       this.#lost(code);
     };
     socket.onclose = ({ code }) => lost(code);
-    socket.onerror = () => socket.readyState === 1 || lost(0);      // a connection that was never made closes silently in node 20
+    socket.onerror = () => socket.readyState === 1 || lost(0); // a connection that was never made closes silently in node 20
     socket.onmessage = ({ data }) => {
       try {
         this.#receive(decode(data));
@@ -120,7 +155,8 @@ export class DinarClient {
 
   #sendWaiting() {
     if (!this.caps || !this.#waiting || this.#open.size >= this.window) return;
-    const { request, settle } = this.#waiting, id = this.#nextId++;
+    const { request, settle } = this.#waiting,
+      id = this.#nextId++;
     this.#waiting = null;
     try {
       this.#send({ type: "render", ...request, id });
@@ -160,13 +196,18 @@ export class DinarClient {
         this.#answered(message.id, null);
         break;
       case "time": {
-        const t3 = now(), there = message.serverSendNs - message.serverRecvNs;
-        const clock = { trip: t3 - message.clientNs - there, offset: (message.serverRecvNs - message.clientNs + message.serverSendNs - t3) / 2n };
+        const t3 = now(),
+          there = message.serverSendNs - message.serverRecvNs;
+        const clock = {
+          trip: t3 - message.clientNs - there,
+          offset: (message.serverRecvNs - message.clientNs + message.serverSendNs - t3) / 2n,
+        };
         this.#clocks = [...this.#clocks.slice(1 - CLOCKS), clock];
         break;
       }
       case "error": {
-        const error = new RemoteError(message.text, message.code), asked = this.#open.has(message.id);
+        const error = new RemoteError(message.text, message.code),
+          asked = this.#open.has(message.id);
         if (message.code === Code.HELLO_REQUIRED) this.#greet();
         else if (!asked) this.onerror(error);
         this.#answered(message.id, null, asked && message.code !== Code.HELLO_REQUIRED ? error : undefined);

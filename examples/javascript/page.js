@@ -3,13 +3,21 @@ import { orbit } from "./cameras.js";
 import { DinarClient } from "./client.js";
 import { Painter } from "./paint.js";
 
-const WIDTH = 384, HEIGHT = 640, state = document.getElementById("state"), painter = new Painter(document.getElementById("view"));
+const WIDTH = 384,
+  HEIGHT = 640,
+  state = document.getElementById("state"),
+  painter = new Painter(document.getElementById("view"));
 const url = new URLSearchParams(location.search).get("server") ?? "ws://127.0.0.1:8080/ws";
 const key = new URLSearchParams(location.hash.slice(1)).get("key") ?? "";
 const client = new DinarClient(url, {
-  key, name: "example page",
-  onstate: (now) => { state.textContent = now === "ready" ? "" : `(${now} ...)`; },
-  onerror: (error) => { state.textContent = `(${error.message})`; },
+  key,
+  name: "example page",
+  onstate: (now) => {
+    state.textContent = now === "ready" ? "" : `(${now} ...)`;
+  },
+  onerror: (error) => {
+    state.textContent = `(${error.message})`;
+  },
 });
 
 async function turn(ms) {

@@ -2,19 +2,24 @@
 import { RAW } from "./dinar.js";
 import { alphaOf } from "./planes.js";
 
-const VERTEX = "attribute vec2 at; varying vec2 uv; void main() { uv = vec2(at.x, 1.0 - at.y); gl_Position = vec4(2.0 * at - 1.0, 0.0, 1.0); }";
+const VERTEX =
+  "attribute vec2 at; varying vec2 uv; void main() { uv = vec2(at.x, 1.0 - at.y); gl_Position = vec4(2.0 * at - 1.0, 0.0, 1.0); }";
 // Premultiplied JPEG colour is clamped to alpha, which removes its ringing outside the silhouette.
 const FRAGMENT = `precision mediump float; varying vec2 uv; uniform sampler2D color, alpha; uniform bool inside;
   void main() { vec4 c = texture2D(color, uv); float a = texture2D(alpha, uv).r; gl_FragColor = inside ? c : vec4(min(c.rgb, a), a); }`;
 
 export class Painter {
-  #gl; #inside;
+  #gl;
+  #inside;
 
   constructor(canvas) {
-    const gl = this.#gl = canvas.getContext("webgl", { premultipliedAlpha: true, antialias: false, preserveDrawingBuffer: true });
+    const gl = (this.#gl = canvas.getContext("webgl", { premultipliedAlpha: true, antialias: false, preserveDrawingBuffer: true }));
     if (!gl) throw new Error("this browser has no WebGL");
     const program = gl.createProgram();
-    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    for (const [kind, source] of [
+      [gl.VERTEX_SHADER, VERTEX],
+      [gl.FRAGMENT_SHADER, FRAGMENT],
+    ]) {
       const shader = gl.createShader(kind);
       gl.shaderSource(shader, source);
       gl.compileShader(shader);
@@ -42,13 +47,19 @@ export class Painter {
 
   /** Draws a view of a premultiplied frame. Throws Error for a JPEG that is broken or not of the size it should have. */
   async paint(view) {
-    const { camera, rect, color } = view, { width, height } = rect, gl = this.#gl, raw = color.encoding === RAW;
+    const { camera, rect, color } = view,
+      { width, height } = rect,
+      gl = this.#gl,
+      raw = color.encoding === RAW;
     const [image, alpha] = await Promise.all([
-      raw ? null : createImageBitmap(new Blob([color.data], { type: "image/jpeg" }), { premultiplyAlpha: "none", colorSpaceConversion: "none" }),
+      raw
+        ? null
+        : createImageBitmap(new Blob([color.data], { type: "image/jpeg" }), { premultiplyAlpha: "none", colorSpaceConversion: "none" }),
       raw ? null : alphaOf(view),
     ]);
     if (image && (image.width !== width || image.height !== height)) throw new Error("the picture has another size than its rectangle");
-    if (gl.canvas.width !== camera.width || gl.canvas.height !== camera.height) Object.assign(gl.canvas, { width: camera.width, height: camera.height });
+    if (gl.canvas.width !== camera.width || gl.canvas.height !== camera.height)
+      Object.assign(gl.canvas, { width: camera.width, height: camera.height });
     gl.activeTexture(gl.TEXTURE0);
     if (raw) gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, width, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, color.data);
     else gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, image);

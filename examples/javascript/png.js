@@ -19,10 +19,16 @@ function chunk(name, data) {
 
 /** A PNG of straight RGBA u8[height * width * 4]. */
 export function png(rgba, width, height) {
-  const head = Buffer.alloc(13), rows = Buffer.alloc(height * (1 + 4 * width));
+  const head = Buffer.alloc(13),
+    rows = Buffer.alloc(height * (1 + 4 * width));
   head.writeUInt32BE(width, 0);
   head.writeUInt32BE(height, 4);
   head.set([8, 6, 0, 0, 0], 8);
   for (let y = 0; y < height; y++) rows.set(rgba.subarray(4 * y * width, 4 * (y + 1) * width), y * (1 + 4 * width) + 1);
-  return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", head), chunk("IDAT", deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
+  return Buffer.concat([
+    Buffer.from("\x89PNG\r\n\x1a\n", "latin1"),
+    chunk("IHDR", head),
+    chunk("IDAT", deflateSync(rows)),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
 }

@@ -110,7 +110,10 @@ class KeyFolder:
         self.folder = pathlib.Path(folder)
         self._authorized = self.folder / "authorized"
         for path in (self.folder, self._authorized):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as e:
+                raise KeyFileError(f"{path}: cannot be made a folder for keys ({e.strerror})") from None
             if _POSIX and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise KeyFileError(f"{path}: others on this machine could let themselves in; `chmod 700 {path}`")
         path = self.folder / "server.key"
@@ -128,7 +131,7 @@ class KeyFolder:
         for path in sorted(self._authorized.glob("*.pub")):
             try:
                 clients[path.stem] = read_public(path)
-            except (KeyFileError, OSError) as e:
+            except KeyFileError as e:
                 skipped.add(path.name)
                 if path.name not in self._skipped:
                     log.warning("not let in: %s", e)
@@ -182,6 +185,8 @@ def _read(path: pathlib.Path) -> dict[str, str]:
         raise KeyFileError(f"{path}: not there; `dinar keys new` makes a pair of keys") from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise KeyFileError(f"{path}: not a key file, expected one that `dinar keys new` made") from None
+    except OSError as e:
+        raise KeyFileError(f"{path}: cannot be read ({e.strerror})") from None
     values = {}
     for line in text.splitlines():
         name, sign, value = (part.strip() for part in line.partition("="))

@@ -91,6 +91,12 @@ def test_public_key_alone_is_no_pair(tmp_path):
         read_public("no such key")
 
 
+def test_folder_that_cannot_be_one_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeyFileError, match="file"):
+        KeyFolder(tmp_path / "file")
+
+
 def test_folder_knows_who_was_added(tmp_path):
     keys, alice, bob = KeyFolder(tmp_path), KeyPair.new(), KeyPair.new()
     keys.add("alice", alice.public)

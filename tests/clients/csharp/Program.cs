@@ -51,7 +51,12 @@ static class Program
             }
             catch (ProtocolException) { }
         }
-        Console.WriteLine(new Json().Object(o => { o.Text("name", Path.GetFileNameWithoutExtension(path)); o.Flag("same", same); Put(o, Codec.Decode(raw)); }));
+        Console.WriteLine(new Json().Object(o =>
+        {
+            o.Text("name", Path.GetFileNameWithoutExtension(path));
+            o.Flag("same", same);
+            Put(o, Codec.Decode(raw));
+        }));
     }
 
     static void Refused(byte[] data)
@@ -74,8 +79,18 @@ static class Program
         o.Number("code", m.Code);
         o.Text("text", m.Text);
         o.List("cameras", m.Cameras, Camera);
-        if (m.Pose != null) o.Raw("pose", new Json().Object(p => { p.Floats("body", m.Pose.Body); p.Floats("transl", m.Pose.Transl); p.Floats("expression", m.Pose.Expression); }));
-        if (m.Source != null) o.Raw("source", new Json().Object(s => { s.Number("index", m.Source.Index); s.Float("time", m.Source.Time); s.Flag("follow", m.Source.Follow); }));
+        if (m.Pose != null) o.Raw("pose", new Json().Object(p =>
+        {
+            p.Floats("body", m.Pose.Body);
+            p.Floats("transl", m.Pose.Transl);
+            p.Floats("expression", m.Pose.Expression);
+        }));
+        if (m.Source != null) o.Raw("source", new Json().Object(s =>
+        {
+            s.Number("index", m.Source.Index);
+            s.Float("time", m.Source.Time);
+            s.Flag("follow", m.Source.Follow);
+        }));
         FrameFormat f = m.Format;
         o.Raw("format", new Json().Object(j =>
         {
@@ -92,7 +107,7 @@ static class Program
         o.Flag("straight", m.Straight);
         o.Bytes("background", m.Background);
         if (m.SourceTimeNs.HasValue) o.Number("source_time_ns", m.SourceTimeNs.Value);
-        o.Raw("timings", new Json().Object(t => { foreach (KeyValuePair<string, float> entry in m.Timings) t.Float(entry.Key, entry.Value); }));
+        o.Raw("timings", new Json().Object(t => m.Timings.ForEach(entry => t.Float(entry.Key, entry.Value))));
         o.List("views", m.Views, v => new Json().Object(j =>
         {
             j.Raw("camera", Camera(v.Camera));
@@ -161,7 +176,8 @@ static class Program
             if (m != null)
             {
                 frames++;
-                Console.Error.WriteLine("frame " + m.Id + " " + m.Views[0].Camera.Width + "x" + m.Views[0].Camera.Height + " " + Planes.AlphaOf(m.Views[0]).Length);
+                View view = m.Views[0];
+                Console.Error.WriteLine("frame " + m.Id + " " + view.Camera.Width + "x" + view.Camera.Height + " " + Planes.AlphaOf(view).Length);
             }
             if (session.Greeted && (m != null || frames == 0)) session.Ask(Request());
         }
@@ -174,7 +190,8 @@ static class Program
     {
         var camera = new Camera
         {
-            Position = new[] { 0f, 1f, 3f }, Orientation = new[] { 0f, 0f, 0f, 1f }, Fov = new[] { -0.4f, 0.4f, 0.4f, -0.4f }, Width = 48, Height = 64
+            Position = new[] { 0f, 1f, 3f }, Orientation = new[] { 0f, 0f, 0f, 1f }, Fov = new[] { -0.4f, 0.4f, 0.4f, -0.4f },
+            Width = 48, Height = 64
         };
         return new Message { Cameras = new[] { camera }, Pose = new Pose { Body = new float[165] } };
     }

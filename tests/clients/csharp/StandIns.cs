@@ -6,7 +6,12 @@ namespace UnityEngine
     public class TooltipAttribute : Attribute { public TooltipAttribute(string text) { } }
     public class RangeAttribute : Attribute { public RangeAttribute(float low, float high) { } }
     public class Object { public string name; public static void Destroy(Object o) { } }
-    public class Component : Object { public Transform transform; public GameObject gameObject; public T GetComponent<T>() { return default(T); } }
+    public class Component : Object
+    {
+        public Transform transform;
+        public GameObject gameObject;
+        public T GetComponent<T>() { return default(T); }
+    }
     public class Behaviour : Component { public bool enabled; }
     public class MonoBehaviour : Behaviour { }
     public class Collider : Component { }
@@ -38,7 +43,12 @@ namespace UnityEngine
         public T GetComponent<T>() { return default(T); }
         public void SetActive(bool active) { }
     }
-    public class Transform : Component { public Vector3 position, localScale; public Quaternion rotation; public Matrix4x4 localToWorldMatrix; }
+    public class Transform : Component
+    {
+        public Vector3 position, localScale;
+        public Quaternion rotation;
+        public Matrix4x4 localToWorldMatrix;
+    }
     public class Camera : Behaviour
     {
         public enum StereoscopicEye { Left, Right }
@@ -66,8 +76,12 @@ namespace UnityEngine
         public Vector4(float x, float y, float z, float w) { this.x = x; this.y = y; this.z = z; this.w = w; }
         public static implicit operator Vector3(Vector4 v) { return default(Vector3); }
     }
-    public struct Quaternion { public float x, y, z, w; public static Quaternion LookRotation(Vector3 forward) { return LookRotation(forward, Vector3.up); }
-        public static Quaternion LookRotation(Vector3 forward, Vector3 up) { return default(Quaternion); } }
+    public struct Quaternion
+    {
+        public float x, y, z, w;
+        public static Quaternion LookRotation(Vector3 forward) { return LookRotation(forward, Vector3.up); }
+        public static Quaternion LookRotation(Vector3 forward, Vector3 up) { return default(Quaternion); }
+    }
     public struct Matrix4x4
     {
         public float m00, m02, m11, m12;
@@ -115,7 +129,11 @@ namespace NetMQ
     }
     public static class ReceivingSocketExtensions
     {
-        public static bool TryReceiveFrameBytes(this IReceivingSocket socket, TimeSpan timeout, out byte[] bytes) { bytes = null; return false; }
+        public static bool TryReceiveFrameBytes(this IReceivingSocket socket, TimeSpan timeout, out byte[] bytes)
+        {
+            bytes = null;
+            return false;
+        }
     }
 }
 
