@@ -327,8 +327,8 @@ Result event_elapsed(float *ms, Event *a, Event *b) {
 Result stream_wait(Stream *s, Event *e, unsigned) {
     ENTER();
     if (s->capture) return SUCCESS;
-    return put(s, [e, done = e->done] {
-        if (!*done) drain(e->stream);
+    return put(s, [other = e->stream, done = e->done] {      // the event itself may be destroyed by then
+        if (!*done && streams.count(other)) drain(other);
     });
 }
 
