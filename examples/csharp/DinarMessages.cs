@@ -12,7 +12,7 @@ namespace DinarLive
     public enum ErrorCode : uint
     {
         Malformed = 1, Version = 2, Unexpected = 3, HelloRequired = 4, Encoding = 5, Limit = 6, BadId = 7, Clients = 8, Refused = 9,
-        RenderFailed = 10, Closing = 11, UnknownName = 12, Rate = 13
+        RenderFailed = 10, Closing = 11, UnknownAvatar = 12, Rate = 13
     }
 
     /// <summary>How planes are written. Half is alpha's, with a byte for 2 x 2 pixels; Inverse is depth's, near, far and 16 bits.</summary>

@@ -80,6 +80,7 @@ export class DinarClient {
 
   /** Asks for a picture: the fields of a "render" message of encode() but its id. A request that still waits here is replaced by it. */
   ask(request) {
+    if (this.#closed) return Promise.reject(new Error("the client is closed"));
     if (this.#waiting) this.#waiting.settle(null);
     return new Promise((resolve, reject) => {
       this.#waiting = { request: { poseTimeNs: now(), ...request }, settle: (frame, error) => (error ? reject(error) : resolve(frame)) };

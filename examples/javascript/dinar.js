@@ -35,7 +35,7 @@ export const Code = Object.freeze({
   REFUSED: 9,
   RENDER_FAILED: 10,
   CLOSING: 11,
-  UNKNOWN_NAME: 12,
+  UNKNOWN_AVATAR: 12,
   RATE: 13,
 });
 
