@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 from dinar_live.kernels.cuda import compiler
@@ -71,6 +72,8 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     if done.returncode:
         raise RuntimeError(f"the emulated driver does not compile:\n{done.stderr[:5000]}")
     os.replace(library.parent / "new.so", library)
+    for old in sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime)[:-4]:
+        shutil.rmtree(old, ignore_errors=True)
     return library
 
 

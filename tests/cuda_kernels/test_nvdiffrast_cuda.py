@@ -172,3 +172,26 @@ def test_installed_but_broken(monkeypatch):
     torch.cuda, torch.__version__ = types.SimpleNamespace(is_available=lambda: False), "2.13.0+cpu"
     with pytest.raises(cuda.CudaError, match=r"needs a torch with CUDA; this one \(2.13.0\+cpu\) has none"):
         cuda.NvdiffrastRasterizer(None)
+
+
+@pytest.mark.gpu
+def test_whole_frames(rng, rasterizer, monkeypatch):
+    """A Renderer with nvdiffrast shows what one with the CPU shows, but for a few pixels at outlines."""
+    from dinar_live.runtime import Avatar, Body, Pose, Renderer
+    from dinar_live.runtime.avatar import RendererSpec
+    from dinar_live.runtime.render.framing import whole_body_camera
+    rig = Body.open().rig()
+    smooth = np.add.outer(np.arange(64), np.arange(64))[..., None] + np.array([0, 40, 80])
+    avatar = Avatar("a", rig, {"texture": RendererSpec(smooth.astype(np.uint8), samples=2)})
+    size = (96, 80)
+    with Renderer(avatar, size, device="cuda", rasterizer="nvdiffrast", depth=True) as gpu, \
+            Renderer(avatar, size, device="cpu", depth=True) as cpu:
+        assert "nvdiffrast" in gpu.describe()
+        for i in range(4):                                       # the first one eagerly, then from graphs around it
+            pose = Pose(rng.normal(0, 0.2, (55, 3)), rng.normal(0, 0.05, 3))
+            camera = whole_body_camera(rig, rig.joints[0], size, azimuth=0.8 * i)
+            a, b = gpu.render(pose, camera), cpu.render(pose, camera)
+            differ = (np.abs(a.rgba.astype(int) - b.rgba) > 8).any(-1)
+            assert differ.mean() <= OTHER_OUTLINE and (b.rgba[..., 3] > 0).mean() > 0.05, differ.sum()
+            seen = (a.depth > 0) & (b.depth > 0)
+            assert np.quantile(np.abs(a.depth - b.depth)[seen], 0.99) < 2e-3
