@@ -56,10 +56,9 @@ def test_killed_in_the_middle_of_a_frame(camera, pose, eventually):
 
 def test_two_hundred_connections_that_say_nothing(server, stub, camera, pose, eventually):
     host, port = server.endpoint.removeprefix("tcp://").split(":")
-    dumb = [socket.create_connection((host, int(port))) for _ in range(200)]
+    dumb = [socket.create_connection((host, int(port))) for _ in range(140)]      # both ends are files of this process
     context = zmq.Context()
-    context.set(zmq.MAX_SOCKETS, 400)
-    silent = [context.socket(zmq.DEALER) for _ in range(200)]
+    silent = [context.socket(zmq.DEALER) for _ in range(60)]
     try:
         for dealer in silent:
             dealer.connect(server.endpoint)
