@@ -398,6 +398,7 @@ EXPORT int cuGetProcAddress(const char *symbol, void **pointer, int version, uin
     return cuGetProcAddress_v2(symbol, pointer, version, flags, nullptr);
 }
 EXPORT int cuInit(unsigned flags) { return init(flags); }
+EXPORT int cuDeviceGetCount(int *n) { return device_count(n); }
 EXPORT int cuDriverGetVersion(int *v) { return driver_version(v); }
 // NVRTC looks here for tables of its own; without them it does without.
 EXPORT int cuGetExportTable(const void **, const void *) { return NOT_FOUND; }
