@@ -128,6 +128,39 @@ def test_client_keeps_the_rules(bundle, tmp_path):
     assert states == '["connecting","ready","closed"]'
 
 
+WEBXR = """
+import { DinarClient } from "{example}/client.js";
+import { lookAt, ofWebXR } from "{example}/cameras.js";
+import { RAW } from "{example}/dinar.js";
+import { pictureOf } from "{example}/planes.js";
+const client = new DinarClient("{socket}"), size = 96, [fx, fy, cx, cy] = [80, 90, 40, 55];
+await client.ready;
+const matrices = { ...lookAt([0.2, -0.3, 3], [0.2, -0.3, 0], 1, size, size), K: [fx, 0, cx, 0, fy, cy, 0, 0, 1] };
+const projectionMatrix = new Float32Array(16);
+projectionMatrix.set([(2 * fx) / size], 0);
+projectionMatrix.set([(2 * fy) / size], 5);
+projectionMatrix.set([1 - (2 * cx) / size, (2 * cy) / size - 1, -1, -1], 8);
+const transform = { position: { x: 0.2, y: -0.3, z: 3 }, orientation: { x: 0, y: 0, z: 0, w: 1 } };
+const cameras = [matrices, ofWebXR({ projectionMatrix, transform }, size, size)];
+const frame = await client.ask({ cameras, pose: { body: new Float32Array(165) }, format: { color: RAW } });
+const [a, b] = frame.views.map((view) => pictureOf(view, view.color.data, null, frame));
+console.log(a.filter((v) => v).length, Math.max(...a.map((v, i) => Math.abs(v - b[i]))), a.filter((v, i) => v !== b[i]).length);
+client.close();
+"""
+
+
+@needs_websocket
+def test_webxr_cameras_see_what_matrices_see(bundle, tmp_path):
+    """With an asymmetric frustum, as headsets have."""
+    with serving(bundle) as (socket, _):
+        program = tmp_path / "program.mjs"
+        program.write_text(WEBXR.replace("{example}", EXAMPLE.as_uri()).replace("{socket}", socket))
+        result = node(program)
+    assert result.returncode == 0, result.stderr
+    seen, worst, different = map(int, result.stdout.split())
+    assert seen > 1500 and (worst <= 2 or different < seen / 200), result.stdout
+
+
 PATIENT = """
 import { DinarClient } from "{example}/client.js";
 import { orbit } from "{example}/cameras.js";
