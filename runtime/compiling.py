@@ -58,13 +58,6 @@ def _steps(extent: int) -> list[int]:
     return [*range(BUCKET, extent, BUCKET), extent]
 
 
-def reference_engine(model: bytes, threads: int = 0) -> engines.Engine:
-    """The network in float32 on the CPU."""
-    if not engines.available_engines()["openvino"]:
-        return engines.create_engine(model, "openvino", "f32", threads)
-    return engines.create_engine(model, "torch", "f32", threads, device="cpu")
-
-
 def build_ahead(
     avatar: Avatar, renderer: str, engine: engines.Engine, instances: Sequence[Instance], *, rebuild: bool = False, threads: int = 0,
     started: Callable[[Instance], None] = lambda instance: None, ready: Callable[[], None] = lambda: None,
@@ -74,7 +67,7 @@ def build_ahead(
     rebuild: do not use what is kept. started, ready: called around each compilation, which can take minutes. Raises EngineError.
     """
     spec = avatar.renderers[renderer]
-    with reference_engine(spec.model, threads) as reference:
+    with parity.reference_engine(spec.model, threads) as reference:
         for instance in instances:
             io = engine.device_io if instance.kind == DEVICE else "float32"
             if rebuild:

@@ -18,6 +18,7 @@ from .framing import whole_body_camera
 from .gpu_device import Gpu
 from .gpu_rasterizer import open_rasterizer
 from .gpu_work import FrameWork, Ring
+from .parity import refuse_wrong
 from .pose import Pose
 from .sessions import LATER, NOW, Key
 from .settings import Settings
@@ -59,7 +60,7 @@ class GpuPipeline:
             dtype = np.float32
             if spec.model is not None:
                 full = (1, *settings.padded)
-                self._network = gpu.network(spec.model, engine, precision, full)
+                self._network = gpu.network(spec.model, engine, precision, full, self._accept)
                 self.engine_info = self._network.engine.info
                 session = self._network.sessions.require(full)
                 check_contract(session, spec.texture.shape[2])
@@ -80,6 +81,13 @@ class GpuPipeline:
         except BaseException:
             self.close()
             raise
+
+    def _accept(self, engine: engines.Engine, session: engines.DeviceSession) -> None:
+        """EngineError for an engine that was built just now and does not compute what the network does; later starts find it checked."""
+        if engine.built:
+            settings = self._settings
+            check_contract(session, settings.spec.texture.shape[2])
+            refuse_wrong(settings.avatar, settings.spec, engine, session, (1, *settings.padded), settings.size)
 
     def describe(self) -> str:
         """What runs, for people."""

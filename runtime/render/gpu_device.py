@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
@@ -65,8 +66,12 @@ class Gpu:
                 )
             return scenes[key]
 
-    def network(self, model: bytes, engine: str, precision: str, full: Key) -> Network:
-        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it."""
+    def network(
+        self, model: bytes, engine: str, precision: str, full: Key, accept: Callable[[engines.Engine, engines.DeviceSession], None]
+    ) -> Network:
+        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it.
+
+        accept: called once with an engine and its instance before anybody uses them; its EngineError refuses the engine."""
         key = hashlib.sha256(model).hexdigest(), engine, precision
         with self._building:
             if network := self._networks.get(key):
@@ -79,7 +84,7 @@ class Gpu:
                 network = None
                 try:
                     network = Network(engines.create_engine(model, name, precision=precision, device=f"cuda:{self.index}"))
-                    network.sessions.require(full)
+                    accept(network.engine, network.sessions.require(full))
                 except engines.EngineError as e:
                     failures.append(str(e))
                     if network is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,6 +101,25 @@ def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.nd
     alpha = outputs["alpha"] + x[:, -1:] if spec.hardsegm else outputs["alpha"]
     alpha = np.clip(alpha, 0, 1)
     return np.concatenate([np.clip(outputs["rgb"], 0, 1) * alpha, alpha], axis=1)
+
+
+def reference_engine(model: bytes, threads: int = 0) -> engines.Engine:
+    """The network in float32 on the CPU."""
+    if not engines.available_engines()["openvino"]:
+        return engines.create_engine(model, "openvino", precision="f32", threads=threads)
+    return engines.create_engine(model, "torch", precision="f32", threads=threads, device="cpu")
+
+
+def refuse_wrong(avatar: Avatar, spec: RendererSpec, engine: engines.Engine, session: engines.DeviceSession, key: tuple[int, int, int],
+                 size: tuple[int, int]) -> None:
+    """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's pictures; it is not kept then."""
+    with reference_engine(spec.model) as reference:
+        inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
+        result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))
+    if not result.passes(engine.info.precision):
+        engine.drop(key, session.inputs["features"].dtype)
+        raise engines.EngineError(f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
+                                  "float32; use --precision f32 or another --engine")
 
 
 def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:

@@ -16,6 +16,10 @@ class FakeEngine:
         self.faults: set[str] = set()
         self.sessions: list[FakeSession] = []
         self.closed = False
+        self.built, self.dropped = 0, []
+
+    def drop(self, key, io):
+        self.dropped.append((key, io))
 
     def compile_device(self, size):
         if "compile" in self.faults:

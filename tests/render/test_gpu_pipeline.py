@@ -15,7 +15,7 @@ from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.render import gpu as gpu_pipeline
-from dinar_live.runtime.render import gpu_device, gpu_rasterizer
+from dinar_live.runtime.render import gpu_device, gpu_rasterizer, parity
 from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.framing import whole_body_camera
 
@@ -88,6 +88,39 @@ def aside() -> Camera:
 def assert_equal(frame, expected):
     np.testing.assert_array_equal(frame.rgba, expected.rgba)
     np.testing.assert_array_equal(frame.depth, expected.depth)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.02])
+def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is_used(avatar, cuda, monkeypatch, error):
+    """Once: the second Renderer shares it. One that is wrong is dropped from the cache, and "auto" goes on to the next."""
+    compared = []
+
+    def on_device(session):
+        def run(x):
+            compared.append(x.shape)
+            session._session.inputs["features"][...] = x
+            session._session.enqueue()
+            session._session.synchronize()
+            return {name: array + error for name, array in session._session.outputs.items()}
+
+        return run
+
+    real = fake_network.FakeEngine.compile_device
+
+    def compile_device(engine, size):
+        engine.built = int(len(cuda.engines) == 1)   # the first one builds, the second one has nothing to build
+        return real(engine, size)
+
+    monkeypatch.setattr(parity, "on_device", on_device)
+    monkeypatch.setattr(fake_network.FakeEngine, "compile_device", compile_device)
+    with gpu_renderer(avatar, renderer="light", engine="auto"), gpu_renderer(avatar, renderer="light", engine="auto"):
+        assert compared == [(1, views.CHANNELS + 3, *SIZE)]
+        assert cuda.asked == (["auto", "torch"] if error else ["auto"])
+        assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[0].closed == bool(error)
+    cuda.engines.clear()
+    if error:
+        with pytest.raises(DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"):
+            gpu_renderer(avatar, renderer="light", engine="tensorrt")
 
 
 @pytest.mark.parametrize("options", [
