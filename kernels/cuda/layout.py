@@ -23,7 +23,7 @@ def joint_levels(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
     """The arrays of lbs.cu by the name of the kernel's argument; `pose_dirs` only where the body has them. Raises ValueError."""
-    V, J, k, E = len(model.vertices), len(model.joints), model.skin_index.shape[1], model.expression_count
+    V, J, E = len(model.vertices), len(model.joints), model.expression_count
     if J > MAX_JOINTS:
         raise ValueError(f"the body has {J} joints; the CUDA kernels take up to {MAX_JOINTS}")
     order, level_start = joint_levels(model.parents)
@@ -44,7 +44,6 @@ def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
             part = model.pose_dirs[:, g * GROUP : (g + 1) * GROUP]
             dirs[g, :, : 3 * part.shape[1]] = part.reshape(9 * (J - 1), -1)
         arrays["pose_dirs"] = dirs
-    assert k == len(arrays["skin_index"])
     return {name: np.ascontiguousarray(a) for name, a in arrays.items()}
 
 

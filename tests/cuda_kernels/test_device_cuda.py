@@ -1,5 +1,6 @@
 """Streams, memory, events and captured graphs."""
 import gc
+import os
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dinar_live.kernels import cuda
 
 pytestmark = pytest.mark.gpu
+SLACK = 0 if os.environ.get("DINAR_EMULATED_CUDA") else 8 << 20     # a real driver hands out memory in large pieces
 
 
 def test_device(device):
@@ -51,17 +53,17 @@ def test_memory_is_given_back(gpu):
     gc.collect()
     gpu.device.synchronize()
     before = gpu.device.free_memory()
-    arrays = [gpu.device.empty((1 << 20,), np.uint8) for _ in range(8)]
-    assert gpu.device.free_memory() <= before - (8 << 20)
+    arrays = [gpu.device.empty((16 << 20,), np.uint8) for _ in range(8)]
+    assert gpu.device.free_memory() <= before - (128 << 20) + SLACK
     view = arrays[0].view(0, (16,), np.uint8)
     arrays[1].free()
     arrays[1].free()                                            # twice is once
     del arrays
     gc.collect()
-    assert gpu.device.free_memory() <= before - (1 << 20)       # the view holds the first one
+    assert gpu.device.free_memory() <= before - (16 << 20) + SLACK          # the view holds the first one
     del view
     gc.collect()
-    assert gpu.device.free_memory() == before
+    assert gpu.device.free_memory() >= before - SLACK
 
 
 def test_pinned_memory_lives_as_long_as_its_views(gpu):
@@ -77,7 +79,7 @@ def test_memory_may_be_freed_on_a_thread_without_a_context(gpu):
     thread = threading.Thread(target=arrays.clear)
     thread.start()
     thread.join()
-    assert gpu.device.free_memory() == before
+    assert gpu.device.free_memory() >= before - SLACK
 
 
 def test_what_came_from_a_device_keeps_it(gpu):
@@ -156,7 +158,7 @@ class TestGraph:
             array.fill_bytes(1, gpu.stream)
         assert graph.nodes == 1 and gc.isenabled()
         gc.collect()
-        assert gpu.device.free_memory() == before
+        assert gpu.device.free_memory() >= before - SLACK
 
     def test_an_exception_ends_the_capture_and_goes_on(self, gpu):
         with pytest.raises(KeyError, match="mine"):
@@ -223,7 +225,7 @@ def test_a_frame_as_one_graph(gpu, rng):
         free = gpu.device.free_memory()
         graph.launch(gpu.stream)
         gpu.stream.synchronize()
-        assert gpu.device.free_memory() == free
+        assert gpu.device.free_memory() >= free
         np.testing.assert_array_equal(picture, want)
         np.testing.assert_array_equal(distance, want_depth)
         assert (want[..., 3] > 0).mean() > 0.02 and (want_depth > 0).any()

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,7 +25,8 @@ enum Result {
     CAPTURE_INVALIDATED = 901
 };
 constexpr size_t GUARD = 4096;
-constexpr uint8_t GUARD_BYTE = 0xa7, POISON = 0xcb;
+constexpr uint8_t GUARD_BYTE = 0xa7, POISON = 0xcb, FREED = 0xdd;
+constexpr size_t QUARANTINE = 64 << 20;  // freed memory is kept so long, to see who still writes to it
 
 typedef std::function<void()> Work;
 struct Graph {
@@ -84,6 +86,24 @@ Result allocate(size_t bytes, bool host, uintptr_t &out) {
     ++allocations_ever;
     return SUCCESS;
 }
+
+std::deque<std::pair<uintptr_t, size_t>> freed;
+size_t freed_bytes = 0;
+
+void forget_oldest() {
+    const auto [p, bytes] = freed.front();
+    for (size_t i = 0; i < bytes; ++i)
+        if (reinterpret_cast<uint8_t *>(p)[i] != FREED) fail("something was written to freed memory at", p, bytes);
+    freed.pop_front();
+    freed_bytes -= bytes;
+    free(reinterpret_cast<void *>(p - GUARD));
+}
+
+struct AtExit {
+    ~AtExit() {
+        while (!freed.empty()) forget_oldest();
+    }
+} at_exit;
 
 void drain(Stream *s) {
     std::vector<Work> work;
@@ -182,8 +202,12 @@ Result release(uintptr_t p) {
     if (it == memory.end()) return INVALID_VALUE;
     for (auto &[s, _] : streams) drain(s);
     check_guards();
+    const size_t bytes = it->second.bytes;
     memory.erase(it);
-    free(reinterpret_cast<void *>(p - GUARD));
+    memset(reinterpret_cast<void *>(p), FREED, bytes);
+    freed.push_back({p, bytes});
+    freed_bytes += bytes;
+    while (freed_bytes > QUARANTINE) forget_oldest();
     return SUCCESS;
 }
 Result copy_in_now(uintptr_t to, const void *from, size_t n) {
