@@ -72,7 +72,7 @@ def test_serves_frames_and_page_and_ends_on_ctrl_c(bundle):
         assert b"<canvas" in urllib.request.urlopen(page, timeout=5).read()
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=10)
-        assert process.returncode == 0 and "served 1 frames" in rest and "Traceback" not in rest
+        assert process.returncode == 0 and "served 1 frames" in rest and "Traceback" not in rest and "leak" not in rest
 
 
 def test_several_avatars_spectators_and_limits(bundle):
