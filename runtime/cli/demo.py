@@ -35,6 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true",
                         help="no page: measure, write a video and a contact sheet, end (after 300 frames without --frames)")
     parser.add_argument("--out", default="out/demo", help="folder for demo.mp4 and sheet.png")
+    parser.add_argument("--page-host", default="127.0.0.1", metavar="ADDRESS",
+                        help="address of the page; 0.0.0.0 lets a phone in your network see it, with the key in the printed address")
     parser.add_argument("--page-port", type=int, default=8080, help="port of the page; another one is taken when it is busy")
     parser.add_argument("--no-open", action="store_true", help="only print the page's address, do not open it")
     parser.add_argument("--curve", action="store_true", help="with keys and encryption between server and client")
@@ -166,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     # the motion that comes is what the server warms up with
     command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}"]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    command += ["--no-page"] if args.headless else ["--page-port", str(free_port(args.page_port))]
+    command += ["--no-page"] if args.headless else ["--page-host", args.page_host, "--page-port", str(free_port(args.page_port))]
     motion = demo_motion()
     with temporary_keys(args.curve) as (serve_keys, access), ServerProcess(command + serve_keys, _say) as server:
         if args.headless:

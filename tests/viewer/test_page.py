@@ -250,6 +250,11 @@ def test_avatars_are_switched_and_remembered_over_a_restart(page, served, painte
     page.eventually(lambda: painter.requests and painter.last.avatar == "Grace")
 
 
+def test_an_avatar_that_is_not_there_gives_way_to_the_first(visit, served, painter):
+    visit(url(served, "avatar=Nobody"))
+    assert painter.last.avatar == ""
+
+
 # ---- the picture ----------------------------------------------------------------------------------------------------
 
 def test_resolution_shape_quality_and_rate(page, painter):
@@ -302,7 +307,7 @@ def test_never_more_than_two_pictures_are_on_their_way(page, painter, served):
     after = served.server.stats()
     asked, answered = (after[k] - before[k] for k in ("requests", "frames"))
     assert 1 <= answered <= 13 and asked <= answered + 2 and after["superseded"] == before["superseded"]
-    page.until("Number(document.querySelector('#late').textContent) >= 5")
+    page.until("Number(document.querySelector('#stale').textContent) >= 5")
 
 
 def test_figures_can_be_copied(visit, served):

@@ -1,13 +1,13 @@
-// Figures: frame rate, round trip, late frames, the server's stages. Smoothed enough to be read.
+// Figures: frame rate, round trip, stale frames, the server's stages. Smoothed enough to be read.
 
-const WINDOW = 1000, LATE_WINDOW = 60_000, SMOOTH = 0.08, HISTORY = 120, SHOWN = 0.05;
+const WINDOW = 1000, STALE_WINDOW = 60_000, SMOOTH = 0.08, HISTORY = 120, SHOWN = 0.05;
 
 export class Meter {
   constructor() { this.reset(); }
 
   reset() {
     this.drawn = [];            // when, of the last second
-    this.late = [];             // when a tick had no new picture, of the last minute
+    this.stale = [];             // when a tick had no new picture, of the last minute
     this.smooth = {};
     this.history = [];          // round trips of the last pictures, milliseconds
     this.waiting = false;
@@ -18,9 +18,9 @@ export class Meter {
     this.smooth[name] = name in this.smooth ? this.smooth[name] + SMOOTH * (value - this.smooth[name]) : value;
   }
 
-  /** The clock has asked for a picture, or would have: late if none was drawn since it did so last. */
+  /** The clock has asked for a picture, or would have: stale if none was drawn since it did so last. */
   tick(now) {
-    if (this.waiting && this.drawn.length) this.late.push(now);
+    if (this.waiting && this.drawn.length) this.stale.push(now);
     this.waiting = true;
   }
 
@@ -42,10 +42,10 @@ export class Meter {
     this.#mix("stage other", Math.max(server - wait - encode - Math.min(inside, render), 0));
   }
 
-  /** {fps, trip, server, late, stages: [[name, ms], ...] in order of time} with null for what is not known. */
+  /** {fps, trip, server, stale, stages: [[name, ms], ...] in order of time} with null for what is not known. */
   read(now) {
     this.drawn = this.drawn.filter((t) => now - t < WINDOW);
-    this.late = this.late.filter((t) => now - t < LATE_WINDOW);
+    this.stale = this.stale.filter((t) => now - t < STALE_WINDOW);
     const known = this.drawn.length > 1, { smooth } = this;
     const fps = known ? (this.drawn.length - 1) * 1000 / Math.max(this.drawn.at(-1) - this.drawn[0], 1) : 0;
     const names = Object.keys(smooth).filter((name) => name.startsWith("stage ")).map((name) => name.slice(6));
@@ -53,7 +53,7 @@ export class Meter {
     names.sort((a, b) => order(a) - order(b));
     const stages = names.map((name) => [name, smooth[`stage ${name}`]]).filter(([, ms]) => ms >= SHOWN);
     if (known) stages.push(["transport", smooth.transport], ["draw", smooth.draw]);
-    return { known, fps, trip: smooth.trip, server: smooth.server, bytes: smooth.bytes, late: this.late.length, stages, history: this.history };
+    return { known, fps, trip: smooth.trip, server: smooth.server, bytes: smooth.bytes, stale: this.stale.length, stages, history: this.history };
   }
 }
 

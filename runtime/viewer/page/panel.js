@@ -20,7 +20,7 @@ export function show(figures, period) {
   set("fps", known ? figures.fps.toFixed(0) : "–");
   set("trip", known ? digits(figures.trip) : "–");
   set("server", known ? digits(figures.server) : "–");
-  set("late", known ? String(figures.late) : "–");
+  set("stale", known ? String(figures.stale) : "–");
   set("data", known ? (figures.bytes * 8 * figures.fps / 1e6).toFixed(1) : "–");
   graph(figures.history, period);
   if (known) stages(figures.stages);
@@ -81,6 +81,6 @@ function graph(history, period) {
 /** The figures as text, to be pasted somewhere. */
 export function asText(figures, about) {
   const stages = figures.stages.map(([name, ms]) => `${(LABELS[name] ?? name).padEnd(16)} ${ms.toFixed(2).padStart(7)} ms`);
-  return [about, `${figures.fps.toFixed(1)} fps, round trip ${figures.trip?.toFixed(1)} ms, server ${figures.server?.toFixed(1)} ms, late `
-    + `${figures.late} in the last minute, ${((figures.bytes ?? 0) / 1000).toFixed(1)} kB a picture`, ...stages].join("\n");
+  return [about, `${figures.fps.toFixed(1)} fps, round trip ${figures.trip?.toFixed(1)} ms, server ${figures.server?.toFixed(1)} ms, stale `
+    + `${figures.stale} in the last minute, ${((figures.bytes ?? 0) / 1000).toFixed(1)} kB a picture`, ...stages].join("\n");
 }

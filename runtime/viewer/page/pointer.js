@@ -20,7 +20,7 @@ export function steer(stage, orbit, changed) {
   };
 
   stage.addEventListener("pointerdown", (event) => {
-    if (event.target.closest("button, input, select, a, label, dialog")) return;
+    if (event.target.closest(".bar")) return;
     stage.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     stage.classList.add("held");
@@ -61,7 +61,7 @@ export function steer(stage, orbit, changed) {
     changed();
   }, { passive: false });
   stage.addEventListener("dblclick", (event) => {
-    if (event.target.closest("button, input, select, a, label")) return;
+    if (event.target.closest(".bar")) return;
     orbit.reset();
     changed();
   });
