@@ -39,8 +39,10 @@ class _Folder:
         self.nodes = list(proto.graph.node)
         self.outputs = {value.name for value in proto.graph.output}
         typed = inferred_types(proto).graph
-        self.rank = {value.name: len(value.type.tensor_type.shape.dim) for part in (typed.input, typed.value_info, typed.output)
-                     for value in part if value.type.tensor_type.HasField("shape")}
+        dims = {value.name: value.type.tensor_type.shape.dim for part in (typed.input, typed.value_info, typed.output)
+                for value in part if value.type.tensor_type.HasField("shape")}
+        self.rank = {name: len(dim) for name, dim in dims.items()}
+        self.channels = {name: dim[1].dim_value for name, dim in dims.items() if len(dim) > 1}   # 0 where it is not known
         self.changed: dict[str, np.ndarray] = {}
 
     def run(self) -> None:
@@ -210,8 +212,8 @@ class _Folder:
         weight = self.constants[node.input[1]].astype(np.float64)
         axis = 1 if node.op_type == "Conv" else 0
         scale = found[1]
-        if scale.size not in (1, weight.shape[axis]):
-            return False
+        if scale.size != 1 and not scale.size == weight.shape[axis] == self.channels.get(found[0]):
+            return False   # or it makes several channels out of one
         shape = [1] * weight.ndim
         shape[axis] = -1
         node.input[1] = self._new_constant(node.input[1], (weight * scale.reshape(shape)).astype(np.float32))

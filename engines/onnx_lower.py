@@ -5,7 +5,7 @@ Every value and every weight has the type that is written in the graph; nothing 
 - reductions, normalizations, exponentials, powers, roots and grid sampling are *islands*: they run in float32 between two casts, because
   float16 has no room for sums of squares and epsilons, and 11 bits cannot name a position in a picture; so do element-wise
   nodes between two islands, and nodes with a constant that the type cannot hold to 1 in 1000 (an epsilon of 1e-8 is 0 in float16)
-- shapes, indices and the scales of Resize are left alone
+- shapes, indices and the scales of Resize are left alone, and so is arithmetic on numbers that were integers (sizes times a factor)
 - inputs and outputs have the type `io`, under their own names
 A cast is made once per value and type.
 """
@@ -126,6 +126,12 @@ class _Lowering:
             for name in node.input:
                 users.setdefault(name, []).append(i)
         islands = {i for i, node in enumerate(nodes) if node.op_type in ISLANDS or not self._fits(node)}
+        counted = set()   # values that are integers, or made of such and constants
+        for i, node in enumerate(nodes):
+            floats = [name for name in node.input if self._is_float(name) and name not in self.weights]
+            if (counted.issuperset(floats) and floats) or (node.op_type == "Cast" and not self._is_float(node.input[0])):
+                islands.add(i)
+                counted.update(name for name in node.output if self._is_float(name))
         grown = True
         while grown:   # what lies between islands joins them: there is no room for a variance plus epsilon in float16 either
             grown = False

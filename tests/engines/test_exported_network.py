@@ -4,12 +4,17 @@ import io
 import warnings
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dinar_live.engines import create_engine
+from dinar_live.engines.onnx_file import load_onnx
+from dinar_live.engines.onnx_fold import fold
+from dinar_live.engines.onnx_graph import at_least_opset, load_proto, static
+from dinar_live.engines.onnx_lower import lower
 
 
 class Network(nn.Module):
@@ -39,8 +44,8 @@ class Network(nn.Module):
         return (shuffled[:, :3] + sampled[:, :3] + 1) / 2, alpha.clamp(0, 1)
 
 
-@pytest.mark.parametrize("opset", [17, 20])
-def test_exported_network(opset, name, run):
+def exported(opset):
+    """(network, its ONNX file)."""
     torch.manual_seed(0)
     network = Network().eval()
     file = io.BytesIO()
@@ -49,10 +54,33 @@ def test_exported_network(opset, name, run):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself
         torch.onnx.export(network, (torch.rand(1, 19, 64, 48),), file, opset_version=opset, dynamic_axes=axes, dynamo=False, **names)
+    return network, file.getvalue()
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_exported_network(opset, name, run):
+    network, data = exported(opset)
     features = torch.rand(2, 19, 96, 64)
     with torch.no_grad():
         rgb, alpha = network(features)
-    session = create_engine(file.getvalue(), name, "f32").compile((2, 96, 64))
+    session = create_engine(data, name, "f32").compile((2, 96, 64))
     run(session, features.numpy())
     np.testing.assert_allclose(session.outputs["rgb"], rgb.numpy(), atol=1e-4)
     np.testing.assert_allclose(session.outputs["alpha"], alpha.numpy(), atol=1e-4)
+
+
+def test_folded_and_in_float16(run, fakes):
+    """What a GPU gets of it: nothing that TensorRT does not know, and the same picture up to float16."""
+    network, data = exported(20)
+    features = torch.rand(1, 19, 64, 48)
+    with torch.no_grad():
+        rgb, alpha = network(features)
+    proto = fold(at_least_opset(load_proto(load_onnx(data))))
+    for dtype in ("float32", "float16"):
+        low = static(lower(proto, "f16", dtype), {"features": (1, 19, 64, 48)})
+        onnx.checker.check_model(low, full_check=True)
+        assert {node.op_type for node in low.graph.node} <= fakes.tensorrt.OPERATORS
+    session = create_engine(data, "torch", "f16", device="cpu").compile((1, 64, 48))
+    run(session, features.numpy())
+    assert 1e-5 < np.abs(session.outputs["rgb"] - rgb.numpy()).max() < 1e-2
+    np.testing.assert_allclose(session.outputs["alpha"], alpha.numpy(), atol=1e-2)
