@@ -30,10 +30,10 @@ class Batch(NamedTuple):
 
 
 class Crops:
-    """Crops of one person's frames."""
+    """Crops of one person's frames, `plain` of them only shifted by whole pixels."""
 
-    def __init__(self, rig: Rig, frames: Sequence[Frame], size: int = 256, seed: int = 0):
-        self._rig, self._frames, self._size, self._seed = rig, frames, size, seed
+    def __init__(self, rig: Rig, frames: Sequence[Frame], size: int = 256, seed: int = 0, plain: float = PLAIN):
+        self._rig, self._frames, self._size, self._seed, self._plain = rig, frames, size, seed, plain
         self._inside = [np.flatnonzero(f.picture[..., 3] > 127) for f in frames]
 
     def batch(self, step: int, count: int) -> Batch:
@@ -47,7 +47,7 @@ class Crops:
         place = self._inside[f][rng.integers(len(self._inside[f]))] if len(self._inside[f]) else 0
         row, column = divmod(int(place), picture.shape[1])
         spot = rng.uniform(0.2, 0.8, 2) * S  # where in the crop that point of the person lies
-        if rng.random() < PLAIN:
+        if rng.random() < self._plain:
             affine = np.array([[1.0, 0, round(spot[0]) - column], [0, 1, round(spot[1]) - row]])
             flags = cv2.INTER_NEAREST
         else:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from . import common
+from .inspect import printable
 
 MAX_FLICKER = 10_000
 PERCEPTUAL = ("lpips", "dists")
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         return tqdm(items, unit="frame", leave=False, disable=None)
 
     results = []
-    print(f"{avatar.name} against {capture.name}: {len(frames)} frames ({args.split}), {capture.size[1]}x{capture.size[0]}")
+    shown = f"{printable(avatar.name)} against {printable(capture.name)}"
+    print(f"{shown}: {len(frames)} frames ({args.split}), {capture.size[1]}x{capture.size[0]}")
     for name in _names(args.renderer, avatar):
         e = evaluate(avatar, capture, frames, name, options=options, perceptual=perceptual, progress=progress)
         if args.flicker:

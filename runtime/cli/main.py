@@ -25,6 +25,7 @@ VERBS = {
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
+    "distill": "teach a light renderer what a slow one of an avatar does",
     "evaluate": "compare an avatar's renders with the pictures of a capture",
 }
 

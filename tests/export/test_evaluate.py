@@ -87,7 +87,7 @@ def test_premultiplied_rounds():
         ({"K": np.zeros((FRAMES, 3, 3))}, "frame 0: Camera.K"),
         ({"world_to_camera": np.ones((FRAMES, 4, 4))}, "frame 0: Camera.world_to_camera"),
         ({"image_size": np.array([0, 10])}, "image_size"),
-        ({"split": np.full(FRAMES, 2)}, "split"),
+        ({"split": np.full(FRAMES, 300)}, "split"),
         ({"split": np.zeros(FRAMES - 1, np.uint8)}, "split"),
         ({"close_up": np.zeros(FRAMES)}, "close_up"),
         ({"poses": np.zeros((0, 55, 3))}, "poses"),
