@@ -113,13 +113,23 @@ struct Barycentrics {
     float b0, b1, b2, depth;
 };
 
+// v - x * z, rounded once: the products cancel. x is a pixel centre, so the product is exact in double. GPUs other than those of data
+// centres are slow in double; there, a fused multiply-add gives the same but for one case in 2^29, where rounding twice shows.
+DINAR_HD float minus_product(float v, double x, float z) {
+#if defined(__CUDA_ARCH__) || defined(DINAR_EMULATED)
+    return fmaf(-static_cast<float>(x), z, v);
+#else
+    return static_cast<float>(v - x * z);
+#endif
+}
+
 // Perspective-correct barycentrics of the pixel centre (x, y) in the original triangle.
-// Moving the pixel to the origin first (in double: the products cancel) leaves 2D homogeneous edge functions, which need no
-// clipping. The snapped outline may exceed the true one by 1/512 pixel, hence the clamp.
+// Moving the pixel to the origin first leaves 2D homogeneous edge functions, which need no clipping. The snapped outline may exceed the
+// true one by 1/512 pixel, hence the clamp.
 DINAR_HD Barycentrics resolve_pixel(const Corner &v0, const Corner &v1, const Corner &v2, double x, double y, float near_z) {
-    const float ax = static_cast<float>(v0.x - x * v0.z), ay = static_cast<float>(v0.y - y * v0.z);
-    const float bx = static_cast<float>(v1.x - x * v1.z), by = static_cast<float>(v1.y - y * v1.z);
-    const float cx = static_cast<float>(v2.x - x * v2.z), cy = static_cast<float>(v2.y - y * v2.z);
+    const float ax = minus_product(v0.x, x, v0.z), ay = minus_product(v0.y, y, v0.z);
+    const float bx = minus_product(v1.x, x, v1.z), by = minus_product(v1.y, y, v1.z);
+    const float cx = minus_product(v2.x, x, v2.z), cy = minus_product(v2.y, y, v2.z);
     const float e0 = bx * cy - by * cx, e1 = cx * ay - cy * ax, e2 = ax * by - ay * bx;
     const float sign = e0 + e1 + e2 < 0 ? -1.0f : 1.0f;
     const float f0 = max2(e0 * sign, 0.0f), f1 = max2(e1 * sign, 0.0f), f2 = max2(e2 * sign, 0.0f);
