@@ -4,10 +4,11 @@ A half-resolution U-Net that corrects what the mesh shows: features [N, C+3, H, 
 symbolic, H and W multiples of STRIDE.
 
     4x4 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3, 3x3 -> up, + skip, 3x3 -> up, + skip, 3x3 -> 3x3 to 16 -> depth-to-space
-    rgb = clip(texture's first three channels + correction), alpha = clip(mask + correction)
+    alpha = clip(mean of the mask over 3x3 + correction)
+    rgb = clip(the texture's first three channels, off the mask their mean over the seen ones of 3x3, + correction)
 
 The first three channels of the texture are the colour itself and pass by at full resolution, so the network starts from the textured mesh
-and only learns what that lacks: outlines, hair beyond the mesh, colours that depend on neighbours.
+with softened outlines and only learns what that lacks: hair beyond the mesh, colours that depend on neighbours.
 
 Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is) and convolutions have no bias
 (on the body the mask channel stands in for it). So zero padding at the border of a crop is what the full frame has there: a crop whose
@@ -160,9 +161,14 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     head = conv("head", x, relu=False)
     # split at half resolution, where it is small, rather than the finished picture
     nodes.append(helper.make_node("Split", [head, constant("parts", np.array([12, 4]))], ["rgb.half", "alpha.half"], axis=1, name="split"))
-    for name, start, stop in (("rgb", 0, 3), ("alpha", channels + 2, channels + 3)):
+    colour, mask = channel_slice("colour", 0, 3), channel_slice("mask", channels + 2, channels + 3)
+    around = {x: node("AveragePool", [x], f"{x}.mean", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1) for x in (colour, mask)}
+    beside = node("Div", [around[colour], node("Max", [around[mask], constant("least", np.float32(1 / 9))], "share")], "beside")
+    off = node("Mul", [beside, node("Sub", ["one", mask], "off")], "beside.off")
+    base = {"rgb": node("Add", [colour, off], "rgb.base"), "alpha": around[mask]}
+    for name in ("rgb", "alpha"):
         correction = node("DepthToSpace", [f"{name}.half"], f"{name}.correction", blocksize=2, mode="CRD")
-        node("Clip", [node("Add", [channel_slice(f"{name}.base", start, stop), correction], f"{name}.sum"), *clamp], name)
+        node("Clip", [node("Add", [base[name], correction], f"{name}.sum"), *clamp], name)
 
     def info(name: str, count: int):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count, "H", "W"])

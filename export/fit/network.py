@@ -42,9 +42,16 @@ class LightRenderer(nn.Module):
         head = self._conv("head", F.relu(self._conv("decode2", x)))
         return torch.cat([F.pixel_shuffle(head[:, :12], 2), F.pixel_shuffle(head[:, 12:], 2)], 1)
 
+    @staticmethod
+    def base(features: Tensor) -> tuple[Tensor, Tensor]:
+        """What it adds to: the textured mesh with softened outlines, rgb [N,3,H,W] and alpha [N,1,H,W]."""
+        colour, mask = features[:, :3], features[:, -1:]
+        alpha = F.avg_pool2d(mask, 3, 1, 1)
+        return colour + (1 - mask) * F.avg_pool2d(colour, 3, 1, 1) / alpha.clamp(min=1 / 9), alpha
+
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        d = self.correction(features)
-        return (features[:, :3] + d[:, :3]).clamp(0, 1), (features[:, -1:] + d[:, 3:]).clamp(0, 1)
+        d, (rgb, alpha) = self.correction(features), self.base(features)
+        return (rgb + d[:, :3]).clamp(0, 1), (alpha + d[:, 3:]).clamp(0, 1)
 
     def numpy_weights(self) -> dict[str, np.ndarray]:
         """The weights as `light.build_onnx` takes them."""

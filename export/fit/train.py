@@ -126,8 +126,9 @@ class Trainer:
         with torch.autocast(s.device, torch.bfloat16, enabled=s.bf16):
             features = self.model.features(uv, mask).contiguous(memory_format=torch.channels_last)
             correction = self.model.network.correction(features)
-        rgb = (features[:, :3] + correction[:, :3].float()).clamp(0, 1)
-        alpha = leaky_clamp(features[:, -1:] + correction[:, 3:].float())
+        base_rgb, base_alpha = self.model.network.base(features)
+        rgb = (base_rgb + correction[:, :3].float()).clamp(0, 1)
+        alpha = leaky_clamp(base_alpha + correction[:, 3:].float())
         loss = picture_loss(rgb, alpha, truth, weight[:, None])
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -61,9 +61,13 @@ def test_network_is_its_onnx_file():
 def test_new_network_shows_the_mesh_and_weights_are_checked():
     network = LightRenderer(5, 16)
     x = torch.rand(1, 8, 16, 16)
+    x[:, -1] = 1
+    x[:, :, 8:] = 0
     with torch.no_grad():
         rgb, alpha = network(x)
-    assert torch.equal(rgb, x[:, :3]) and torch.equal(alpha, x[:, -1:])
+    assert torch.equal(rgb[:, :, :8], x[:, :3, :8])  # the colour itself on the mesh
+    assert torch.allclose(alpha[0, 0, 6:10, 5], torch.tensor([1, 2 / 3, 1 / 3, 0]))  # a soft outline
+    assert torch.allclose(rgb[0, :, 8, 5], x[0, :3, 7, 4:7].mean(1)) and not rgb[0, :, 9:].any()  # of the colour beside it
     weights = network.numpy_weights()
     assert not weights["stem"][:, 5:7].any()
     with pytest.raises(ValueError, match="weights of up4"):
