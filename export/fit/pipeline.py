@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -53,20 +54,23 @@ class FitSettings:
 
 
 def fit_capture(
-    capture: Capture, body: Body, settings: FitSettings, *, name: str, licence: str = "", work: Work | None = None,
+    capture: Capture, body: Body, settings: FitSettings, *, name: str, licence: str = "", work: pathlib.Path | None = None,
     report: Report = print, progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Avatar:  # fmt: skip
-    """Fit an avatar (renderers `light` and `texture`) to the training frames of a capture. Stages that `work` has are not computed again.
+    """Fit an avatar (renderers `light` and `texture`) to the training frames of a capture.
 
-    report: told a line per stage; progress: told the step and the mean loss while training. Raises InputError.
+    work: a folder for finished stages, which are not computed again (None: nothing is kept). report: told a line per stage; progress: told
+    the step and the mean loss while training. Raises InputError.
     """
-    s, work = settings, work or Work(None, "")
+    s = settings
+    for_mesh = {"colours": s.colours, "seed": s.seed, "body": [len(body.template), float(np.abs(body.template).sum())]}
+    mesh_work, train_work = (Work(work, fingerprint([capture.path / "capture.npz"], kept)) for kept in (for_mesh, for_mesh | asdict(s)))
     began = time.monotonic()
     indices = capture.frames("training")
     frames = read_frames(capture, indices)
     bare = body.rig(capture.betas)
     if s.offsets:
-        mesh = work.stage("mesh", lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)})
+        mesh = mesh_work.stage("mesh", lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)})
         rig = with_offsets(bare, mesh["offset"])
     else:
         rig = bare
@@ -76,7 +80,7 @@ def fit_capture(
     training = Settings(steps=s.steps, seed=s.seed, device=s.device)
     model = Model(colour, s.neural, s.width, s.seed)
     crops = Crops(rig, frames, training.size, s.seed)
-    trainer = Trainer(model, lambda step: crops.batch(step, training.batch), training, work.file("train"))
+    trainer = Trainer(model, lambda step: crops.batch(step, training.batch), training, train_work.file("train"))
     trainer.run(progress)
     renderers = {
         "light": light_renderer(trainer.averaged()),
@@ -88,11 +92,6 @@ def fit_capture(
     }  # fmt: skip
     avatar = Avatar(name=name, rig=rig, renderers=renderers, body_kind=body.kind, licence=licence, provenance=provenance)
     return make_checks(avatar, _apart(capture, indices))
-
-
-def fit_key(capture: Capture, settings: FitSettings, body_file=None) -> str:
-    """What the stages of a fit depend on, as a key for `Work`."""
-    return fingerprint([capture.path / "capture.npz", *([body_file] if body_file else [])], asdict(settings))
 
 
 def light_renderer(model: Model) -> RendererSpec:

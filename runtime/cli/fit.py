@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import pathlib
+import shutil
 
 from tqdm import tqdm
 
@@ -41,9 +42,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ...export.capture import Capture
-    from ...export.fit.pipeline import FitSettings, fit_capture, fit_key
+    from ...export.fit.pipeline import FitSettings, fit_capture
     from ...export.fit.report import write_report
-    from ...export.work import Work
 
     if args.threads < 0:
         raise InputError(f"--threads: got {args.threads}, expected 0 or more")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     capture = Capture.open(args.capture)
     body = Body.load(args.body) if args.body else Body.open()
-    work = Work(out.with_name(f"{out.name}.work"), fit_key(capture, settings, args.body))
+    work = out.with_name(f"{out.name}.work")
     with tqdm(total=settings.steps, desc="training", unit="step", disable=None) as bar:
 
         def progress(step: int, loss: float) -> None:
@@ -69,6 +69,6 @@ def run(args: argparse.Namespace) -> int:
     avatar.save(out, args.overwrite)
     write_report(out, avatar, capture)
     if not args.keep_work:
-        work.remove()
+        shutil.rmtree(work, ignore_errors=True)
     print(f"{out}: avatar {avatar.name!r} in {avatar.provenance['seconds']['all']:.0f} s; look at it with 'dinar inspect {out}'")
     return 0
