@@ -94,7 +94,8 @@ def create_engine(onnx: bytes | str | os.PathLike, name: str = "auto", precision
     options, of which "auto" passes each engine those it has:
       device (tensorrt, torch): "cuda", "cuda:N", and for torch and auto "cpu" (and "auto", the default)
       cache_dir: folder of compiled models (tensorrt: default the user's cache folder; openvino: default none)
-      progress (tensorrt): called with (fraction, text) while it builds; optimization_level (tensorrt): 0 to 5
+      progress (tensorrt): called with (fraction, text) while it builds; optimization_level (tensorrt): 0 to 5, or
+        None: the best plan that is kept
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was asked.
     """
     check_precision(precision)

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """optimization_level: 0 (fastest build) to 5 (fastest engine); timing_iterations: measurements per candidate."""
+    """optimization_level: 0 (fastest build) to 5 (fastest plan); timing_iterations: measurements per candidate."""
 
     optimization_level: int = 3
     timing_iterations: int = 4   # of 1: a neighbour's burst of work can pick a slow kernel for ever

@@ -22,18 +22,28 @@ from .onnx_file import OnnxFile
 from .tensorrt_build import BuildSettings, Log, Progress, build_plan
 from .tensorrt_session import TensorRTDeviceSession, TensorRTSession
 
+LEVELS, DEFAULT_LEVEL = range(6), 3
 _log = logging.getLogger(__name__)
 
 
-def open_engine(model: OnnxFile, precision: str, threads: int, reason: str, *, device: str = "cuda",
-                cache_dir: str | os.PathLike | None = None, progress: Progress | None = None, optimization_level: int = 3) -> Engine:
+def open_engine(
+    model: OnnxFile,
+    precision: str,
+    threads: int,
+    reason: str,
+    *,
+    device: str = "cuda",
+    cache_dir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+    optimization_level: int | None = None,
+) -> Engine:
     """Engine for one model on device "cuda" (the first GPU, as is "auto") or "cuda:N".
 
     cache_dir: where plans are kept (default: the user's cache folder). progress: called with (fraction, what) while a plan is built.
-    optimization_level: 0 (fastest build) to 5 (fastest plan).
+    optimization_level: 0 (fastest build) to 5 (fastest plan); None takes the best plan that is kept, and builds with 3 where there is none.
     """
     device = "cuda" if device == "auto" else device
-    return TensorRTEngine(model, precision, reason, device, EngineCache(cache_dir), progress, BuildSettings(optimization_level))
+    return TensorRTEngine(model, precision, reason, device, EngineCache(cache_dir), progress, optimization_level)
 
 
 class Plan:
@@ -53,17 +63,17 @@ class TensorRTEngine(Engine):
     keeps = True
 
     def __init__(self, model: OnnxFile, precision: str, reason: str, device: str, cache: EngineCache, progress: Progress | None,
-                 settings: BuildSettings):
+                 optimization_level: int | None):
         if precision == "bf16":
             raise EngineError("precision bf16 is not offered by the tensorrt engine (ONNX has bf16 convolutions from opset 22 only): "
                               "use f16 or f32")
-        if settings.optimization_level not in range(6):
-            raise EngineError(f"optimization_level is {settings.optimization_level!r}; expected 0 to 5")
+        if optimization_level is not None and optimization_level not in LEVELS:
+            raise EngineError(f"optimization_level is {optimization_level!r}; expected 0 to 5, or None")
         precision, why = ("f16", "a GPU") if precision == "auto" else (precision, "asked for")
         self._gpu = Gpu(device_index(device))
         self.inputs, self.outputs = model.inputs, model.outputs
         self._model, self._precision, self._cache = model, precision, cache
-        self._progress, self._settings = progress, settings
+        self._progress, self._level = progress, optimization_level
         self._digest = hashlib.sha256(model.data).hexdigest()
         self._folded = None
         self.device_io = "float32" if precision == "f32" else "float16"
@@ -78,30 +88,38 @@ class TensorRTEngine(Engine):
     def close(self) -> None:
         self._model = self._folded = None
 
-    def key(self, size: tuple[int, int, int], io: str) -> EngineKey:
-        """What the plan for (N, H, W) with inputs and outputs of type `io` depends on."""
+    def key(self, size: tuple[int, int, int], io: str, level: int) -> EngineKey:
+        """What the plan for (N, H, W), with inputs and outputs of type `io` and built at this level, depends on."""
         shapes = static_input_shapes(self.inputs, size)
-        flags = (*self._settings.flags(), f"precision={self._precision}", f"io={io}", f"rewriting={_rewriting_digest()}")
+        flags = (*BuildSettings(level).flags(), f"precision={self._precision}", f"io={io}", f"rewriting={_rewriting_digest()}")
         return EngineKey("plan", self._digest, tuple(sorted(shapes.items())), f"tensorrt {trt.__version__}", self._gpu.info.name,
                          self._gpu.info.compute_capability, platform_name(), flags)
 
+    def _keys(self, size: tuple[int, int, int], io: str) -> list[EngineKey]:
+        """Keys of the plans that will do, the best first."""
+        return [self.key(size, io, level) for level in (reversed(LEVELS) if self._level is None else [self._level])]
+
     def drop(self, size: tuple[int, int, int], io: str) -> None:
         """Delete the plan from the cache, so that the next session builds it again."""
-        key = self.key(size, io)
-        self._cache.drop(key)
-        _plans.pop(key, None)
+        for key in self._keys(size, io):
+            self._cache.drop(key)
+            _plans.pop(key, None)
 
     def plan(self, size: tuple[int, int, int], io: str) -> Plan:
         """The plan for (N, H, W): shared if a session has it, else from the cache, else built."""
         if self._model is None:
             raise EngineError("this engine is closed; create another one")
-        key = self.key(size, io)
+        keys = self._keys(size, io)
         with _building:
-            plan = _plans.get(key)
-            if plan is None:
-                self._gpu.activate()
-                plan = self._load(key) or self._build(key, size, io)
-                _plans[key] = plan
+            self._gpu.activate()
+            for key in keys:
+                plan = _plans.get(key) or self._load(key)
+                if plan is not None:
+                    _plans[key] = plan
+                    return plan
+            level = DEFAULT_LEVEL if self._level is None else self._level
+            key = self.key(size, io, level)
+            plan = _plans[key] = self._build(key, size, io, level)
             return plan
 
     def _load(self, key: EngineKey) -> Plan | None:
@@ -117,12 +135,13 @@ class TensorRTEngine(Engine):
             return None
         return plan
 
-    def _build(self, key: EngineKey, size: tuple[int, int, int], io: str) -> Plan:
+    def _build(self, key: EngineKey, size: tuple[int, int, int], io: str, level: int) -> Plan:
         log = Log()
         if self._progress is None:
             _log.warning("TensorRT builds an engine for (N, H, W) = %s; this takes up to some minutes, once", tuple(size))
         timing_key = EngineKey("timing", "", (), key.engine, key.gpu, key.compute_capability, key.platform, ())
-        data, measured = build_plan(self.lowered(size, io), log, self._settings, self._cache.load(timing_key) or b"", self._progress)
+        timing = self._cache.load(timing_key) or b""
+        data, measured = build_plan(self.lowered(size, io), log, BuildSettings(level), timing, self._progress)
         plan = _deserialize(data, log)   # before it is kept: a plan that cannot be loaded here is of no use
         self.built += 1
         for kept, content in ((key, data), (timing_key, measured)):

@@ -29,9 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", choices=engines.PRECISIONS, help="of the network")
     parser.add_argument("--host", action="store_true", help="on a GPU: build also for a rasterizer on the CPU")
     parser.add_argument("--rebuild", action="store_true", help="build even what is kept from an earlier time")
-    parser.add_argument("--level", type=int, choices=range(6), default=3,
-                        help="tensorrt: 0 builds fastest, 5 looks longest for the fastest kernels")
-    parser.add_argument("--cache", metavar="FOLDER", help="where engines are kept (default: the user's cache folder)")
+    parser.add_argument("--level", type=int, choices=range(6),
+                        help="tensorrt: 0 builds fastest, 5 looks longest for the fastest kernels (default: the best that is kept, or 3)")
     parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
 
 
@@ -57,7 +56,7 @@ class _Bar:
 
 
 def _options(args: argparse.Namespace, bar: _Bar) -> dict:
-    options = {"cache_dir": args.cache} if args.cache and args.engine != "torch" else {}
+    options = {}
     if args.device != "auto" and not (args.engine, args.device) == ("openvino", "cpu"):
         options["device"] = args.device
     if args.engine in ("auto", "tensorrt"):

@@ -75,6 +75,7 @@ def nvidia(monkeypatch, fakes, tmp_path):
     for module in (engines, nvidia):
         monkeypatch.setattr(module, "nvidia_problem", lambda: "")
     cache = tmp_path / "engines"
+    monkeypatch.setattr("dinar_live.engines.engine_cache.default_folder", lambda: cache)
     yield types.SimpleNamespace(cuda=cuda, trt=trt, world=trt.world, cache=cache, options={"cache_dir": cache})
     for name in ("tensorrt_build", "tensorrt_session", "tensorrt_engine"):
         sys.modules.pop(f"dinar_live.engines.{name}", None)

@@ -55,12 +55,12 @@ def test_without_a_gpu_tensorrt_is_one_sentence_with_the_line_that_installs_it(b
 
 
 def test_tensorrt_builds_keeps_and_builds_again(nvidia, bundle, capsys):
-    arguments = ("--renderer", "light", "--cache", nvidia.cache, "--level", 1)
+    arguments = ("--renderer", "light")
     assert compiled(bundle, *arguments) == 0
     out = capsys.readouterr().out
     assert "tensorrt 10.15.1.29 f16 on NVIDIA Fake 1 (auto: the first that can be used; f16: a GPU)" in out
     assert "64x64 (device): built in" in out and ": ok" in out
-    assert nvidia.world.builds == 1 and nvidia.world.settings[0] == 1
+    assert nvidia.world.builds == 1 and nvidia.world.settings[0] == 3
     assert {value.type.tensor_type.elem_type for value in nvidia.world.parsed.graph.input} == {10}
     assert compiled(bundle, *arguments) == 0
     assert "kept from an earlier build" in capsys.readouterr().out and nvidia.world.builds == 1
@@ -72,7 +72,7 @@ def test_tensorrt_builds_keeps_and_builds_again(nvidia, bundle, capsys):
 
 def test_an_engine_that_computes_something_else_is_refused_and_not_kept(nvidia, bundle, capsys):
     nvidia.world.wrong = True
-    assert compiled(bundle, "--renderer", "light", "--cache", nvidia.cache, "--host") == 1
+    assert compiled(bundle, "--renderer", "light", "--host") == 1
     done = capsys.readouterr()
     assert done.out.count("REFUSED, expected at least 50 dB and at most 2/255") == 2 and "use --precision f32" in done.err
     assert not [path for path in nvidia.cache.iterdir() if b'"kind":"plan"' in path.read_bytes()]
@@ -80,7 +80,7 @@ def test_an_engine_that_computes_something_else_is_refused_and_not_kept(nvidia, 
 
 def test_a_build_that_fails_is_one_line(nvidia, bundle, capsys):
     nvidia.world.fail_build = True
-    assert compiled(bundle, "--engine", "tensorrt", "--cache", nvidia.cache) == 2
+    assert compiled(bundle, "--engine", "tensorrt") == 2
     assert capsys.readouterr().err.endswith("TensorRT cannot build the model: could not find any implementation for node conv\n")
 
 

@@ -220,6 +220,22 @@ def test_a_disk_that_is_full_costs_the_cache_only(nvidia, engine_of, run, monkey
     assert not list(nvidia.cache.iterdir())
 
 
+def test_a_plan_that_was_built_with_more_care_is_preferred(nvidia, engine_of):
+    """So that `dinar compile --level 5` serves a renderer, which asks for no level."""
+    engine_of(optimization_level=5).compile(SIZE)
+    assert nvidia.world.settings[0] == 5
+    gc.collect()
+    engine_of().compile(SIZE)
+    assert nvidia.world.builds == 1
+    engine = engine_of(optimization_level=0)
+    engine.compile(SIZE)
+    assert nvidia.world.builds == 2 and nvidia.world.settings[0] == 0
+    engine_of().drop(SIZE, "float32")
+    gc.collect()
+    engine_of().compile(SIZE)
+    assert nvidia.world.builds == 3 and nvidia.world.settings[0] == 3
+
+
 def test_drop_makes_the_next_session_build(nvidia, engine_of):
     engine = engine_of()
     session = engine.compile(SIZE)
