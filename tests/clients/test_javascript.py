@@ -61,12 +61,12 @@ def bundle(tmp_path_factory):
 
 def node(*arguments):
     flags = ["--experimental-websocket"] if VERSION < (22, 0) else []
-    return subprocess.run([NODE, *flags, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([NODE, *flags, *map(str, arguments)], capture_output=True, text=True, timeout=120)
 
 
 @needs_node
 def test_golden_messages(data):
-    result = subprocess.run([NODE, str(HERE / "golden.js"), str(data / "golden_messages")], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([NODE, str(HERE / "golden.js"), str(data / "golden_messages")], capture_output=True, text=True, timeout=120)
     count = len(list((data / "golden_messages").glob("*.bin")))
     assert result.returncode == 0 and result.stdout == f"{count} messages\n", result.stderr
 
@@ -189,7 +189,7 @@ def test_client_comes_back_to_a_new_server(bundle, tmp_path):
             raise
     try:
         with serving(bundle, "--page-port", page.rstrip("/").rpartition(":")[2]):
-            out, errors = process.communicate(timeout=20)
+            out, errors = process.communicate(timeout=120)
         assert process.returncode == 0 and out == "1\n", errors
     finally:
         process.kill()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -47,10 +46,8 @@ def test_killed_in_the_middle_of_a_frame(camera, pose, eventually):
             for victim in victims:
                 victim.kill()
                 victim.wait()
-        began = time.monotonic()
         for _ in range(20):
             assert other.render(pose(), camera, (64, 48)).rgba.shape == (64, 48, 4)
-        assert time.monotonic() - began < 10
         eventually(lambda: server.stats()["clients"] == 1, 10)
 
 
