@@ -139,6 +139,30 @@ ok(
 );
 strictEqual(drawn.length, 4 * 40 * 36);
 
+// ---- whatever a byte is changed to, nothing but ProtocolError comes out, from the planes too
+
+let seed = 1;
+const random = (below) => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) % below;
+let survived = 0;
+for (const name of Object.keys(values)) {
+  for (let n = 0; n < 1500; n++) {
+    const changed = read(name);
+    for (let k = 0; k < 3; k++) changed[random(changed.length)] = random(7) ? random(256) : [0, 1, 127, 128, 255][random(5)];
+    try {
+      const message = decode(changed);
+      survived++;
+      for (const view of message.views ?? []) {
+        if (view.rect.width * view.rect.height > 1 << 16) continue;
+        await alphaOf(view);
+        await depthOf(view);
+      }
+    } catch (error) {
+      ok(error instanceof ProtocolError, `${name}: ${error.stack}`);
+    }
+  }
+}
+ok(survived > 5000);
+
 // ---- what is refused before it is sent
 
 for (const wrong of [
