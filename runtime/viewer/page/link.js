@@ -1,7 +1,7 @@
 // The connection: says hello, keeps count of what is asked for and not yet drawn, compares clocks, comes back by itself.
 import * as wire from "./wire.js";
 
-const RETRY_FIRST = 300, RETRY_MOST = 1000, TIME_EVERY = 2000, LOST_AFTER = 6000;
+const RETRY_FIRST = 300, RETRY_MOST = 1000, TIME_EVERY = 2000, LOST_AFTER = 60_000;
 const WRONG_KEY = 4401, FULL = 1013;
 
 export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));
@@ -19,6 +19,7 @@ export class Link {
     this.caps = null;
     this.roundTrip = null;      // milliseconds of a message without a picture
     this.nextId = 1n;
+    this.newest = 0n;           // of what has arrived
     this.retry = RETRY_FIRST;
     this.onstate = this.oncaps = this.onframe = this.onproblem = () => {};
     setInterval(() => this.#every(), TIME_EVERY);
@@ -31,7 +32,13 @@ export class Link {
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#greet();
-    socket.onmessage = ({ data }) => this.#hear(data);
+    socket.onmessage = ({ data }) => {
+      try {
+        this.#hear(wire.decode(data));
+      } catch (error) {
+        this.onproblem(`The server said something that this page does not understand: ${error.message}`);
+      }
+    };
     socket.onclose = ({ code }) => this.#closed(code);
   }
 
@@ -59,6 +66,7 @@ export class Link {
   #greet() {
     this.open.clear();
     this.nextId = 1n;
+    this.newest = 0n;
     this.#send(wire.hello({ name: "dinar page", window: 2, avatar: this.avatar }));
     this.#send(wire.time(nanoseconds()));
   }
@@ -69,8 +77,8 @@ export class Link {
     for (const [id, { at }] of this.open) if (now - at > LOST_AFTER) this.open.delete(id);
   }
 
-  #hear(data) {
-    const message = wire.decode(data), asked = this.open.get(message.id);
+  #hear(message) {
+    const asked = this.open.get(message.id);
     switch (message.type) {
       case wire.Type.CAPS:
         this.retry = RETRY_FIRST;
@@ -80,7 +88,11 @@ export class Link {
         this.onstate("live");
         break;
       case wire.Type.FRAME:
-        if (!asked) break;
+        if (!asked || message.id < this.newest) {       // encoders may overtake each other
+          this.done(message.id);
+          break;
+        }
+        this.newest = message.id;
         this.onproblem("");
         this.onframe(message, asked);
         break;

@@ -16,9 +16,10 @@ const $ = (id) => document.getElementById(id);
 
 const hash = new URLSearchParams(location.hash.slice(1));
 const stage = $("stage"), settings = new Settings(), orbit = new Orbit(), player = new Player(), meter = new Meter();
-const link = new Link(hash.get("key") ?? "", hash.get("avatar") ?? ""), painter = createPainter($("view"), hash.get("paint") ?? settings.paint);
-let size = { width: 512, height: 512 }, stopped = false, state = "connecting", problem = "", nextAt = 0, lastDrawn = 0, shown = null, arrival = null, busy = false;
-let wanted = hash.get("source") ?? "";
+const link = new Link(hash.get("key") ?? "", hash.get("avatar") ?? ""), painter = createPainter($("view"), hash.get("paint") ?? "");
+let size = { width: 512, height: 512 }, stopped = false, nextAt = 0;
+let shown = null, lastDrawn = 0, arrival = null, busy = false;          // the picture on the canvas, and the one that comes next
+let state = "connecting", problem = "", wanted = hash.get("source") ?? "";
 
 // ---- asking and drawing
 
@@ -133,7 +134,8 @@ function fit() {
 
 /** How much of the stage lies under what floats on it, pixels from its top and bottom. */
 function covered() {
-  const box = stage.getBoundingClientRect(), bar = stage.querySelector(".transport").getBoundingClientRect(), title = stage.querySelector(".title");
+  const box = stage.getBoundingClientRect(), title = stage.querySelector(".title");
+  const bar = stage.querySelector(".transport").getBoundingClientRect();
   const sheet = innerWidth <= SHEET && !$("app").classList.contains("wide") ? $("panel").offsetHeight : 0;
   const narrow = box.width < 2 * title.offsetWidth + 200;       // the person stands between the bars, or under them
   return { top: narrow ? title.getBoundingClientRect().bottom - box.top : 0, bottom: Math.max(box.bottom - bar.top, sheet) };
@@ -151,7 +153,8 @@ steer(stage, orbit, moved);
 // ---- motion
 
 function wind() {
-  const { duration, recorded, source, time, playing } = player, seek = $("seek"), clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+  const { duration, recorded, source, time, playing } = player, seek = $("seek");
+  const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
   stage.querySelector(".transport").classList.toggle("live", !recorded);
   const going = recorded ? playing : !stopped;
   $("play").setAttribute("aria-label", going ? "Pause" : "Play");
@@ -183,7 +186,12 @@ function stop(now) {
   tell();
 }
 
-const step = (seconds) => { player.playing = false; player.seek(player.time + seconds); wind(); };
+function step(seconds) {
+  if (!player.recorded) return;
+  player.playing = false;
+  player.seek(player.time + seconds);
+  wind();
+}
 
 // ---- controls
 
@@ -223,8 +231,8 @@ function photo() {
   if (!shown) return;
   painter.paint(shown);           // a WebGL canvas forgets its pixels after each turn of the page
   $("view").toBlob((blob) => {
-    const address = URL.createObjectURL(blob), name = `${link.caps?.name ?? "avatar"}-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.png`;
-    Object.assign(document.createElement("a"), { href: address, download: name }).click();
+    const address = URL.createObjectURL(blob), now = new Date().toISOString().slice(0, 19).replaceAll(":", "");
+    Object.assign(document.createElement("a"), { href: address, download: `${link.caps?.name ?? "avatar"}-${now}.png` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   }, "image/png");
 }
@@ -262,21 +270,24 @@ for (const [id, name] of [["size", "height"], ["shape", "shape"], ["quality", "q
 }
 $("copy").onclick = async () => {
   const { name = "", description = "" } = link.caps ?? {};
-  await navigator.clipboard?.writeText(asText(meter.read(performance.now()), `${name}: ${description}; ${size.width}x${size.height}, ${painter.name}`));
+  const about = `${name}: ${description}; ${size.width}x${size.height}, ${painter.name}`;
+  await navigator.clipboard?.writeText(asText(meter.read(performance.now()), about));
   $("copy").textContent = navigator.clipboard ? "Copied" : "No clipboard here";
   setTimeout(() => { $("copy").textContent = "Copy the figures"; }, 1500);
 };
 
 const TURN = 0.12, MOVE = 24, CLOSER = 1.12, SECOND = 1 / 30;
 const KEYS = {
-  " ": play, r: reset, R: reset, s: photo, f: fullScreen, p: togglePanel, b: nextBackdrop, "?": help, ",": () => step(-SECOND), ".": () => step(SECOND),
+  " ": play, r: reset, R: reset, s: photo, f: fullScreen, p: togglePanel, b: nextBackdrop, "?": help,
+  ",": () => step(-SECOND), ".": () => step(SECOND),
   "+": () => orbit.closer(CLOSER), "=": () => orbit.closer(CLOSER), "-": () => orbit.closer(1 / CLOSER),
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
   const letter = /^[a-zA-Z?,.]$/.test(event.key);        // the others are for the control that has the focus
-  if (event.target.closest("select") || (!letter && event.target.closest("input")) || (event.key === " " && event.target.closest("button"))) return;
+  if (event.target.closest("select") || (!letter && event.target.closest("input"))) return;
+  if (event.key === " " && event.target.closest("button")) return;
   const arrow = ARROWS[event.key];
   if (arrow && event.shiftKey) orbit.pan(arrow[0] * MOVE, arrow[1] * MOVE);
   else if (arrow) orbit.turn(arrow[0] * TURN, arrow[1] * TURN);

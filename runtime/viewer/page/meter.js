@@ -53,7 +53,8 @@ export class Meter {
     names.sort((a, b) => order(a) - order(b));
     const stages = names.map((name) => [name, smooth[`stage ${name}`]]).filter(([, ms]) => ms >= SHOWN);
     if (known) stages.push(["transport", smooth.transport], ["draw", smooth.draw]);
-    return { known, fps, trip: smooth.trip, server: smooth.server, bytes: smooth.bytes, stale: this.stale.length, stages, history: this.history };
+    const { trip, server, bytes } = smooth;
+    return { known, fps, trip, server, bytes, stale: this.stale.length, stages, history: this.history };
   }
 }
 

@@ -2,7 +2,7 @@
 
 const FOV_Y = 0.45;             // radians, as the server's own cameras
 const FILL = 0.88;              // share of the free height that a standing person takes
-const NARROW = 0.72;            // where the free part is narrower than this (width / height) the camera steps back, or arms would be cut off
+const NARROW = 0.72;            // where the free part is narrower than this (width / height) the camera steps back: arms
 const MAX_ELEVATION = 1.5, NEAREST = 0.35, FARTHEST = 25, MAX_PAN = 5;
 
 export class Orbit {
@@ -61,7 +61,8 @@ export class Orbit {
     const full = this.#distance * this.zoom, before = this.zoom, { frame } = this;
     this.zoom = Math.min(Math.max(before * factor, full / FARTHEST), full / NEAREST);
     if (x === undefined) return;
-    const grown = this.zoom / before, middle = [frame.x + frame.width / 2 / frame.scale, frame.y + (frame.top + this.#free / 2) / frame.scale];
+    const grown = this.zoom / before, { scale } = frame;
+    const middle = [frame.x + frame.width / 2 / scale, frame.y + (frame.top + this.#free / 2) / scale];
     this.pan((x - middle[0]) * (1 - grown), (y - middle[1]) * (1 - grown));
   }
 

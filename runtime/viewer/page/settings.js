@@ -1,8 +1,11 @@
 // What is remembered from visit to visit, and the sizes of pictures.
 
-const KEPT = { backdrop: "studio", own: "#7a5cff", quality: "85", rate: 30, shape: "window", height: null, paint: "" };
-const CHOICES = { backdrop: ["studio", "checker", "light", "black", "green", "own"], quality: ["60", "85", "95", "raw"], rate: [15, 30, 60], shape: ["window", "server"] };
-const HEIGHTS = [256, 384, 512, 768, 1024, 1536], STEP = 64, NARROWEST = 0.5, WIDEST = 2.2;
+const KEPT = { backdrop: "studio", own: "#7a5cff", quality: "85", rate: 30, shape: "window", height: null };
+const CHOICES = {
+  backdrop: ["studio", "checker", "light", "black", "green", "own"], quality: ["60", "85", "95", "raw"], rate: [15, 30, 60],
+  shape: ["window", "server"],
+};
+const HEIGHTS = [256, 384, 512, 768, 1024, 1536], SHAPES = 4, NARROWEST = 0.5, WIDEST = 2.25;
 
 /** Properties of KEPT; each change is stored. */
 export class Settings {
@@ -31,12 +34,12 @@ export function heights({ size, limits }) {
   return [...new Set([...HEIGHTS, own])].filter((height) => height * height <= most).sort((a, b) => a - b);
 }
 
-/** {width, height} of the pictures to ask for, on a stage of this size. In steps, because each size costs the server memory. */
+/** {width, height} of the pictures to ask for, on a stage of this size. Few shapes, because each size costs the server a renderer. */
 export function fitting({ shape, height }, { size = [512, 512], limits }, stageWidth, stageHeight) {
   const own = size[1] / size[0], most = limits?.max_pixels ?? 1024 * 1024;
-  const aspect = shape === "server" || !stageHeight ? own : Math.min(Math.max(stageWidth / stageHeight, NARROWEST), WIDEST);
+  const wanted = shape === "server" || !stageHeight ? own : Math.min(Math.max(stageWidth / stageHeight, NARROWEST), WIDEST);
+  const aspect = shape === "server" ? own : Math.ceil(wanted * SHAPES) / SHAPES;
   let high = Math.min(height ?? size[0], Math.max(...heights({ size, limits })));
-  if (shape === "server") return { width: Math.round(high * own), height: high };
-  if (high * high * aspect > most) high = Math.floor(Math.sqrt(most / aspect) / STEP) * STEP;
-  return { width: Math.max(Math.ceil(high * aspect / STEP) * STEP, STEP), height: high };
+  while (high * high * aspect > most) high = Math.floor(high / 2);
+  return { width: Math.max(Math.round(high * aspect), 1), height: high };
 }
