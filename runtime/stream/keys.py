@@ -140,13 +140,14 @@ class KeyFolder:
 
     def add(self, name: str, public: str) -> None:
         """Lets the owner of a key in. Raises KeyFileError if the name or the key is there already."""
+        path = self._authorized / f"{checked_name(name)}.pub"
         if public == self.pair.public:
             raise InputError(f"{name}: this is the server's own key, expected a client's")
         for other, key in self.clients().items():
-            if other.lower() == checked_name(name).lower() or key == public:
+            if other.lower() == name.lower() or key == public:
                 raise KeyFileError(f"{self.folder}: {other} has {'this key' if key == public else 'this name'} already; "
                                    f"`dinar keys revoke {other}` removes it")
-        save_public(public, self._authorized / f"{name}.pub", name)
+        save_public(public, path, name)
 
     def revoke(self, name: str) -> None:
         """Lets the owner of a key in no longer."""
