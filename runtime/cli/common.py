@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import pathlib
+import sys
+import threading
+
+from tqdm import tqdm
 
 from ..avatar import Avatar
 from ..errors import InputError
@@ -91,6 +95,26 @@ def check_threads(threads: int) -> None:
     """InputError for an impossible --threads."""
     if not 0 <= threads <= 256:
         raise InputError(f"--threads: got {threads}, expected 0..256")
+
+
+class BuildProgress:
+    """The `progress` of Renderer: a bar on a terminal, else one line when a build begins."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, fraction: float, text: str) -> None:
+        with self._lock:        # a renderer may build on another thread
+            if self._bar is None:
+                print("building an engine for this GPU, once for each size; dinar compile does it ahead", file=sys.stderr, flush=True)
+                self._bar = tqdm(total=100, desc="build", bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed} {postfix}", leave=False,
+                                 disable=not sys.stderr.isatty())
+            self._bar.update(round(100 * fraction) - self._bar.n)
+            self._bar.set_postfix_str(text[:60])
+            if fraction >= 1:
+                self._bar.close()
+                self._bar = None
 
 
 def open_avatar(text: str) -> Avatar:

@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     frames = max(1, round(duration * args.fps))
     follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), args.size)
     with Renderer(
-        avatar, background=args.background, straight=not video, background_compile=False, **common.renderer_options(args)
+        avatar, background=args.background, straight=not video, background_compile=False, progress=common.BuildProgress(),
+        **common.renderer_options(args)
     ) as renderer:
         print(renderer.describe())
         sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)

@@ -90,7 +90,7 @@ def serving(args: argparse.Namespace, avatars: Sequence[Avatar], source_of: Call
         gateway = None if args.no_page else stack.enter_context(
             Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin))
         builder = stack.enter_context(renderer_builder())
-        options = common.renderer_options(args)
+        options = {**common.renderer_options(args), "progress": common.BuildProgress()}
         cast = stack.enter_context(Cast([AvatarService(a, source=source_of(a), clips=clips, builder=builder, **options) for a in avatars]))
         for name, service in cast.services.items():
             print(f"avatar {name}: {service.describe()}", flush=True)

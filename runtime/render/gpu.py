@@ -15,7 +15,7 @@ from .camera import Camera
 from .cpu import check_contract
 from .frame import GPU_TIME, RING, STAGES, Frame
 from .framing import whole_body_camera
-from .gpu_device import Gpu
+from .gpu_device import Gpu, Progress
 from .gpu_rasterizer import open_rasterizer
 from .gpu_work import FrameWork, Ring
 from .parity import refuse_wrong
@@ -39,11 +39,11 @@ class GpuPipeline:
     The window of a view comes from BodyBounds on the host. A frame is one graph launch (more where a rasterizer or a network
     between them cannot be captured); a size's first frame runs step by step. At the start two poses are rendered both ways: if the pictures
     differ, or the capture fails, every frame runs step by step, and `describe` says why. stage_times: measure each stage with events,
-    which also means step by step. Raises EngineError, DinarError.
+    which also means step by step. progress: of Renderer. Raises EngineError, DinarError.
     """
 
     def __init__(self, settings: Settings, gpu: Gpu, *, engine: str, precision: str, background_compile: bool,
-                 rasterizer: str = "auto", stage_times: bool = False):
+                 rasterizer: str = "auto", stage_times: bool = False, progress: Progress | None = None):
         self._settings, self._gpu, self.device = settings, gpu, f"cuda:{gpu.index}"
         self._missing = LATER if background_compile else NOW
         self._calls = 0
@@ -60,7 +60,7 @@ class GpuPipeline:
             dtype = np.float32
             if spec.model is not None:
                 full = (1, *settings.padded)
-                self._network = gpu.network(spec.model, engine, precision, full, self._accept)
+                self._network = gpu.network(spec.model, engine, precision, full, self._accept, progress)
                 self.engine_info = self._network.engine.info
                 session = self._network.sessions.require(full)
                 check_contract(session, spec.texture.shape[2])

@@ -15,6 +15,11 @@ from ..avatar.avatar import RendererSpec
 from .bounds import BodyBounds
 from .sessions import Key, Sessions
 
+Progress = Callable[[float, str], None]
+"""Called with (fraction, what) while an engine is built."""
+Accept = Callable[[engines.Engine, engines.DeviceSession], None]
+"""Called once with an engine and its instance before anybody uses them; its EngineError refuses the engine."""
+
 _gpus: weakref.WeakValueDictionary[int, Gpu] = weakref.WeakValueDictionary()
 _gpus_lock = threading.Lock()
 
@@ -44,7 +49,7 @@ class Gpu:
         self.lock = threading.RLock()
         self._building = threading.Lock()  # not `lock`: frames go on while an engine is built, which may take minutes
         self._rigs: weakref.WeakKeyDictionary[Rig, tuple] = weakref.WeakKeyDictionary()
-        self._scenes: weakref.WeakKeyDictionary[RendererSpec, dict] = weakref.WeakKeyDictionary()
+        self._scenes: weakref.WeakKeyDictionary[Rig, weakref.WeakKeyDictionary[RendererSpec, dict]] = weakref.WeakKeyDictionary()
         self._networks: dict[tuple[str, str, str], Network] = {}
 
     def body(self, rig: Rig):
@@ -58,7 +63,7 @@ class Gpu:
     def scene(self, rig: Rig, spec: RendererSpec, dtype) -> object:
         """The DeviceScene of a renderer's texture, float16 or float32."""
         with self.lock:
-            scenes = self._scenes.setdefault(spec, {})
+            scenes = self._scenes.setdefault(rig, weakref.WeakKeyDictionary()).setdefault(spec, {})
             key = np.dtype(dtype).name
             if key not in scenes:
                 scenes[key] = self.cuda.DeviceScene(
@@ -66,12 +71,8 @@ class Gpu:
                 )
             return scenes[key]
 
-    def network(
-        self, model: bytes, engine: str, precision: str, full: Key, accept: Callable[[engines.Engine, engines.DeviceSession], None]
-    ) -> Network:
-        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it.
-
-        accept: called once with an engine and its instance before anybody uses them; its EngineError refuses the engine."""
+    def network(self, model: bytes, engine: str, precision: str, full: Key, accept: Accept, progress: Progress | None = None) -> Network:
+        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError if no engine can run it."""
         key = hashlib.sha256(model).hexdigest(), engine, precision
         with self._building:
             if network := self._networks.get(key):
@@ -82,8 +83,9 @@ class Gpu:
             # "auto" takes TensorRT where it is installed; if that cannot run this model, torch may
             for name in ("auto", "torch") if engine == "auto" else (engine,):
                 network = None
+                options = {"device": f"cuda:{self.index}"} | ({} if progress is None or name == "torch" else {"progress": progress})
                 try:
-                    network = Network(engines.create_engine(model, name, precision=precision, device=f"cuda:{self.index}"))
+                    network = Network(engines.create_engine(model, name, precision=precision, **options))
                     accept(network.engine, network.sessions.require(full))
                 except engines.EngineError as e:
                     failures.append(str(e))

@@ -46,10 +46,10 @@ class Pipeline(Protocol):
 
 
 def open_pipeline(
-    settings: Settings, *, device: str, engine: str, rasterizer: str, precision: str, background_compile: bool, stage_times: bool
+    settings: Settings, *, device: str, engine: str, rasterizer: str, precision: str, background_compile: bool, **gpu_options
 ) -> Pipeline:
-    """The pipeline that the options ask for (see Renderer); "auto" takes the GPU if all that is asked for can be had there. Raises
-    InputError, DinarError, EngineError."""
+    """The pipeline that the options ask for (see Renderer); "auto" takes the GPU if all that is asked for can be had there. gpu_options:
+    stage_times, progress. Raises InputError, DinarError, EngineError."""
     if rasterizer not in RASTERIZERS:
         raise InputError(f"rasterizer: got {rasterizer!r}, expected {', '.join(RASTERIZERS)}")
     gpu_index = re.fullmatch(r"cuda(?::(\d{1,3}))?", device) if isinstance(device, str) else None
@@ -65,7 +65,7 @@ def open_pipeline(
     elif device != "cpu":
         try:
             return _open_gpu(settings, int(gpu_index[1] or 0) if gpu_index else 0, engine=engine, rasterizer=rasterizer,
-                             precision=precision, background_compile=background_compile, stage_times=stage_times)
+                             precision=precision, background_compile=background_compile, **gpu_options)
         except (DinarError, engines.EngineError) as e:
             if device != "auto" or rasterizer == "nvdiffrast":
                 raise

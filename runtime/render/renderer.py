@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ... import engines
 from ..avatar.avatar import Avatar
@@ -24,6 +24,7 @@ class Renderer:
     background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour. depth: also return depth.
     crop: run on the body's box only. background_compile: False makes a frame with a new window size wait for the compiler.
     threads: 0 = all cores. stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
+    progress: called with (fraction, what) while an engine is built that takes long (TensorRT), also from another thread.
     Use from one thread at a time. Raises InputError, DinarError.
     """
 
@@ -44,13 +45,14 @@ class Renderer:
         threads: int = 0,
         device: str = "auto",
         stage_times: bool = False,
+        progress: Callable[[float, str], None] | None = None,
     ):
         self._settings = s = Settings(avatar, size, renderer, background, straight, depth, crop, threads)
         self.avatar, self.size, self.renderer_name = avatar, s.size, s.renderer
         self._pipeline: Pipeline | None = None
         try:
             self._pipeline = open_pipeline(s, device=device, engine=engine, rasterizer=rasterizer, precision=precision,
-                                           background_compile=background_compile, stage_times=stage_times)
+                                           background_compile=background_compile, stage_times=stage_times, progress=progress)
         except InputError:
             raise
         except (DinarError, engines.EngineError) as e:
@@ -58,11 +60,13 @@ class Renderer:
         self.device = self._pipeline.device
         self.engine_info: engines.EngineInfo | None = self._pipeline.engine_info
         self.rasterizer_name = self._pipeline.rasterizer_name
-        self._described = f"renderer {s.renderer}, {s.size[1]}x{s.size[0]}, {self._pipeline.describe()}"
+        self._described = self.describe()
 
     def describe(self) -> str:
         """One line: what was picked, and why."""
-        return self._described
+        if self._pipeline is None:
+            return self._described
+        return f"renderer {self.renderer_name}, {self.size[1]}x{self.size[0]}, {self._pipeline.describe()}"
 
     def render(self, pose: Pose, camera: Camera) -> Frame:
         """Render one frame; see Frame for how long it is valid. Raises InputError, DinarError."""

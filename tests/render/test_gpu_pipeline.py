@@ -13,6 +13,8 @@ import pytest
 from dinar_live import engines
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
+from dinar_live.runtime.avatar.rig import Rig
+from dinar_live.runtime.cli.common import BuildProgress
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.render import gpu as gpu_pipeline
 from dinar_live.runtime.render import gpu_device, gpu_rasterizer, parity
@@ -57,6 +59,7 @@ def cuda(monkeypatch):
         if not str(options.get("device", "")).startswith("cuda"):
             return real(model, name, **options)
         cuda.asked.append(name)
+        cuda.progress = options.get("progress")
         cuda.engines.append(fake_network.FakeEngine(cuda, model, cuda.dtype))
         return cuda.engines[-1]
 
@@ -309,6 +312,28 @@ def test_renderers_share_what_is_the_same(avatar, cuda):
         assert len(cuda.engines) == 2
     del a, b, c
     gc.collect()
+
+
+def test_a_build_tells_how_far_it_is(avatar, cuda, capsys):
+    progress = BuildProgress()
+    with gpu_renderer(avatar, renderer="light", progress=progress):
+        assert cuda.progress is progress
+    with gpu_renderer(avatar, renderer="light", progress=progress, engine="torch"):
+        assert cuda.progress is None        # it builds in a moment, and has no such option
+    for fraction in (0.0, 0.4, 1.0, 0.5, 1.0):
+        progress(fraction, "phase")
+    assert capsys.readouterr().err.count("building an engine for this GPU") == 2
+
+
+def test_one_texture_on_two_bodies(avatar, cuda):
+    """A RendererSpec that two avatars share is drawn on each one's own body."""
+    arrays = avatar.rig.arrays()
+    mirrored = Rig.from_arrays({**arrays, "uv": np.ascontiguousarray(arrays["uv"][:, ::-1])}, avatar.rig.expression_names)
+    other = Avatar("b", mirrored, avatar.renderers)
+    camera = cameras(avatar)[0]
+    for each in (avatar, other):
+        with gpu_renderer(each) as r, cpu_renderer(each) as c:
+            assert_equal(r.render(pose(), camera), c.render(pose(), camera))
 
 
 def test_memory_goes_with_the_renderer(avatar, cuda):
