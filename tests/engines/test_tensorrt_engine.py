@@ -56,7 +56,7 @@ def test_what_tensorrt_gets_is_static_float16_of_a_documented_opset(nvidia, engi
     assert 18 <= proto.opset_import[0].version <= 20
     convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
     weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    assert len(convolutions) == 12 and all(weights[node.input[1]].data_type == 10 for node in convolutions)
+    assert len(convolutions) >= 12 and all(weights[node.input[1]].data_type == 10 for node in convolutions)
     assert nvidia.world.settings == (3, 4)
 
 
