@@ -112,7 +112,7 @@ class Visit:
         page.on("pageerror", lambda e: self.complaints.append(str(e)))
         page.on("request", lambda r: self.addresses.append(r.url))
 
-    def until(self, script, seconds=10.0):
+    def until(self, script, seconds=20.0):
         """Waits until `script` is true in the page. (The policy of the page forbids what wait_for_function does.)"""
         return self.eventually(lambda: self.page.evaluate(script), seconds)
 
@@ -120,7 +120,7 @@ class Visit:
         """What is to be seen, u8[H,W,3] RGB."""
         return cv2.imdecode(np.frombuffer(self.page.screenshot(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
-    def eventually(self, condition, seconds=8.0):
+    def eventually(self, condition, seconds=20.0):
         """The first true value of `condition()`, while the page goes on."""
         end = time.monotonic() + seconds
         while not (value := condition()):

@@ -55,15 +55,15 @@ def settle(visit):
 
 
 def person(visit, box):
-    """Where in the window's `box` (x0, y0, x1, y1) the picture is not the black background: rows and columns."""
+    """Where in the window's `box` (x0, y0, x1, y1) the picture is not the green background: rows and columns."""
     x0, y0, x1, y1 = box
-    seen = visit.shot()[y0:y1, x0:x1].max(-1) > 40
+    seen = np.abs(visit.shot()[y0:y1, x0:x1] - np.int16((0, 177, 64))).max(-1) > 60
     return np.flatnonzero(seen.any(1)) + y0, np.flatnonzero(seen.any(0)) + x0
 
 
 def test_the_avatar_moves_and_stands_free_of_the_bars(visit, address):
     page = visit(f"{address}#source=demo", 1280, 800)
-    page.page.check("input[value=black]", force=True)
+    page.page.check("input[value=green]", force=True)
     shots = [page.shot()[70:720, :940].astype(int)]
     page.eventually(lambda: np.mean(np.abs(page.shot()[70:720, :940].astype(int) - shots[0]).max(-1) > 30) > 0.01)
     at(page, 0.0)
@@ -120,7 +120,7 @@ def test_the_person_stands_above_the_sheet_of_a_phone(visit, address):
         save(page, "viewer_phone.jpg")
     at(page, 0.0)
     page.page.click("#toggle")
-    page.page.check("input[value=black]", force=True)
+    page.page.check("input[value=green]", force=True)
     settle(page)
     scale, sheet = 2 if PICTURES else 1, page.page.locator("#panel").bounding_box()["y"]
     rows, _ = person(page, (0, 60 * scale, 320 * scale, int(sheet - 4) * scale))
