@@ -5,9 +5,11 @@ Latency counts from the time a request was planned, not from when it left, so a 
 """
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +21,7 @@ from ..motion.motion import Motion
 from ..render import Renderer
 from ..stream import Client, Frame, FrameFormat
 from . import images
+from .company import Company
 from .measurement import Measurement
 from .stats import frame_times, stages, staleness
 from .workload import Shot, shots, window_examples
@@ -86,17 +89,18 @@ def tick_count(rate: float, seconds: float) -> int:
 
 
 def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, seconds: float, options: dict, *,
-              access: Mapping | None = None, alive: Callable[[], None] = lambda: None, progress: bool = False) -> Measurement:
+              access: Mapping | None = None, alive: Callable[[], None] = lambda: None, progress: bool = False,
+              neighbours: bool = False) -> Measurement:
     """Send poses to the server of `avatar` at `endpoint` at `rate` Hz for `seconds` and time what comes back.
 
     options: keyword arguments of Renderer that the server was started with. access: keys, as keyword arguments of Client.
-    alive: raises if the server is gone.
+    alive: raises if the server is gone. neighbours: with the two of `Company` at the same server.
     Raises InputError, DinarError.
     """
     size, ticks = options["size"], tick_count(rate, seconds)
     work = shots(avatar, motion, size, ticks, rate)
     notes = []
-    with Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client:
+    with (Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client, contextlib.ExitStack() as stack):
         caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)
@@ -106,6 +110,7 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
         if not _warm(client, work, windows, size):
             notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
         settle_memory()      # as the programs that drive a server do
+        company = stack.enter_context(Company(endpoint, size, rate, access)) if neighbours else None
         planned = time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
         reader = _Reader(client, planned[:-1])
         try:
@@ -123,7 +128,10 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
         alive()
     if not reader.rows:
         raise DinarError(f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s")
-    return _measurement(avatar, work, reader, planned, options, caps, first, notes)
+    measurement = _measurement(avatar, work, reader, planned, options, caps, first, notes)
+    if company is None:
+        return measurement
+    return replace(measurement, scenario="neighbours", extra=measurement.extra | {"neighbours": company.result})
 
 
 def _warm(client: Client, work: list[Shot], windows: dict, size: tuple[int, int]) -> bool:

@@ -6,6 +6,8 @@ import os
 import pathlib
 import tempfile
 
+import numpy as np
+
 from ..errors import InputError
 from .measurement import Measurement
 from .stats import percentiles, stage_table, thirds, too_few
@@ -22,6 +24,7 @@ def summary(m: Measurement, machine: dict, versions: dict, revision: str | None,
     notes = list(m.notes)
     if other_load is not None and other_load > BUSY:
         notes.append(f"other processes kept {other_load:.1f} of {machine['cores']} cores busy meanwhile; measure again on an idle machine")
+    ages = [] if stale is None else stale.age_ms[np.isfinite(stale.age_ms)]
     slowest = int(m.latency_ms.argmax())
     guilty = max(m.stages_ms, key=lambda name: m.stages_ms[name][slowest])
     extra = {k: percentiles(v) if k.endswith("_ms") else v for k, v in m.extra.items()}
@@ -34,7 +37,8 @@ def summary(m: Measurement, machine: dict, versions: dict, revision: str | None,
         "max_abs": {"check_pictures": check and check.max_abs, "frames": frame and frame.max_abs},
         "slowest": {"frame": slowest, "stage": guilty, "stage_ms": float(m.stages_ms[guilty][slowest])},
         "thirds_p50_ms": thirds(m.latency_ms), "too_few_frames_for": too_few(len(m.latency_ms)),
-        **({} if stale is None else {"ticks": stale.ticks, "stale_runs": list(stale.runs), "longest_stale_run": stale.longest}),
+        **({} if stale is None else {"ticks": stale.ticks, "stale_runs": list(stale.runs), "longest_stale_run": stale.longest,
+                                     "age_ms": percentiles(ages) if len(ages) else {}}),
         **extra, "other_load_cores": other_load, "versions": versions, "revision": revision,
     }
 
@@ -83,6 +87,10 @@ def lines(r: dict) -> list[str]:
         share = 100 * r["stale_frames"] / r["ticks"]
         out.append(f"stale       {r['stale_frames']} of {r['ticks']} ticks ({share:.2f} %), longest run {r['longest_stale_run']}; "
                    f"{r['dropped']} requests without a frame of their own (a newer one took their place)")
+        out.append("age ms      of the newest frame at each tick: " + "   ".join(f"{k} {v:.2f}" for k, v in r["age_ms"].items()))
+    if others := r.get("neighbours"):
+        ages = "   ".join(f"{k} {v:.2f}" for k, v in others["age_ms"].items())
+        out.append(f"neighbours  one read {others['reads']} frames, age ms: {ages}; one asked {others['asked']} times and read nothing")
     names = max(len(name) for name in r["stages_ms"])
     out += ["", f"{'stage':<{names}}  {'p50 ms':>8}  {'p99 ms':>8}{'*' if 'p99' in few else ''}"]
     out += [f"{name:<{names}}  {s['p50']:>8.3f}  {s['p99']:>8.3f}" for name, s in r["stages_ms"].items()]

@@ -42,6 +42,9 @@ class PictureLoop:
         if self._thread.is_alive():
             log.error("a render is still running %g s after close(); its client gets no answer", seconds)
         self._pool.shutdown(wait=not self._thread.is_alive())
+        if not self._thread.is_alive():
+            # Or the server and this would keep each other, and the renderer, where garbage is not collected (memory.settle_memory).
+            del self._render, self._ready, self._post, self._on_frame
 
     def _run(self) -> None:
         encoding: deque[Future] = deque()

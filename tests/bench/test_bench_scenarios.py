@@ -7,9 +7,11 @@ import pytest
 
 from dinar_live.runtime import Renderer
 from dinar_live.runtime.bench import images
+from dinar_live.runtime.bench.company import Company
 from dinar_live.runtime.bench.paced import run_paced, tick_count
 from dinar_live.runtime.bench.single import run_single
 from dinar_live.runtime.bench.stats import stages
+from dinar_live.runtime.bench.stereo import eyes, run_stereo
 from dinar_live.runtime.bench.workload import shots, window_examples
 from dinar_live.runtime.errors import DinarError, InputError
 from dinar_live.runtime.motion import demo_motion
@@ -142,6 +144,47 @@ def test_paced_keeps_its_pace_and_charges_stalls_to_every_request(avatar, motion
 def test_paced_wrong_and_empty_pictures_are_invalid(avatar, motion):
     assert any("from its f32 reference" in f for f in paced(avatar, motion, change=lambda rgba: np.ascontiguousarray(rgba[:, ::-1])).faults)
     assert "a frame is empty" in paced(avatar, motion, change=lambda rgba: np.zeros_like(rgba)).faults[0]
+
+
+def test_neighbours_are_there_and_told_of(avatar, motion):
+    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+        m = run_paced(avatar, motion, server.endpoint, 15.0, 2.0, OPTIONS, neighbours=True)
+        stats = server.stats()
+    others = m.extra["neighbours"]
+    assert m.scenario == "neighbours" and m.faults == []
+    assert others["asked"] > 3 and others["reads"] >= 1 and others["age_ms"]["p50"] > 0
+    assert stats["frames"] > len(m.latency_ms) + others["reads"]
+
+
+def test_company_that_cannot_start_is_an_error():
+    with pytest.raises(DinarError, match="could not start"), Company("nonsense", SIZE, 15.0):
+        pass
+
+
+def test_stereo(avatar, motion):
+    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+        m = run_stereo(avatar, motion, server.endpoint, 12, OPTIONS)
+    assert m.scenario == "stereo" and m.faults == [] and m.frame_difference.psnr > 40 and m.fps > 0
+    assert len(m.latency_ms) == 12 - m.extra["dropped"] > 0
+    assert np.allclose(sum(m.stages_ms.values()), m.latency_ms, atol=1e-3)
+
+
+def test_two_eyes_are_64_mm_apart_and_look_the_same_way(avatar, motion):
+    (_, camera), = shots(avatar, motion, SIZE, 1, 1.0)
+    left, right = eyes(camera)
+    to_right = camera.world_to_camera[0, :3]
+    np.testing.assert_allclose(right.position - left.position, 0.064 * to_right, atol=1e-6)
+    np.testing.assert_allclose((left.position + right.position) / 2, camera.position, atol=1e-6)
+    np.testing.assert_array_equal(left.world_to_camera[:3, :3], right.world_to_camera[:3, :3])
+
+
+def test_stereo_wrong_pictures_are_invalid(avatar, motion):
+    def swapped(request):
+        return service.render(request)[::-1]
+
+    with AvatarService(avatar, **OPTIONS) as service, Server(swapped, service.capabilities()) as server:
+        m = run_stereo(avatar, motion, server.endpoint, 4, OPTIONS)
+    assert any("from its f32 reference" in f for f in m.faults)
 
 
 def test_a_server_that_fails_is_an_error_not_a_figure(avatar, motion):

@@ -122,7 +122,7 @@ def test_demo_with_keys(bundle, tmp_path):
 
 def test_keys_for_a_bench_without_a_server_are_refused(dinar, bundle):
     code, said = dinar("bench", bundle, "--curve")
-    assert code == 2 and "--scenario paced" in said
+    assert code == 2 and "--scenario single" in said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
