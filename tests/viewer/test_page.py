@@ -69,6 +69,13 @@ def test_saved_picture_has_alpha(page):
     assert np.abs(rgba[height // 2, width * 5 // 8] - (255, 255, 255, 128)).max() <= 6      # straight colour, as PNG has it
 
 
+def test_full_screen(page):
+    page.page.click("#full")
+    page.until("document.fullscreenElement?.id === 'app'")
+    page.page.keyboard.press("f")
+    page.until("document.fullscreenElement === null")
+
+
 def test_reads_the_golden_messages(page, data):
     """The page's decoder against the messages that every client is checked with."""
     values = json.loads((data / "golden_messages" / "values.json").read_text())
