@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 class PictureLoop:
     """Takes requests out of `mailbox`, has them rendered one after the other and encoded by `workers` threads meanwhile.
 
-    render, ready, on_frame: see Server. post(client, message, request): takes each answer, from any thread. session: of the server.
+    render, ready: see Server. post(client, message, request): takes each answer, from any thread. session: of the server.
     """
 
     def __init__(self, mailbox: Mailbox, render: Callable, ready: Callable[[RenderRequest], bool], post: Callable, *, workers: int,
-                 on_frame: Callable | None, session: int):
+                 session: int):
         self._mailbox, self._render, self._ready, self._post = mailbox, render, ready, post
-        self._on_frame, self._session = on_frame, session
+        self._session = session
         self._scratch = threading.local()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="dinar-encode")
         self._thread = threading.Thread(target=self._run, name="dinar-render", daemon=True)
@@ -44,7 +44,7 @@ class PictureLoop:
         self._pool.shutdown(wait=not self._thread.is_alive())
         if not self._thread.is_alive():
             # Or the server and this would keep each other, and the renderer, where garbage is not collected (memory.settle_memory).
-            del self._render, self._ready, self._post, self._on_frame
+            del self._render, self._ready, self._post
 
     def _run(self) -> None:
         encoding: deque[Future] = deque()
@@ -62,11 +62,6 @@ class PictureLoop:
             timings = {"wait": (began_ns - received_ns) / 1e6, **(frames[0].timings or {})}
             timings["render"] = (time.monotonic_ns() - began_ns) / 1e6
             encoding.append(self._pool.submit(self._encode, client, request, received_ns, frames, timings))
-            if self._on_frame is not None:
-                try:
-                    self._on_frame(frames[0].rgba, request, timings)
-                except Exception:
-                    log.exception("on_frame failed")
 
     def _is_ready(self, item: tuple[RenderRequest, int]) -> bool:
         try:

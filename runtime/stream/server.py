@@ -48,7 +48,6 @@ class Server:
     capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
     avatars: name -> more of that for each avatar, the first being the one that requests without a name mean.
     workers: threads that encode.
-    on_frame(rgba, request, timings): called on the render thread after each render with the first camera's picture; must be quick.
     keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose key is revoked gets
         nothing more within a second; None = no encryption and no authentication.
     insecure: allows an endpoint that other machines can reach without keys.
@@ -62,8 +61,8 @@ class Server:
     def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
                  endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None,
                  ready: Callable[[RenderRequest], bool] = lambda request: True, workers: int = 1,
-                 limits: Limits | None = None, on_frame: Callable | None = None, keys: KeyFolder | None = None,
-                 insecure: bool = False, spectators: str | None = None, overview: RenderRequest | None = None):
+                 limits: Limits | None = None, keys: KeyFolder | None = None, insecure: bool = False, spectators: str | None = None,
+                 overview: RenderRequest | None = None):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
         self._keys, self._insecure = keys, insecure
@@ -75,8 +74,7 @@ class Server:
         self._peers: dict[bytes, Peer] = {}
         self._numbers = itertools.count(1)
         self._mailbox = Mailbox()
-        self._pictures = PictureLoop(self._mailbox, render, ready, self._rendered, workers=workers, on_frame=on_frame,
-                                     session=self._session)
+        self._pictures = PictureLoop(self._mailbox, render, ready, self._rendered, workers=workers, session=self._session)
         self._outbox: deque[tuple[bytes, bytearray, bool | None]] = deque()     # client, message, and of a FRAME whether its pose was sent
         self._spectators, self._overview = spectators, overview
         self._stage: Stage | None = None

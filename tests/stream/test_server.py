@@ -345,21 +345,6 @@ def test_a_client_that_never_reads_is_dropped(stub, slow_reader, eventually):
         assert server.stats()["clients"] == 0
 
 
-def test_on_frame_sees_every_picture_and_may_fail(stub, raw_peer, caplog):
-    seen = []
-
-    def on_frame(rgba, request, timings):
-        seen.append((rgba.shape, request.id, "render" in timings, threading.get_ident()))
-        raise ValueError("page is gone")
-
-    with Server(stub, {}, on_frame=on_frame) as server:
-        with Client(server.endpoint) as client:
-            for _ in range(3):
-                client.render(None, request(1).cameras[0], (64, 48))
-    assert [s[:3] for s in seen] == [((64, 48, 4), i, True) for i in (1, 2, 3)]
-    assert {s[3] for s in seen} == stub.threads and "page is gone" in caplog.text
-
-
 def test_close_answers_what_is_open_and_says_goodbye(server, stub, raw_peer, eventually):
     stub.gate = threading.Event()
     peer, idle = raw_peer(), raw_peer()
