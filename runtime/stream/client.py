@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from typing import NamedTuple
 
 import zmq
@@ -33,22 +34,15 @@ from .messages import (
 from .protocol import decode, encode
 from .sockets import Waker, is_loopback, make_socket
 from .wire import ErrorCode
-from .zap import present
+from .zap import FINAL_REFUSALS, REFUSALS, present
 
 _MAX_MESSAGE = 512 << 20
 _TIME_SYNC_SECONDS = 2.0        # also what keeps an idle client in the server's table
 _PING_SECONDS = 0.5             # after which a clock comparison counts as lost
 _HELLO_SECONDS = 1.0
 _POLL_MS = 100
+_NO_REQUEST = 1 << 64           # as the id that failures are to be newer than: those of requests are others' to be told
 _DEFAULT = FrameFormat()
-# How a handshake can fail, and what that says about the server. The last one also happens to a connection that breaks in the middle of it.
-_REFUSALS = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "does not let this key in; on its machine, `dinar keys add` does that",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and this client do not agree on keys: give both server_key and key for a server that was started "
-                                         "with --curve, none for another",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "hangs up on this client; is server_key the one that it prints?",
-}
-_FINAL_REFUSALS = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 
 class _Sent(NamedTuple):
@@ -94,8 +88,8 @@ class Client:
         self._refusal = 0       # the event by which the last handshake failed
         self._comparison = ClockComparison()
         self._pings, self._pinged_at = 0, 0.0       # clock comparisons still wanted; when the last one left, 0 = it is answered
-        self._asking: bytearray | None = None
-        self._described: dict[int, dict | None] = {}
+        self._questions: deque[bytearray] = deque()                         # DESCRIBE messages that have not left
+        self._described: dict[int, dict | DinarError | None] = {}
         self._context = zmq.Context()
         self._socket = make_socket(self._context, zmq.DEALER, send_queue=16, receive_queue=16, max_message=_MAX_MESSAGE)
         if key is not None:
@@ -104,7 +98,7 @@ class Client:
             except BaseException:
                 self._context.destroy(linger=0)
                 raise
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(REFUSALS))
         self._waker = Waker(self._context)
         self._thread = threading.Thread(target=self._io, name="dinar-client", daemon=True)
         try:
@@ -148,14 +142,15 @@ class Client:
             self._check_open()
             wanted = self._pings = max(self._pings, exchanges)
         self._waker.wake()
-        self._wait(lambda: self._pings <= wanted - exchanges, self._next_id, self.timeout, "no clock comparison")
+        self._wait(lambda: self._pings <= wanted - exchanges, _NO_REQUEST, self.timeout, "no clock comparison")
         return self.clock
 
     def pose_age_ms(self, frame: Frame) -> float:
-        """How old the pose in `frame` was when it was decoded; needs `clock` where a source of the server gave the pose."""
+        """How old the pose in `frame` was when it was decoded, also where a source of the server gave it."""
         if frame.source_time_ns is None:
             return frame.latency_ms
-        return (frame.decoded_ns + (self.clock_offset_ns or 0) - frame.source_time_ns) / 1e6
+        clock = self.clock or self.sync_clock(1)
+        return (frame.decoded_ns + clock.offset_ns - frame.source_time_ns) / 1e6
 
     @property
     def avatar(self) -> str:
@@ -167,13 +162,17 @@ class Client:
         with self._changed:
             self._check_open()
             id, self._next_id = self._next_id, self._next_id + 1
-            self._asking = encode(Describe(id, avatar))
+            self._questions.append(encode(Describe(id, avatar)))
             self._described[id] = None
         self._waker.wake()
         try:
-            return self._wait(lambda: self._described.get(id), id - 1, self.timeout, "no description")
+            told = self._wait(lambda: self._described[id], _NO_REQUEST, self.timeout, "no description")
         finally:
-            self._described.pop(id, None)
+            with self._changed:
+                del self._described[id]
+        if isinstance(told, DinarError):
+            raise told
+        return told
 
     def select(self, avatar: str) -> dict:
         """Asks for pictures of another avatar from now on; returns what the server says about it. Raises as `describe` does."""
@@ -286,11 +285,11 @@ class Client:
                 if value := ready():
                     return value
                 self._raise_failure(newer_than)
-                if self._refusal in _FINAL_REFUSALS:
-                    raise AccessError(f"{self.endpoint}: the server {_REFUSALS[self._refusal]}")
+                if self._refusal in FINAL_REFUSALS:
+                    raise AccessError(f"{self.endpoint}: the server {REFUSALS[self._refusal]}")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    state = "is busy, or nothing was asked" if self._greeted else _REFUSALS.get(
+                    state = "is busy, or nothing was asked" if self._greeted else REFUSALS.get(
                         self._refusal, "is not there: start it (`dinar serve`)")
                     raise StreamTimeout(f"{self.endpoint}: {what} within {timeout:g} s; the server {state}")
                 self._changed.wait(left)
@@ -329,8 +328,8 @@ class Client:
                 if now >= sync_due or (self._pings and now - self._pinged_at > _PING_SECONDS):
                     self._transmit(encode(Time(0, time.monotonic_ns())))
                     self._pinged_at, sync_due = now, now + _TIME_SYNC_SECONDS
-                if self._asking is not None and self._transmit(self._asking):
-                    self._asking = None
+                while self._questions and self._transmit(self._questions[0]):
+                    self._questions.popleft()
                 self._send_waiting()
         if self._greeted:
             self._transmit(encode(Bye()))
@@ -384,6 +383,8 @@ class Client:
                 self._in_flight.pop(message.id, None)
             case ErrorMessage(code=ErrorCode.HELLO_REQUIRED):
                 self._greeted = False
+            case ErrorMessage() if message.id in self._described:
+                self._described[message.id] = RemoteError(f"{self.endpoint}: {message.text}", message.code)
             case ErrorMessage():
                 self._in_flight.pop(message.id, None)
                 self._fail(message.id, RemoteError(f"{self.endpoint}: {message.text}", message.code))

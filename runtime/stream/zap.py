@@ -15,6 +15,14 @@ from .keys import KeyFolder, KeyPair
 log = logging.getLogger(__name__)
 
 DOMAIN = b"dinar-live"      # libzmq asks with the domain of the socket, and it is compared as a whole
+# How a handshake can fail, and what that says about the server. The last one also happens to a connection that breaks in the middle of it.
+REFUSALS = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "does not let this key in; on its machine, `dinar keys add` does that",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and this client do not agree on keys: give both server_key and key for a server that was started "
+                                         "with --curve, none for another",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "hangs up on this client; is server_key the one that it prints?",
+}
+FINAL_REFUSALS = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 _MAX_ANSWERS = 64           # in a row, so that a crowd at the door does not keep the server from its clients
 
 

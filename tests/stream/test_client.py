@@ -131,6 +131,15 @@ class TestAvatars:
             yours.render(pose(), camera), mine.render(pose(), camera)
         assert [r.avatar for r in stub.requests] == ["you", ""] and stub.requests[0].client != stub.requests[1].client
 
+    def test_many_threads_ask_at_once(self, client):
+        told = []
+        threads = [threading.Thread(target=lambda name=name: told.append(client.describe(name)["name"])) for name in ["me", "you"] * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(told) == ["me"] * 4 + ["you"] * 4 and not client._described
+
     def test_nobody_of_that_name(self, server, client, stub, pose, camera):
         with pytest.raises(RemoteError, match="no avatar 'they' here, expected me, you") as e:
             client.select("they")
