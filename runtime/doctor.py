@@ -63,15 +63,16 @@ def _gpu_findings(self_test: bool, has_network: bool) -> Iterator[Finding]:
     yield driver
     yield _finding("gpu", "nvrtc", _nvrtc, GPU_INSTALL)
     there = driver.state == OK
-    yield _finding("gpu", "tensorrt", _tensorrt(there), engines.INSTALL_TENSORRT)
-    yield _finding("gpu", "torch on the GPU", _torch_cuda(there), "install the CUDA build of torch: https://pytorch.org")
+    tensorrt = _finding("gpu", "tensorrt", _tensorrt(there), engines.INSTALL_TENSORRT)
+    torch = _finding("gpu", "torch on the GPU", _torch_cuda(there), "install the CUDA build of torch: https://pytorch.org")
+    yield from (tensorrt, torch)
     yield _finding("gpu", "nvdiffrast", _nvdiffrast, NVDIFFRAST_INSTALL)
     yield _finding("gpu", "kernel cache", _kernel_cache, "set XDG_CACHE_HOME to a folder of your own")
     yield _finding("gpu", "engine cache", _engine_cache, "set XDG_CACHE_HOME to a folder of your own")
     if there and self_test:
         yield _finding("gpu", "pictures", _pictures(device="cuda", renderer="texture"), "use --device cpu, and report it")
-        for engine in ("tensorrt", "torch") if has_network else ():
-            if not engines.available_engines()[engine]:
+        for engine, found in (("tensorrt", tensorrt), ("torch", torch)) if has_network else ():
+            if found.state == OK:
                 yield _finding("gpu", f"{engine} pictures", _pictures(device="cuda", engine=engine), f"use another --engine than {engine}")
 
 

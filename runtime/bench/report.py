@@ -91,12 +91,12 @@ def lines(r: dict) -> list[str]:
     if others := r.get("neighbours"):
         ages = "   ".join(f"{k} {v:.2f}" for k, v in others["age_ms"].items())
         out.append(f"neighbours  one read {others['reads']} frames, age ms: {ages}; one asked {others['asked']} times and read nothing")
-    names = max(len(name) for name in r["stages_ms"])
+    names = max(len(name) for name in (*r["stages_ms"], *r.get("gpu_stages", ())))
     out += ["", f"{'stage':<{names}}  {'p50 ms':>8}  {'p99 ms':>8}{'*' if 'p99' in few else ''}"]
     out += [f"{name:<{names}}  {s['p50']:>8.3f}  {s['p99']:>8.3f}" for name, s in r["stages_ms"].items()]
     if gpu_stages := r.get("gpu_stages"):
-        out += ["", f"on the GPU, launched one by one (in a frame's graph they take less):  {'p50 ms':>8}  {'p99 ms':>8}"]
-        out += [f"  {name:<{names}}  {s['p50']:>8.3f}  {s['p99']:>8.3f}" for name, s in gpu_stages.items()]
+        out += ["", "on the GPU, launched one by one (in a frame's graph they take less)"]
+        out += [f"{name:<{names}}  {s['p50']:>8.3f}  {s['p99']:>8.3f}" for name, s in gpu_stages.items()]
     if r["engine"] != "none" and "without_network_ms" in r:
         out.append(f"everything but the network: p50 {r['without_network_ms']['p50']:.2f} ms")
     out += ["", "images      " + "; ".join(f"{what} {r['psnr'][key]:.1f} dB, off by at most {r['max_abs'][key]}" for key, what in

@@ -88,7 +88,8 @@ def _gpu_stages(avatar: Avatar, work, options: dict) -> dict:
         for shot in chosen[:WARM_FRAMES]:
             renderer.render(*shot)
         timings = [renderer.render(*shot).timings for shot in chosen]
-    return {"gpu_stages": stage_table({stage: [t[stage] for t in timings] for stage in STAGES if any(t[stage] for t in timings)})}
+    return {"gpu_stages": stage_table({stage: [t[stage] for t in timings] for stage in STAGES
+                                       if stage != "project" and any(t[stage] for t in timings)})}
 
 
 def _warm(renderer: Renderer, work) -> bool:

@@ -75,11 +75,11 @@ class GpuPipeline:
                     self._events = [gpu.device.event(timing=True) for _ in range(len(STAGES) + 4)]
                 else:
                     self._check_replay()
-        except RuntimeError as e:  # CudaError, or what torch says of its part of the GPU
+        except BaseException as e:
             self.close()
-            raise DinarError(f"{gpu.device.name}: {e}") from e
-        except BaseException:
-            self.close()
+            # CudaError, what torch says of its part of the GPU, a body that is too large for the kernels
+            if isinstance(e, RuntimeError | ValueError) and not isinstance(e, DinarError):
+                raise DinarError(f"{gpu.device.name}: {e}") from e
             raise
 
     def _accept(self, engine: engines.Engine, session: engines.DeviceSession) -> None:

@@ -279,6 +279,17 @@ def test_an_engine_that_cannot_start_is_an_error_or_the_cpu(avatar, cuda, monkey
         assert r.device == "cpu" and "CPU: " in r.describe() and "made to fail" in r.describe()
 
 
+def test_a_body_that_the_kernels_do_not_take(avatar, cuda):
+    def refuse(device, model):
+        raise ValueError("the body has 200 joints; the CUDA kernels take up to 128")
+
+    cuda.DeviceBody = refuse
+    with pytest.raises(DinarError, match="renderer 'texture': Fake GPU: the body has 200 joints"):
+        gpu_renderer(avatar)
+    with gpu_renderer(avatar, device="auto") as r:
+        assert r.device == "cpu" and "CPU: Fake GPU: the body has 200 joints" in r.describe()
+
+
 def test_stage_times_come_from_events(avatar, cuda):
     with gpu_renderer(avatar, renderer="light", stage_times=True) as r:
         timings = r.render(pose(), cameras(avatar)[0]).timings
