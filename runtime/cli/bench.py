@@ -23,11 +23,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--motion", metavar="MOTION", default="demo", help=".npz or .bvh file, or 'demo'")
     parser.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="also write the figures here")
     parser.add_argument("--curve", action="store_true", help="over ZeroMQ: with keys and encryption")
+    common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 1 when the pictures were wrong."""
+    common.take_priority(args)
     from ..bench import report, yardstick
     from ..bench.paced import run_paced, tick_count
     from ..bench.single import run_single

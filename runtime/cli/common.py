@@ -64,6 +64,20 @@ def page_arguments(parser: argparse.ArgumentParser) -> None:
                         help="where a proxy makes the page reachable; may be given several times")
 
 
+def realtime_argument(parser: argparse.ArgumentParser) -> None:
+    """--realtime."""
+    parser.add_argument("--realtime", action="store_true",
+                        help="run before ordinary programs, so that pictures keep their times on a busy machine; Linux, needs the right to")
+
+
+def take_priority(args: argparse.Namespace) -> None:
+    """Does what `realtime_argument` asks for; to be called before threads are started. Raises DinarError where that is not allowed."""
+    if args.realtime:
+        from ..priority import run_in_real_time
+
+        run_in_real_time()
+
+
 def renderer_arguments(parser: argparse.ArgumentParser) -> None:
     """--size --renderer --device --engine --rasterizer --precision --threads."""
     parser.add_argument("--size", type=size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")

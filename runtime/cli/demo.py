@@ -40,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page-port", type=int, default=8080, help="port of the page; another one is taken when it is busy")
     parser.add_argument("--no-open", action="store_true", help="only print the page's address, do not open it")
     parser.add_argument("--curve", action="store_true", help="with keys and encryption between server and client")
+    common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
 
@@ -156,6 +157,7 @@ def _say(line: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    common.take_priority(args)
     if args.frames is not None and not 1 <= args.frames <= 1_000_000:
         raise InputError(f"--frames: got {args.frames}, expected 1..1000000")
     if not 0 <= args.page_port < 65536:

@@ -40,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     session_arguments(parser)
     common.page_arguments(parser)
     server_arguments(parser)
+    common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
 
@@ -72,6 +73,7 @@ def _show(follower: Follower, stop: threading.Event) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    common.take_priority(args)
     logging.basicConfig(level=logging.WARNING, format="dinar live: %(message)s")
     calibration = "none" if args.no_calibration else "t-pose" if args.calibrate else "auto"
     source = open_source(args.source, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after)

@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     times.add_argument("--once", action="store_true", help="end with the motion")
     parser.add_argument("--size", type=common.size, metavar="WxH", help="picture size in pixels (default: the server's)")
     common.motion_filters(parser)
+    common.realtime_argument(parser)
 
 
 def connected(endpoint: str, access: dict) -> Client:
@@ -71,6 +72,7 @@ class _Status:
 
 
 def run(args: argparse.Namespace) -> int:
+    common.take_priority(args)
     if not 0.1 <= args.fps <= 1000:
         raise InputError(f"--fps: got {args.fps:g}, expected 0.1..1000 poses per second")
     motion = common.filtered(common.open_motion(args.motion), args)

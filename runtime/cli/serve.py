@@ -34,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                              "times, the first one, and the page offers them all")
     server_arguments(parser)
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does, for programs that start a server")
+    common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
 
@@ -121,6 +122,7 @@ def serving(args: argparse.Namespace, avatars: Sequence[Avatar], source_of: Call
 
 
 def run(args: argparse.Namespace) -> int:
+    common.take_priority(args)
     logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
     stop = threading.Event()
     if args.until_stdin_closes:
