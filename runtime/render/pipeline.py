@@ -67,8 +67,10 @@ def open_pipeline(
             return _open_gpu(settings, int(gpu_index[1] or 0) if gpu_index else 0, engine=engine, rasterizer=rasterizer,
                              precision=precision, background_compile=background_compile, **gpu_options)
         except (DinarError, engines.EngineError) as e:
-            if device != "auto" or rasterizer == "nvdiffrast":
+            if device != "auto":
                 raise
+            if rasterizer == "nvdiffrast":  # which the CPU has not
+                raise DinarError(f"rasterizer nvdiffrast needs an NVIDIA GPU: {e}" if "nvdiffrast" not in str(e) else str(e)) from e
             why_not = str(e).split(";")[0]  # what to do about it is for `dinar doctor` to say
     return CpuPipeline(settings, engine=engine, precision=precision, background_compile=background_compile, why=why_not)
 

@@ -478,5 +478,5 @@ def test_without_a_gpu(avatar, monkeypatch):
     assert "\n" not in str(caught.value)
     with Renderer(avatar, SIZE) as r:
         assert r.device == "cpu" and "CPU: no NVIDIA driver" in r.describe()
-    with pytest.raises(DinarError, match="no NVIDIA driver"):
+    with pytest.raises(DinarError, match="nvdiffrast needs an NVIDIA GPU: no NVIDIA driver"):
         Renderer(avatar, SIZE, rasterizer="nvdiffrast")
