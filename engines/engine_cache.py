@@ -24,14 +24,21 @@ _log = logging.getLogger(__name__)
 
 
 def default_folder() -> pathlib.Path:
-    """Where engines are kept unless the caller says otherwise: the user's cache folder."""
+    """Where engines are kept unless the caller says otherwise: $DINAR_CACHE, else the user's cache folder. EngineError without a home."""
+    if given := os.environ.get("DINAR_CACHE"):
+        return pathlib.Path(given) / "engines"
+    try:
+        return _user_cache() / "dinar-live" / "engines"
+    except RuntimeError as error:
+        raise EngineError("there is no home folder to keep engines in: set DINAR_CACHE to a folder of yours") from error
+
+
+def _user_cache() -> pathlib.Path:
     if sys.platform == "win32":
-        base = pathlib.Path(os.environ.get("LOCALAPPDATA") or pathlib.Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = pathlib.Path.home() / "Library" / "Caches"
-    else:
-        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return base / "dinar-live" / "engines"
+        return pathlib.Path(os.environ.get("LOCALAPPDATA") or pathlib.Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return pathlib.Path.home() / "Library" / "Caches"
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
 
 
 def platform_name() -> str:

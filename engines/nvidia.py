@@ -187,11 +187,12 @@ class Gpu:
 
     def embed(self, stream: int, graph: int) -> None:
         """Put a copy of a graph (a cudaGraph_t's address) into the one that `stream` is capturing, after what is queued there so far."""
-        graph = self._cuda.cudaGraph_t(graph)
-        _, _, captured, before, _, count = self.call("cudaStreamGetCaptureInfo", stream)
-        (node,) = self.call("cudaGraphAddChildGraphNode", captured, before, count, graph)
+        info = self.call("cudaStreamGetCaptureInfo", stream)   # status, id, graph, nodes before, (CUDA 13: their edges,) how many
+        captured, before, count = info[2], info[3], info[-1]
+        (node,) = self.call("cudaGraphAddChildGraphNode", captured, before, count, self._cuda.cudaGraph_t(graph))
+        edges = (None,) if len(info) == 6 else ()
         replace = self._cuda.cudaStreamUpdateCaptureDependenciesFlags.cudaStreamSetCaptureDependencies
-        self.call("cudaStreamUpdateCaptureDependencies", stream, [node], None, 1, int(replace))
+        self.call("cudaStreamUpdateCaptureDependencies", stream, [node], *edges, 1, int(replace))
 
 
 def run_once(gpu: Gpu, session: DeviceSession, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ def cuda_uses():
     calls, names = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("call", "release"):
-            if isinstance(node.args[0], ast.Constant):
+            if isinstance(node.args[0], ast.Constant) and not any(isinstance(a, ast.Starred) for a in node.args):
                 calls.add((node.args[0].value, len(node.args) - 1))
         chain = dotted(node) if isinstance(node, ast.Attribute) else None
         if chain and chain[:2] == ["self", "_cuda"] and len(chain) > 2:

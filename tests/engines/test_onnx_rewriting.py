@@ -299,11 +299,8 @@ def picture(channels, side, seed=0):
     return x
 
 
-@pytest.mark.parametrize("which", ["benchmark", "fitted"])
-def test_light_networks_in_float16(light, fakes, run, which):
-    from dinar_live.export.fit import light as fitted
-
-    data = light.build(16) if which == "benchmark" else fitted.build_onnx(fitted.random_weights(16))
+def test_light_network_in_float16(light, fakes, run):
+    data = light.build(16)
     low = rewritten(data, shape=(1, 19, 64, 64))
     assert documented(low, fakes) and types_of(low)["Conv"] == {HALF} and ops(low)["Cast"] == 0
     x = picture(19, 64)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live.engines import EngineError, create_engine
+from dinar_live.engines import EngineError, create_engine, engine_cache
 
 SIZE = (1, 4, 6)
 
@@ -209,6 +209,31 @@ def test_the_cache_is_private(nvidia, engine_of, tmp_path):
     link.symlink_to(nvidia.cache)
     with pytest.raises(EngineError, match="not a folder"):
         engine_of(cache_dir=link)
+
+
+def test_where_engines_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("DINAR_CACHE", str(tmp_path))
+    assert engine_cache.default_folder() == tmp_path / "engines"
+    monkeypatch.delenv("DINAR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME" if sys.platform != "win32" else "LOCALAPPDATA", str(tmp_path))
+    if sys.platform != "darwin":
+        assert engine_cache.default_folder() == tmp_path / "dinar-live" / "engines"
+    monkeypatch.setattr(engine_cache, "_user_cache", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(EngineError, match="set DINAR_CACHE"):
+        engine_cache.default_folder()
+
+
+def test_the_least_recently_used_go_first(tmp_path):
+    cache = engine_cache.EngineCache(tmp_path / "small", max_bytes=2500)
+    keys = [engine_cache.EngineKey("plan", str(i), (), "e", "g", "9.0", "p", ()) for i in range(4)]
+    for i, key in enumerate(keys[:2]):
+        cache.store(key, bytes(800))
+        os.utime(cache.path(key), (i, i))
+    assert cache.load(keys[0]) == bytes(800)   # used now, so the other one is older
+    cache.store(keys[2], bytes(800))
+    assert cache.load(keys[1]) is None and cache.load(keys[0]) and cache.load(keys[2])
+    cache.store(keys[3], bytes(5000))   # more than all may take: it stays, alone
+    assert cache.load(keys[3]) == bytes(5000) and len(list(cache.folder.iterdir())) == 1
 
 
 def test_a_disk_that_is_full_costs_the_cache_only(nvidia, engine_of, run, monkeypatch):
