@@ -35,18 +35,36 @@ class RendererPool:
         """Whether `get` would return, or raise, at once. If not, the renderer is being made from now on."""
         if kind in self._renderers:
             return True
-        self.prepare(kind)
-        return self._building[kind].done()
+        if kind not in self._building:
+            self._build(kind)
+        return kind in self._building and self._building[kind].done()
 
     def prepare(self, kind: Kind) -> None:
-        """Has a renderer made in the background, unless there is one."""
-        if kind not in self._renderers and kind not in self._building:
-            self._building[kind] = self._builder.submit(self._make, kind)
+        """Has a renderer made in the background, unless there is one, or it would take the place of another."""
+        if kind not in self._renderers and kind not in self._building and len(self._renderers) + len(self._building) < MAX_RENDERERS:
+            self._build(kind)
+
+    def _build(self, kind: Kind) -> None:
+        """Begins to make one, in the place of one that nobody came for if there are too many already; else this one has to wait."""
+        if len(self._building) >= MAX_RENDERERS:
+            for other, future in self._building.items():
+                if future.cancel() or future.done():
+                    del self._building[other]
+                    self._discard(future)
+                    break
+            else:
+                return
+        self._building[kind] = self._builder.submit(self._make, kind)
+
+    def _discard(self, future: Future[Renderer]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._builder.submit(future.result().close)     # may wait for a compiler
 
     def get(self, kind: Kind) -> Renderer:
         """The renderer for `kind`; waits where it is still being made. Raises what making it raised, once per attempt."""
         if kind not in self._renderers:
-            self.prepare(kind)
+            while kind not in self._building:
+                self._build(kind)
             self._renderers[kind] = self._building.pop(kind).result()
             while len(self._renderers) > MAX_RENDERERS:
                 self._builder.submit(self._renderers.popitem(last=False)[1].close)     # may wait for a compiler
