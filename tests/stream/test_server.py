@@ -313,18 +313,16 @@ def slow_reader():
 
 
 def test_a_slow_reader_holds_up_nobody_and_still_gets_every_answer(stub, slow_reader, eventually):
-    with Server(stub, {}, limits=Limits(send_queue=2)) as server:
-        slow, worst = slow_reader(server.endpoint), 0.0
-        with Client(server.endpoint, format=FrameFormat("raw")) as client:
+    # Held up, the neighbour would wait for idle_timeout, and so run into its own timeout.
+    with Server(stub, {}, limits=Limits(send_queue=2, idle_timeout=1000)) as server:
+        slow = slow_reader(server.endpoint)
+        with Client(server.endpoint, format=FrameFormat("raw"), timeout=60) as client:
             for id in range(1, 61):
                 slow.send(encode(request(id, (512, 2048))))        # up to 4 MB each, none read so far
-                began = time.monotonic()
                 client.render(None, request(1).cameras[0], (64, 48))
-                worst = max(worst, time.monotonic() - began)
-        assert worst < 4.0      # held up, it would wait for idle_timeout (10 s); a busy machine takes its time too
         eventually(lambda: server.stats()["requests"] == 120)
         answers = []
-        while len(answers) < 61 and slow.poll(5000):
+        while len(answers) < 61 and slow.poll(30_000):
             answers.append(decode(slow.recv()))
     assert isinstance(answers[0], Caps)
     assert sorted(m.id for m in answers[1:]) == list(range(1, 61))
