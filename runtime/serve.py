@@ -21,7 +21,7 @@ from .stream import RenderedFrame, RenderRequest
 from .stream.messages import MAX_EXPRESSION, MAX_NAME, CameraView, OpenXRView, SourceChoice
 
 MAX_AVATARS = 16
-MAX_CAPABILITIES = 14_000       # bytes of JSON; the protocol allows 16 kB and the server adds its limits and the names of all avatars
+MAX_CAPABILITIES = 12_500       # bytes of JSON; the protocol allows 16 kB and the server adds its limits and the names of all avatars
 WARM_UP_SECONDS = 8.0
 WARM_UP_POSES = 16
 
@@ -61,7 +61,7 @@ class AvatarService:
         return self._main.describe()
 
     def capabilities(self) -> dict:
-        """What clients are told, as JSON of at most 14 kB: name, body, size (height, width), renderers and the chosen
+        """What clients are told, as JSON of at most 12.5 kB: name, body, size (height, width), renderers and the chosen
         one with its engine ("none" without a network), precision and rasterizer, rest_joints
         [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names, expressions (their number),
         expression_names, and sources (docs/protocol.md).

@@ -14,7 +14,7 @@ from dinar_live.runtime.errors import RemoteError
 from dinar_live.runtime.motion import Motion, idle_motion
 from dinar_live.runtime.render.framing import LEASH
 from dinar_live.runtime.renderers import MAX_RENDERERS, Kind
-from dinar_live.runtime.serve import MAX_CAPABILITIES, AvatarService, Cast, different
+from dinar_live.runtime.serve import MAX_AVATARS, MAX_CAPABILITIES, AvatarService, Cast, different
 from dinar_live.runtime.sources import EASE_SECONDS, HOLD_SECONDS, Sources
 from dinar_live.runtime.stream import Client, FrameFormat, Limits, OpenXRView, RenderRequest, Server
 from dinar_live.runtime.stream.messages import CameraView, SourceChoice
@@ -409,3 +409,14 @@ def test_camera_shows_the_whole_body(service, avatar):
 
 def test_warm_up_renders_the_source(service):
     assert service.warm_up() >= 8
+
+
+def test_the_longest_names_of_all_avatars_fit_the_protocol(avatar):
+    services = [AvatarService(Avatar("\U0001f600" * 20, avatar.rig, avatar.renderers), size=(8, 8), threads=1) for _ in range(MAX_AVATARS)]
+    with Cast(services) as cast:
+        caps = cast.capabilities()
+        assert len(caps) == MAX_AVATARS
+        room = MAX_CAPABILITIES - max(len(json.dumps(c)) for c in caps.values())
+        filled = {name: c | {"filler": "x" * (room - 20)} for name, c in caps.items()}
+        with Server(cast.render, {}, avatars=filled, ready=cast.ready) as server, Client(server.endpoint) as client:
+            assert client.capabilities["avatars"] == list(caps)
