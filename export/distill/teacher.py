@@ -32,7 +32,7 @@ class Plan:
     """How many frames of which size (height, width) to render, from which seed. A frame does not depend on how many there are: more
     training frames later leave those that are rendered as they are."""
 
-    training: int = 1000
+    training: int = 400
     validation: int = 60
     size: tuple[int, int] = (512, 512)
     seed: int = 0

@@ -24,11 +24,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     views.add_argument("--motion", action="append", default=[], metavar="FILE",
                        help=".npz, .bvh or .dmot file, once for each; poses come from the built-in motion and all of these")  # fmt: skip
     views.add_argument("--capture", metavar="FOLDER", help="take poses from its frames too")
-    views.add_argument("--frames", type=int, default=1000, help="to train on")
+    views.add_argument("--frames", type=int, default=400, help="to train on")
     views.add_argument("--validation", type=int, default=60, metavar="FRAMES", help="to measure the difference on, in poses of their own")
     views.add_argument("--size", type=common.size, default=(512, 512), metavar="WxH", help="picture size in pixels (default: 512x512)")
     training = parser.add_argument_group("training")
-    training.add_argument("--steps", type=int, default=6000, help="of training")
+    training.add_argument("--steps", type=int, default=1500, help="of training")
     training.add_argument("--width", type=int, default=32, help="channels of the network; a multiple of 16")
     training.add_argument("--seed", type=int, default=0, help="of poses, cameras and training")
     training.add_argument("--keep-work", action="store_true", help="keep OUT.work: the teacher's pictures and the state of training, from "
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     for module in ("torch", "onnx", "scipy"):
         if importlib.util.find_spec(module) is None:
             raise InputError(f"dinar distill needs {module}, which is not installed: pip install dinar-live[export]")
+    import torch
+
     from ...export.capture import Capture
     from ...export.distill.poses import CaptureSource, MotionSource
     from ...export.distill.student import Student, check_names, train_student, with_student
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     options = common.engine_options(args)
     if args.precision == "auto":
         options["precision"] = "f32"  # a teacher is worth its time
+    if args.threads:
+        torch.set_num_threads(args.threads)
     motions = [demo_motion(), *(common.open_motion(m) for m in args.motion)]
     sources = [MotionSource(m, avatar.rig) for m in motions]
     if args.capture is not None:
