@@ -59,8 +59,9 @@ def test_without_a_gpu_it_says_so_at_once():
 def test_floors(modules, avatar):
     _, work, network = modules
     model = avatar.renderers["light"].model
-    assert work.network_flop(model, 1, 512, 512) == pytest.approx(network.gflop() * 1e9)
-    assert work.network_flop(model, 2, 256, 128) == pytest.approx(2 * network.gflop(size=(256, 128)) * 1e9)
+    # the network's own count leaves out what is small
+    assert work.network_flop(model, 1, 512, 512) == pytest.approx(network.gflop() * 1e9, rel=0.01)
+    assert work.network_flop(model, 2, 256, 128) == pytest.approx(2 * network.gflop(size=(256, 128)) * 1e9, rel=0.01)
     one = work.stage_bytes(avatar, "light", (256, 256), (512, 512), 2)
     assert one["gather"] == 256 * 256 * (8 + 19 * 2) and one["download"] == 512 * 512 * 4
     assert work.stage_bytes(avatar, "texture", (256, 256), (512, 512), 4)["gather"] == 4 * 256 * 256 * (8 + 6 * 4)      # 2x2 samples

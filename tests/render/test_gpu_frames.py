@@ -39,7 +39,7 @@ class CopyEngine:
     """copying_network on the GPU itself, by copies on the stream; of "float16" or "float32"."""
 
     def __init__(self, gpu, dtype):
-        self._gpu, self._dtype = gpu, dtype
+        self._gpu, self._dtype, self.built = gpu, dtype, 0
         self.info = engines.EngineInfo("copy", "1", gpu.device.name, {"float16": "f16", "float32": "f32"}[dtype], 0, "made for the test")
 
     def compile_device(self, size):
