@@ -25,6 +25,8 @@ BLUR = (3.0, 2.0, 2.0, 1.2, 1.2, 0.8, 0.8)  # pixels, of the rounds with colours
 FINEST = 1.5  # smoothness of those
 STAY = 2e-3  # pull towards the body, against drift along the surface
 STAY_HANDS = 0.3  # the same on the hands, whose outline is their own
+STAY_FACE = 1.0  # and on what expressions move: eyes and mouth must stay on their lids and teeth
+FACE = 0.002  # metres that an expression moves a vertex of the face
 STAY_INSIDE = 1e3  # eyes, teeth and tongue
 HUBER_METRES = 0.01  # larger residuals count less: hair that moves, outlines that do not belong together
 HUBER_COLOUR = 0.05
@@ -58,6 +60,9 @@ class _Solver:
         self.skin = label == np.bincount(label).argmax()
         strongest = rig.model.skin_index[np.arange(V), rig.model.skin_weight.argmax(1)]
         stay = np.where(np.isin(strongest, HAND_JOINTS), STAY_HANDS, STAY)
+        m = rig.model
+        moved = m.expression_vertex[np.linalg.norm(m.expression_dirs, axis=1).max(1, initial=0) > FACE]
+        stay[moved] = np.maximum(stay[moved], STAY_FACE)
         stay = np.where(self.skin, stay, STAY_INSIDE)
         L = laplacian(rig.faces, V)
         self._smooth, self._stay, self._V = sparse.kron(L.T @ L, sparse.identity(3), "csr"), sparse.diags(np.repeat(stay, 3)), V
