@@ -42,10 +42,10 @@ wheel: $(BIN)/python
 clean:
 	rm -rf build dist $(VENV)
 
-# Rebuilds the avatar in the package from the captures that it was made of (CC0; not in this repository).
-PERSON ?= ../shared/people/marco/photo
-demo-avatar: $(VENV)/.installed
-	$(BIN)/dinar export --name marco --overwrite --out runtime/assets/demo_avatar \
-	  --licence "CC0 1.0: made from renders of MakeHuman CC0 assets on the CC0 open body; see NOTICE. The person does not exist." \
-	  --photo $(PERSON)/photo.png --mask $(PERSON)/mask.png --smplx $(PERSON)/smplx.npz \
-	  --photo $(PERSON)/photo_back.png --mask $(PERSON)/mask_back.png --smplx $(PERSON)/smplx_back.npz
+# Rebuilds the avatar in the package from the capture that it was made of (CC0; not in this repository); 10 to 30 minutes.
+PERSON ?= ../shared/people/ada
+demo-avatar: $(VENV)/.test
+	$(BIN)/dinar fit $(PERSON) --name ada --overwrite --out out/demo_avatar \
+	  --licence "CC0 1.0: made from renders of MakeHuman CC0 assets on the CC0 open body; see NOTICE. The person does not exist."
+	rm -rf runtime/assets/demo_avatar
+	cp -r out/demo_avatar runtime/assets/demo_avatar
