@@ -75,7 +75,8 @@ def layers(channels: int, width: int = WIDTH) -> Iterator[Layer]:
 def gflop(channels: int = 16, width: int = WIDTH, size: tuple[int, int] = (512, 512)) -> float:
     """Arithmetic of one frame of (height, width) pixels in GFLOP, a multiply-add counted as two."""
     pixels = size[0] * size[1]
-    return 2e-9 * sum(x.n_in * x.n_out * x.kernel**2 * pixels / (x.divisor * x.stride) ** 2 for x in layers(channels, width))
+    means = 4 * 9 * pixels  # colour and mask, 3x3
+    return 2e-9 * (means + sum(x.n_in * x.n_out * x.kernel**2 * pixels / (x.divisor * x.stride) ** 2 for x in layers(channels, width)))
 
 
 def reach() -> int:

@@ -68,7 +68,7 @@ def test_demo_with_a_page_runs_until_ctrl_c_and_takes_its_server_along(bundle):
             assert page.endswith("/#source=demo") and str(port) not in page and b"<canvas" in urllib.request.urlopen(page, timeout=5).read()
             time.sleep(1)
             demo.send_signal(signal.SIGINT)
-            rest, _ = demo.communicate(timeout=15)
+            rest, _ = demo.communicate(timeout=60)
             assert demo.returncode == 0 and "Traceback" not in rest
         finally:
             demo.kill()
