@@ -131,7 +131,7 @@ class KeyFolder:
         for path in sorted(self._authorized.glob("*.pub")):
             try:
                 clients[path.stem] = read_public(path)
-            except KeyFileError as e:
+            except (KeyFileError, InputError) as e:      # the latter for one that was revoked just now, or a link to nowhere
                 skipped.add(path.name)
                 if path.name not in self._skipped:
                     log.warning("not let in: %s", e)

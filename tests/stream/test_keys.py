@@ -141,6 +141,13 @@ def test_changes_count_while_the_folder_is_open(tmp_path, monkeypatch):
         other.revoke("alice")
 
 
+def test_a_key_that_vanishes_while_the_folder_is_read_lets_nobody_in_and_disturbs_nobody(tmp_path):
+    keys, alice = KeyFolder(tmp_path), KeyPair.new()
+    keys.add("alice", alice.public)
+    (tmp_path / "authorized" / "bob.pub").symlink_to(tmp_path / "gone.pub")     # what glob lists and nobody can open
+    assert keys.clients() == {"alice": alice.public} and keys.name_of(alice.public) == "alice"
+
+
 def test_folder_is_not_read_again_for_every_stranger(tmp_path, monkeypatch):
     keys = KeyFolder(tmp_path)
     reads = []
