@@ -184,8 +184,10 @@ class Server:
                 self._expel()
                 if self._stage is not None:
                     old = self._stage.socket
-                    if self._stage.expel():
+                    opened = self._stage.expel()
+                    if old.closed and old in poller:
                         poller.unregister(old)
+                    if opened:
                         poller.register(self._stage.socket, zmq.POLLIN)
         self._drain()
         for client in list(self._peers):
@@ -237,12 +239,12 @@ class Server:
             self._flush()
 
     def _receive(self, client: bytes, data: bytes, received_ns: int, key: str | None) -> None:
-        message = decode(data)
         peer = self._peers.get(client)
         if peer is not None:
             peer.last_seen = time.monotonic()
-            if not peer.bucket.take():
+            if not peer.bucket.take():      # before it is decoded, so that nonsense counts too
                 raise WireError(f"more than {self._limits.max_rate:g} messages a second", ErrorCode.RATE)
+        message = decode(data)
         match message:
             case RenderRequest():
                 self._stats["requests"] += 1

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 0.5         # after which the picture of another client, or the overview, takes the place of the one that stopped
 OVERVIEW_SECONDS = 1 / 30
-_REOPEN_SECONDS = 2.0
+_REOPEN_SECONDS = 0.02      # in a row: clients wait meanwhile
 _QUEUE = 2                  # pictures that wait for one spectator; the next ones it misses
 _MAX_MESSAGE = 4096         # bytes; spectators say nothing but that they subscribe, and their keys
 
@@ -52,7 +52,7 @@ class Stage:
 
     def listen(self) -> None:
         """Takes note of who came and went."""
-        while True:
+        while not self.socket.closed:
             try:
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
@@ -90,27 +90,35 @@ class Stage:
         return 1e3 * max(self._lead_s + QUIET_SECONDS - now, self._asked_s + OVERVIEW_SECONDS - now, 0.0)
 
     def expel(self) -> bool:
-        """Lets everybody connect anew once a key was revoked, since libzmq cannot cut one connection; whether it did."""
+        """Lets everybody connect anew once a key was revoked, since libzmq cannot cut one connection; whether `socket` is another now.
+
+        To be called now and then: where the port is not free again at once, the next call tries on, and meanwhile nobody watches.
+        """
         if self._keys is None:
             return False
-        allowed = set(self._keys.clients().values())
-        gone = self._allowed - allowed
-        self._allowed = allowed
-        if gone:
+        if not self.socket.closed:
+            allowed = set(self._keys.clients().values())
+            gone = self._allowed - allowed
+            self._allowed = allowed
+            if not gone:
+                return False
             log.info("spectators are asked for their keys again: %d revoked", len(gone))
-            self._reopen()
-        return bool(gone)
+            self.socket.close(0)
+            self.watchers = 0
+        return self._reopened()
 
-    def _reopen(self) -> None:
-        self.socket.close(0)
+    def _reopened(self) -> bool:
         end = time.monotonic() + _REOPEN_SECONDS
         while True:
             try:
-                return self._open()
-            except DinarError:      # libzmq gives the port free a little later
+                self._open()
+            except DinarError as e:     # libzmq gives the port free a little later
                 if time.monotonic() > end:
-                    raise
+                    log.warning("no spectators for now: %s", e)
+                    return False
                 time.sleep(0.002)
+            else:
+                return True
 
     def close(self) -> None:
         self.socket.close(0)

@@ -239,6 +239,33 @@ def test_spectators_need_keys_where_clients_do(stub, tmp_path, monkeypatch, came
             assert second.read().rgba.any()
 
 
+def test_clients_go_on_while_the_spectators_port_is_not_free_again(stub, tmp_path, monkeypatch, camera, pose, eventually):
+    monkeypatch.setattr(keys_module, "REFRESH_SECONDS", 0.05)
+    taken, tried, bind = threading.Event(), [], stage_module.bind
+
+    def bound(*args, **kwargs):
+        if taken.is_set():
+            tried.append(1)
+            raise DinarError("the port is in use")
+        return bind(*args, **kwargs)
+
+    monkeypatch.setattr(stage_module, "bind", bound)
+    keys, ann, bob = KeyFolder(tmp_path / "keys"), KeyPair.new(), KeyPair.new()
+    keys.add("ann", ann.public), keys.add("bob", bob.public)
+    with Server(stub, {"size": [64, 48]}, keys=keys, spectators="tcp://127.0.0.1:0", overview=overview()) as server:
+        access = {"server_key": server.server_key, "key": bob}
+        with Client(server.endpoint, **access) as client, Spectator(server.spectators, **access) as spectator:
+            assert client.render(pose(), camera).rgba.any() and spectator.read().rgba.any()
+            taken.set()
+            keys.revoke("ann")
+            for _ in range(2):          # now, and half a second later
+                tried.clear()
+                eventually(lambda: tried)
+                assert client.render(pose(), camera).rgba.any() and server.stats()["spectators"] == 0
+            taken.clear()
+            eventually(lambda: spectator.read_latest() and server.stats()["spectators"] == 1)
+
+
 @pytest.mark.parametrize(("endpoint", "error", "words"), [
     ("tcp://*:0", DinarError, "will not listen"), ("nonsense", InputError, "endpoint: got")])
 def test_where_spectators_cannot_be_served(stub, endpoint, error, words):
