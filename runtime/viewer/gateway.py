@@ -151,6 +151,7 @@ class Gateway:
             with contextlib.suppress(zmq.ZMQError):     # the server is gone, or full to the brim; it forgets the silent by itself
                 plain.send(encode(Bye()), zmq.NOBLOCK)
             link.close()
+            plain.close()       # the same one: it would be closed once more when it is collected, whatever is at its address then
 
     async def _carry_up(self, page: ServerConnection, link: zmq.asyncio.Socket) -> None:
         allowance, last = _BURST, time.monotonic()
