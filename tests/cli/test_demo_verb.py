@@ -16,12 +16,13 @@ import pytest
 from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.avatar.skeleton import PARENTS
+from dinar_live.runtime.cli import driving
 from dinar_live.runtime.cli.demo import show
 from dinar_live.runtime.cli.driving import Figures, Target, closed_loop, paced
 from dinar_live.runtime.cli.server_process import ServerProcess
-from dinar_live.runtime.errors import DinarError, RemoteError
+from dinar_live.runtime.errors import DinarError, RemoteError, StreamTimeout
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.stream import Client, RenderedFrame, Server
+from dinar_live.runtime.stream import Client, Frame, RenderedFrame, Server
 
 DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
 
@@ -55,7 +56,7 @@ def test_headless_demo_writes_video_sheet_and_figures(bundle, tmp_path):
     assert sheet is not None and sheet.std() > 5
     assert sorted(os.listdir(tmp_path / "out")) == ["demo.mp4", "sheet.png"]
     rates = re.findall(r"([\d.]+) fps   latency p50", result.stdout)
-    assert len(rates) == 2 and 20 < float(rates[0]) <= 31 and float(rates[1]) > float(rates[0])
+    assert len(rates) == 2 and 0 < float(rates[0]) <= 31 and float(rates[1]) > 0       # how fast is the machine's affair
     for stage in ("lbs", "rasterize", "gather", "compose", "encode", "decode", "pose to picture"):
         assert re.search(rf"^  {stage} .*\d\.\d\d +\d+\.\d\d$", result.stdout, re.M), stage
 
@@ -150,31 +151,114 @@ def client(stub):
         yield c
 
 
-def test_paced_keeps_its_schedule_and_counts_a_quick_server_as_never_stale(stub, client):
+class Clock:
+    """In the place of the module time: nothing passes but what somebody waits for."""
+
+    def __init__(self):
+        self.ns = 5_000_000_000
+
+    def monotonic_ns(self):
+        return self.ns
+
+    def monotonic(self):
+        return self.ns / 1e9
+
+    def sleep(self, seconds):
+        self.ns += round(seconds * 1e9)
+
+
+class SimulatedClient:
+    """A client and its server, which renders one request after the other, `seconds` each; one more waits, a newer one replaces it."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds_ns = clock, round(seconds * 1e9)
+        self.planned, self.replaced, self.busy_ns = [], [], 0
+        self._rendering = self._waiting = None      # (id, planned, sent), of the first one also when it is done
+
+    def send(self, pose, camera, size, pose_time_ns=None):
+        id, now = len(self.planned) + 1, self.clock.ns
+        self.planned.append(now if pose_time_ns is None else pose_time_ns)
+        request = id, self.planned[-1], now
+        if self._rendering is None:
+            self._begin(request, now)
+        else:
+            self.replaced += [self._waiting[0]] if self._waiting else []
+            self._waiting = request
+        return id
+
+    def _begin(self, request, now):
+        self._rendering, self._waiting = (*request, now + self.seconds_ns), None
+
+    def async_read(self, timeout=5.0):
+        end = self.clock.ns + max(1, round(timeout * 1e9))
+        if self._rendering is None or self._rendering[3] > end:
+            self.clock.ns = end
+            raise StreamTimeout("nothing in time")
+        id, planned, sent, done = self._rendering
+        self._rendering, self.busy_ns = None, self.busy_ns + self.seconds_ns
+        if self._waiting is not None:
+            self._begin(self._waiting, done)
+        self.clock.ns = max(self.clock.ns, done)
+        return Frame(id, (), planned, {"total": self.seconds_ns / 1e6}, sent, sent, done, done, done, 0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(driving, "time", made := Clock())
+    return made
+
+
+def test_paced_keeps_its_schedule_and_counts_a_quick_server_as_never_stale(stub, clock):
+    client, figures, ticks = SimulatedClient(clock, 0.004), Figures(), []
+    began = clock.ns
+    paced(client, Target(stub.capabilities, demo_motion()), figures, fps=50, frames=40, on_frame=lambda frame, tick: ticks.append(tick))
+    assert client.planned == [began + 20_000_000 * tick for tick in range(40)]
+    assert clock.ns - began == 39 * 20_000_000 + 4_000_000
+    assert ticks == list(range(40)) and figures.sent == figures.frames == 40 and figures.superseded == figures.stale == 0
+    assert set(figures.latency_ms) == {4.0} and figures.fps == pytest.approx(40 / 0.784)
+
+
+def test_paced_leaves_out_the_ticks_that_it_slept_through(stub, clock):
+    client, figures, ticks = SimulatedClient(clock, 0.004), Figures(), []
+    began = clock.ns
+    paced(client, Target(stub.capabilities, demo_motion()), figures, fps=50, frames=40, on_frame=lambda frame, tick: ticks.append(tick),
+          on_tick=lambda tick: clock.sleep(0.1 if tick == 10 else 0))
+    late = 10 * 20_000_000 - 5_000_000 + 100_000_000        # when tick 10 leaves: a quarter of a period before it is due, and 0.1 s
+    assert ticks == [*range(11), *range(late // 20_000_000, 40)] and figures.sent == len(ticks)
+    assert client.planned == [began + 20_000_000 * tick for tick in ticks]
+    assert max(figures.latency_ms) == pytest.approx(late / 1e6 - 200 + 4)       # counted from when it was due
+
+
+def test_paced_counts_what_a_slow_server_leaves_out(stub, clock):
+    client, figures, ticks = SimulatedClient(clock, 0.09), Figures(), []
+    paced(client, Target(stub.capabilities, demo_motion()), figures, fps=50, frames=50, on_frame=lambda frame, tick: ticks.append(tick))
+    assert figures.sent == 50 and figures.pending == 0 and figures.frames == len(ticks) == 12
+    assert figures.superseded == len(client.replaced) == 38 and sorted([*ticks, *(id - 1 for id in client.replaced)]) == list(range(50))
+    # Each picture is of a pose up to a period old when it is begun, and 4.5 periods more when it is there: always stale from the first on.
+    assert figures.stale == 50 - 5 and min(figures.latency_ms) == 90 and max(figures.latency_ms) <= 110
+
+
+def test_closed_loop_gets_every_frame_and_keeps_the_server_busy(stub, clock):
+    client, figures, indices = SimulatedClient(clock, 0.01), Figures(), []
+    began = clock.ns
+    closed_loop(client, Target(stub.capabilities, demo_motion()), figures, [0.1 * i for i in range(40)], lambda f, i: indices.append(i))
+    assert indices == list(range(40)) and figures.sent == figures.frames == 40 and figures.superseded == 0 and not client.replaced
+    assert client.busy_ns == clock.ns - began == 400_000_000 and figures.fps == pytest.approx(100)
+
+
+def test_paced_with_a_real_server_accounts_for_every_pose(stub, client):
     figures, ticks = Figures(), []
-    began = time.monotonic()
+    stub.seconds = 0.03
     paced(client, Target(client.capabilities, demo_motion()), figures, fps=50, frames=40, on_frame=lambda frame, tick: ticks.append(tick))
-    assert 0.78 <= time.monotonic() - began < 1.5
-    assert ticks == sorted(ticks) and len(ticks) == figures.frames >= 30
-    assert figures.sent + (40 - figures.sent) == 40 and figures.frames + figures.superseded == figures.sent
-    assert figures.stale <= 40 - figures.frames + 2 and 35 < figures.fps < 56
+    assert figures.frames + figures.superseded + figures.pending == figures.sent <= 40
+    assert 1 <= len(ticks) == figures.frames and ticks == sorted(ticks) and min(figures.latency_ms) > 30
 
 
-def test_paced_counts_what_a_slow_server_leaves_out(stub, client):
-    stub.seconds = 0.09
-    figures = Figures()
-    paced(client, Target(client.capabilities, demo_motion()), figures, fps=50, frames=50)
-    assert figures.frames + figures.superseded + figures.pending == figures.sent
-    assert 7 <= figures.frames <= 14 and figures.superseded > 20 and figures.stale > 20
-    assert np.median(figures.latency_ms) > 80
-
-
-def test_closed_loop_gets_every_frame_and_keeps_the_server_busy(stub, client):
+def test_closed_loop_with_a_real_server_ends_with_the_last_frame(stub, client):
+    figures, indices = Figures(), []
     stub.seconds = 0.01
-    figures = Figures()
-    indices = []
     closed_loop(client, Target(client.capabilities, demo_motion()), figures, [0.1 * i for i in range(40)], lambda f, i: indices.append(i))
-    assert figures.sent == 40 and figures.frames + figures.superseded == 40 and figures.superseded <= 3 and 30 < figures.fps < 101
+    assert figures.sent == 40 == figures.frames + figures.superseded and figures.pending == 0
     assert indices == sorted(indices) and indices[-1] == 39 and len(indices) == figures.frames
 
 
