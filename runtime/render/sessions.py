@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ... import engines
-from ..errors import DinarError
 
 MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on a CPU
 
@@ -17,6 +17,7 @@ LATER, NOW, LEAVE = "later", "now", "leave"
 Key = tuple[int, int, int]
 """(N, height, width)"""
 S = TypeVar("S", engines.Session, engines.DeviceSession)
+_log = logging.getLogger(__name__)
 
 
 class Sessions(Generic[S]):
@@ -24,8 +25,8 @@ class Sessions(Generic[S]):
     that holds it (`require` compiles one up front, which stays) while the exact one is compiled on a thread of its own. For a batch that
     has no instance yet, the one returned is for a single view.
 
-    compile: makes an instance; called on that thread too. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no
-    more are made. Raises what compile raises, DinarError.
+    compile: makes an instance; called on that thread too, where an error is logged and that size is not tried again. evict: forget the
+    least recently used of more than MAX_SESSIONS; otherwise no more are made. Raises what compile raises.
     """
 
     def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
@@ -34,7 +35,7 @@ class Sessions(Generic[S]):
         self._required: set[Key] = set()
         self._lock = threading.Lock()
         self._wanted: Key | None = None
-        self._failed: tuple[Key, Exception] | None = None
+        self._failed: set[Key] = set()
         self._wake = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -52,16 +53,13 @@ class Sessions(Generic[S]):
         not there: compile it LATER, NOW (and wait), or LEAVE it."""
         key = (n, height, width)
         with self._lock:
-            if self._failed is not None:
-                failed, e = self._failed
-                raise DinarError(f"compiling the network for (N, H, W) = {failed} failed: {e}") from e
             session = self._ready.get(key)
             if session is not None:
                 self._ready.move_to_end(key)
                 return key, session
             room = self._evict or len(self._ready) < MAX_SESSIONS
             if missing != NOW or not room:
-                if missing == LATER and room:
+                if missing == LATER and room and key not in self._failed:
                     self._order(key)
                 fits = [k for k in self._ready if k[0] == n and k[1] >= height and k[2] >= width]
                 fits = fits or [k for k in self._ready if k[0] == 1 and k[1] >= height and k[2] >= width]
@@ -97,10 +95,10 @@ class Sessions(Generic[S]):
                     continue
             try:
                 self._add(key)
-            except engines.EngineError as e:
+            except Exception as e:  # such as no memory left: frames do well with what is there
+                _log.warning("compiling the network for (N, H, W) = %s failed, larger instances are used instead: %s", key, e)
                 with self._lock:
-                    self._failed = key, e
-                return
+                    self._failed.add(key)
 
     def close(self) -> list[S]:
         """Stop compiling and forget every instance; returns them."""
