@@ -6,6 +6,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,7 +92,12 @@ class Gpu:
                     failures.append(str(e))
                     if network is not None:
                         network.close()
+                    if network is None or network.engine.info.name == "torch":
+                        break  # "auto" has tried torch already
                     continue
+                if failures:  # torch was not asked for; why it is used is part of the first line
+                    info = network.engine.info
+                    network.engine.info = replace(info, reason=f"auto: {'; '.join(failures)}; {info.precision}")
                 self._networks[key] = network
                 return network
         raise engines.EngineError("; ".join(failures))

@@ -116,10 +116,11 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
 
     monkeypatch.setattr(parity, "on_device", on_device)
     monkeypatch.setattr(fake_network.FakeEngine, "compile_device", compile_device)
-    with gpu_renderer(avatar, renderer="light", engine="auto"), gpu_renderer(avatar, renderer="light", engine="auto"):
+    with gpu_renderer(avatar, renderer="light", engine="auto") as r, gpu_renderer(avatar, renderer="light", engine="auto"):
         assert compared == [(1, views.CHANNELS + 3, *SIZE)]
         assert cuda.asked == (["auto", "torch"] if error else ["auto"])
         assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[0].closed == bool(error)
+        assert ("auto: what fake built in f32 is refused" in r.engine_info.reason) == bool(error)      # people are told why
     cuda.engines.clear()
     if error:
         with pytest.raises(DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"):
