@@ -135,7 +135,8 @@ def _choose(model: OnnxFile, precision: str, threads: int, options: dict) -> Eng
     on_gpu, on_cpu, failures = [], [], []
     if device != "cpu":
         problem = nvidia_problem()
-        failures += [problem] if problem else []
+        mend = "" if device == "auto" else ": install the driver for your GPU, or use the device cpu"
+        failures += [problem + mend] if problem else []
         on_gpu = [] if problem else [name for name, backend in _backends.items() if backend.runs_on != "cpu"]
     if device in ("auto", "cpu"):
         on_cpu = [name for kind in ("cpu", "both") for name, backend in _backends.items() if backend.runs_on == kind]

@@ -122,6 +122,11 @@ def test_auto_takes_openvino_without_a_gpu_and_says_why(tiny, no_gpu):
     assert info.precision in ("bf16", "f32") and "auto" in info.reason and info.precision in info.reason
 
 
+def test_a_gpu_that_was_asked_for_and_is_not_there(tiny, no_gpu):
+    with pytest.raises(EngineError, match=r"^no NVIDIA driver \(of this test\): install the driver .* or use the device cpu$"):
+        create_engine(tiny, device="cuda:0")
+
+
 def test_info_of_a_forced_engine(tiny, name):
     engine = create_engine(tiny, name, "f32", threads=1)
     assert (engine.info.name, engine.info.precision, engine.info.threads) == (name, "f32", 1)
