@@ -67,8 +67,8 @@ def _gpu_findings(self_test: bool, has_network: bool) -> Iterator[Finding]:
     torch = _finding("gpu", "torch on the GPU", _torch_cuda(there), "install the CUDA build of torch: https://pytorch.org")
     yield from (tensorrt, torch)
     yield _finding("gpu", "nvdiffrast", _nvdiffrast, NVDIFFRAST_INSTALL)
-    yield _finding("gpu", "kernel cache", _kernel_cache, "set XDG_CACHE_HOME to a folder of your own")
-    yield _finding("gpu", "engine cache", _engine_cache, "set XDG_CACHE_HOME to a folder of your own")
+    yield _finding("gpu", "kernel cache", _kernel_cache, "set DINAR_CACHE to a folder of your own")
+    yield _finding("gpu", "engine cache", _engine_cache, "set DINAR_CACHE to a folder of your own")
     if there and self_test:
         yield _finding("gpu", "pictures", _pictures(device="cuda", renderer="texture"), "use --device cpu, and report it")
         for engine, found in (("tensorrt", tensorrt), ("torch", torch)) if has_network else ():
@@ -258,10 +258,10 @@ def _engine_cache() -> str:
 def _private_folder(folder: pathlib.Path | None) -> str:
     """It is there (now, if it was not), can be written, and is nobody else's; DinarError otherwise."""
     if folder is None:
-        raise _Missing("this user has no home folder: compiled kernels are not kept", "set XDG_CACHE_HOME to a folder of your own")
+        raise _Missing("this user has no home folder: compiled kernels are not kept", "set DINAR_CACHE to a folder of your own")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not os.access(folder, os.W_OK):
         raise DinarError(f"{folder} cannot be written")
-    if os.name == "posix" and os.stat(folder).st_mode & 0o077:
-        raise DinarError(f"{folder} is open to others")
-    return f"{folder}: private and writable"
+    if os.name == "posix" and os.stat(folder).st_mode & 0o022:
+        raise DinarError(f"others can write to {folder}")
+    return f"{folder}: writable, by this user only"

@@ -84,7 +84,7 @@ def test_caches_that_are_not_private_or_no_folder(caches, no_gpu):
     kernels.mkdir(parents=True)
     kernels.chmod(0o777)
     finding = found("kernel cache", self_test=False)
-    assert finding.state == BROKEN and "open to others" in finding.text and "XDG_CACHE_HOME" in finding.fix
+    assert finding.state == BROKEN and "others can write" in finding.text and "DINAR_CACHE" in finding.fix
     kernels.rmdir()
     kernels.write_text("a file")
     assert found("kernel cache", self_test=False).state == BROKEN
