@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,18 +12,17 @@ from ..errors import DinarError
 from .camera import Camera
 from .frame import RING, STAGES, Frame
 from .pose import Pose
-from .sessions import LATER, LEAVE, NOW, Sessions
+from .sessions import LATER, NOW, Sessions
 from .settings import Settings
 from .window import BUCKET, Window, enlarged, fit_window
 
 
 class _View:
-    """The buffers of one camera: those that outlive the rasterization of the next one."""
+    """What one camera has of its own."""
 
     def __init__(self, settings: Settings, vertices: int):
-        (H, W), (h, w), s = settings.size, settings.padded, settings.spec.samples
+        H, W = settings.size
         self.projective = np.empty((vertices, 3), np.float32)
-        self.depth = np.empty(h * w * s * s, np.float32)
         self.ring = [np.zeros((H, W, 4), np.uint8) for _ in range(RING)]
         self.depth_ring = [np.zeros((H, W), np.float32) for _ in range(RING)] if settings.depth else None
 
@@ -63,6 +62,7 @@ class CpuPipeline:
         self._vertices = np.empty((len(settings.avatar.rig.model.vertices), 3), np.float32)
         self._id = np.empty(samples, np.int32)
         self._barycentrics = np.empty(samples * 3, np.float32)
+        self._depth = np.empty(samples, np.float32)
         self._views = [_View(settings, len(self._vertices))]    # more when they are asked for
         self._calls = 0
         self._engine = self._sessions = self._features = None
@@ -97,10 +97,10 @@ class CpuPipeline:
                 if view.depth_ring:
                     view.depth_ring[slot][:] = 0
         clock.lap("compose")
-        for session, group in self._batches(windows):
-            self._draw(session, group, slot, clock)
-            for i, window in group:
-                windows[i] = window
+        # One by one: for a CPU's caches two pictures at once are slower than one after the other (docs/benchmarks.md).
+        for i, window in enumerate(windows):
+            if window is not None:
+                windows[i] = self._draw(self._views[i], window, slot, clock)
         timings = clock.stop()
         return tuple(
             Frame(view.ring[slot], view.depth_ring[slot] if view.depth_ring else None, timings, window)
@@ -132,61 +132,44 @@ class CpuPipeline:
         clock.lap("project")
         return windows
 
-    def _batches(self, windows: Sequence[Window | None]) -> Iterator[tuple[engines.Session | None, list[tuple[int, Window]]]]:
-        """(session, views with the windows they get): the views together if there is an instance for so many, else one by one."""
-        seen = [(i, w) for i, w in enumerate(windows) if w is not None]
-        if self._sessions is None:
-            yield from ((None, [view]) for view in seen)
-            return
-        full = self._settings.padded
-        if len(seen) > 1:
-            height, width = max(w.height for _, w in seen), max(w.width for _, w in seen)
-            key, session = self._sessions.get(len(seen), height, width, self._missing)
-            if key[0] == len(seen):
-                yield session, [(i, enlarged(w, key[1:], full)) for i, w in seen]
-                return
-        for i, w in seen:
-            key, session = self._sessions.get(1, w.height, w.width, self._missing if len(seen) == 1 else LEAVE)
-            yield session, [(i, enlarged(w, key[1:], full))]
-
-    def _draw(self, session: engines.Session | None, group: list[tuple[int, Window]], slot: int, clock: _Clock) -> None:
+    def _draw(self, view: _View, window: Window, slot: int, clock: _Clock) -> Window:
+        """One view's picture; returns the window that it got, which is larger than asked for while the network is being compiled."""
         settings, rig, spec, threads = self._settings, self._settings.avatar.rig, self._settings.spec, self._settings.threads
-        s = spec.samples
-        h, w = group[0][1].height * s, group[0][1].width * s
-        features = self._features[: 6 * h * w].reshape(1, 6, h, w) if session is None else session.inputs["features"]
-        depths = []
-        for (i, window), out in zip(group, features, strict=True):
-            view = self._views[i]
-            depths.append(view.depth[: h * w].reshape(h, w))
-            raster = kernels.Raster(self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), depths[-1])
-            kernels.rasterize(view.projective, rig.faces, (h, w), origin=(window.x0 * s, window.y0 * s), out=raster, threads=threads)
-            clock.lap("rasterize")
-            kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=out, threads=threads)
-            clock.lap("gather")
+        session, s = None, spec.samples
+        if self._sessions is not None:
+            key, session = self._sessions.get(1, window.height, window.width, self._missing)
+            window = enlarged(window, key[1:], settings.padded)
+        h, w = window.height * s, window.width * s
+        features = self._features[: 6 * h * w].reshape(6, h, w) if session is None else session.inputs["features"][0]
+        depth = self._depth[: h * w].reshape(h, w)
+        raster = kernels.Raster(self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), depth)
+        kernels.rasterize(view.projective, rig.faces, (h, w), origin=(window.x0 * s, window.y0 * s), out=raster, threads=threads)
+        clock.lap("rasterize")
+        kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=features, threads=threads)
+        clock.lap("gather")
         if session is None:
-            rgb, alpha = features[:, :3], features[:, 5:]
+            rgb, alpha = features[:3], features[5]
         else:
             session.enqueue()
             session.synchronize()
-            rgb, alpha = session.outputs["rgb"], session.outputs["alpha"]
+            rgb, alpha = session.outputs["rgb"][0], session.outputs["alpha"][0, 0]
         clock.lap("network")
-        for n, (i, window) in enumerate(group):
-            view = self._views[i]
-            kernels.compose(
-                rgb[n],
-                alpha[n, 0],
-                mask=features[n, -1] if spec.hardsegm else None,
-                threshold=spec.threshold,
-                background=settings.background,
-                straight=settings.straight,
-                samples=s,
-                origin=(window.x0, window.y0),
-                depth=depths[n] if view.depth_ring else None,
-                depth_out=view.depth_ring[slot] if view.depth_ring else None,
-                out=view.ring[slot],
-                threads=threads,
-            )
+        kernels.compose(
+            rgb,
+            alpha,
+            mask=features[-1] if spec.hardsegm else None,
+            threshold=spec.threshold,
+            background=settings.background,
+            straight=settings.straight,
+            samples=s,
+            origin=(window.x0, window.y0),
+            depth=depth if view.depth_ring else None,
+            depth_out=view.depth_ring[slot] if view.depth_ring else None,
+            out=view.ring[slot],
+            threads=threads,
+        )
         clock.lap("compose")
+        return window
 
     def close(self) -> None:
         """Free the network's instances."""

@@ -73,10 +73,10 @@ class Renderer:
         return self.render_views(pose, (camera,))[0]
 
     def render_views(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
-        """Render one pose from 1 or 2 cameras, which share the skinning and go through the network as one batch, in windows of one size.
+        """Render one pose from 1 or 2 cameras, which share the skinning; on a GPU also the run of the network, in windows of one size.
 
-        The frames are those of `render` (a network computes a batch in another order: a value may differ in its last bits) and, like those,
-        valid until two calls later. Raises InputError, DinarError.
+        The frames are those of `render` (on a GPU a batch may be computed in another order: a value may differ in its last bits) and,
+        like those, valid until two calls later. Raises InputError, DinarError.
         """
         pipeline = self._checked(pose, cameras)
         try:

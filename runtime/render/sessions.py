@@ -12,7 +12,7 @@ from ... import engines
 
 MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on a CPU
 
-LATER, NOW, LEAVE = "later", "now", "leave"
+LATER, NOW = "later", "now"
 
 Key = tuple[int, int, int]
 """(N, height, width)"""
@@ -50,7 +50,7 @@ class Sessions(Generic[S]):
 
     def get(self, n: int, height: int, width: int, missing: str = LATER) -> tuple[Key, S]:
         """(key, session) of a ready instance that holds the asked-for size, of n views or of one. missing: what to do if the exact one is
-        not there: compile it LATER, NOW (and wait), or LEAVE it."""
+        not there: compile it LATER or NOW (and wait)."""
         key = (n, height, width)
         with self._lock:
             session = self._ready.get(key)
