@@ -11,9 +11,10 @@ from ..motion.filters import OneEuro, Predictor
 from ..motion.live import Follower, open_source
 from ..motion.live.open import FORMS
 from ..motion.source import Source, SourceState
+from ..stream import Server
 from . import common
 from .access import server_arguments
-from .serve import serving, session_arguments
+from .serve import check, serving, session_arguments
 
 STATUS_SECONDS = 1.0
 
@@ -60,11 +61,12 @@ def _calibrate_on_enter(source: Source) -> None:
         source.calibrate()
 
 
-def _show(follower: Follower, stop: threading.Event) -> None:
+def _show(follower: Follower, server: Server, stop: threading.Event) -> None:
     """Prints the status until told to stop: what is new at once, the figures each second on a terminal and each ten elsewhere."""
     terminal = sys.stdout.isatty()
     every, said, said_s = (STATUS_SECONDS if terminal else 10 * STATUS_SECONDS), None, 0.0
     while not stop.wait(0.2):
+        check(server)
         now, state = time.monotonic(), follower.source.state
         news = state.hint.partition(":")[0], state.calibration, state.connected, follower.following
         if news != said or now - said_s >= every:
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
         with serving(args, [avatar], lambda avatar: follower, stop) as server:
-            _show(follower, stop)
+            _show(follower, server, stop)
             state, stats = source.state, server.stats()
     print(f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames", flush=True)
     return 0

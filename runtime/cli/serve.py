@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from ..avatar import Avatar
+from ..errors import DinarError
 from ..memory import settle_memory
 from ..motion import AvatarMotion, Motion, demo_motion, idle_motion
 from ..renderers import builder as renderer_builder
@@ -61,6 +62,12 @@ def limit(text: str) -> tuple[str, float]:
 def reachable(endpoint: str) -> str:
     """An address of this machine for an endpoint that may stand for all of them."""
     return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def check(server: Server) -> None:
+    """Raises DinarError when the server has failed, for then nothing but its end tells whoever started it."""
+    if server.failed:
+        raise DinarError("the server has failed; what it printed above says why. Start it again, and please report it")
 
 
 def _wait_for_end_of_input(stop: threading.Event) -> None:
@@ -139,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
     with serving(args, avatars, source_of, stop, list(offered.values())) as server:
         while not stop.wait(0.5):       # with a timeout, or Windows would not hear Ctrl-C
-            pass
+            check(server)
         stats = server.stats()
     print(f"served {stats['frames']} frames, {stats['superseded']} superseded, {stats['errors']} errors", flush=True)
     return 0

@@ -146,6 +146,11 @@ class Server:
                 "spectators": self._stage.watchers if self._stage else 0}
 
     @property
+    def failed(self) -> bool:
+        """Whether a server that was not closed serves nobody any more; its log says why."""
+        return self._state == "running" and not self._thread.is_alive()
+
+    @property
     def server_key(self) -> str | None:
         """The public key that clients need, if the server has keys."""
         return self._keys and self._keys.pair.public
@@ -158,6 +163,17 @@ class Server:
     # ---- I/O thread: owns the socket and the table of clients ---------------------------------------------------
 
     def _io(self) -> None:
+        try:
+            self._serve()
+        except BaseException:       # a mistake of ours; who waits for this server must see it, and `close` must not wait for ever
+            log.exception("the server has failed")
+        finally:
+            self._socket.close()
+            for other in (self._stage, self._door):
+                if other is not None:
+                    other.close()
+
+    def _serve(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.receiver, zmq.POLLIN)
@@ -193,10 +209,6 @@ class Server:
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
         self._flush()
-        self._socket.close()
-        for other in (self._stage, self._door):
-            if other is not None:
-                other.close()
 
     def _poll_ms(self) -> int:
         wait = _STALLED_POLL_MS if self._stalled else _POLL_MS

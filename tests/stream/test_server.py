@@ -414,3 +414,15 @@ def test_socket_options_are_set(server):
 
 def test_capabilities_are_plain_json(server, raw_peer):
     assert json.loads(json.dumps(raw_peer().hello().info))["limits"]["idle_timeout"] == 10.0
+
+
+def test_a_server_that_fails_says_so_and_still_closes(stub, monkeypatch, eventually, caplog):
+    server = Server(stub, {"size": [64, 48]}).start()
+    assert not server.failed
+    monkeypatch.setattr(server, "_drain", lambda: 1 / 0)
+    eventually(lambda: server.failed)
+    assert "the server has failed" in caplog.text and "ZeroDivisionError" in caplog.text
+    closed = threading.Thread(target=server.close, daemon=True)
+    closed.start()
+    closed.join(5)
+    assert not closed.is_alive() and not server.failed
