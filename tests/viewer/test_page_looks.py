@@ -78,7 +78,10 @@ def take_pictures(page):
     page.page.check("input[value=studio]", force=True)
     choose(page, "#size", "768")
     at(page, 3.8)
-    page.page.wait_for_timeout(2500)        # the graph fills
+    page.page.wait_for_timeout(3000)        # networks for the new size are compiled,
+    page.page.click("#stop")
+    page.page.click("#stop")                # the figures begin anew,
+    page.page.wait_for_timeout(4000)        # and the graph fills
     save(page, "viewer.jpg")
     page.page.check("input[value=checker]", force=True)
     page.page.mouse.move(480, 300)
