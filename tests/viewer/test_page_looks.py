@@ -41,10 +41,10 @@ def choose(visit, select, value):
 
 def at(visit, seconds, *, hold=True):
     """The demo at a moment, standing still."""
+    if hold and visit.page.get_attribute("#play", "aria-label") == "Pause":
+        visit.page.click("#play")       # first, or it would run on
     visit.page.evaluate("(s) => { const seek = document.querySelector('#seek'); seek.value = s; seek.dispatchEvent(new Event('input')); }",
                         seconds)
-    if hold and visit.page.get_attribute("#play", "aria-label") == "Pause":
-        visit.page.click("#play")
     settle(visit)
 
 
