@@ -157,7 +157,8 @@ def paced(client: Client, target: Target, figures: Figures, *, fps: float, frame
 
 def closed_loop(client: Client, target: Target, figures: Figures, times: Sequence[float],
                 on_frame: Callable[[Frame, int | None], None] | None = None) -> None:
-    """Asks for the pose at each of `times` (seconds) as soon as the server has time for it: two on their way at once, none left out.
+    """Asks for the pose at each of `times` (seconds) as soon as the server has time for it: two on their way at once. One is left out
+    (and counted as superseded) only where the machine is so busy that the next comes before the server has taken it up.
 
     client: made with window=2. on_frame(frame, index) is called for each picture. Raises StreamTimeout when the server stops answering.
     """
