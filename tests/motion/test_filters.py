@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dinar_live import kernels
-from dinar_live.runtime import Avatar
+from dinar_live.runtime import Body
 from dinar_live.runtime.errors import MotionError
 from dinar_live.runtime.motion import Motion, OneEuro, Predictor, demo_motion, kinematics, load_motion, smooth, snap_to_floor
 from dinar_live.runtime.motion import rotations as rot
@@ -89,7 +89,7 @@ def test_settings_are_checked(make):
 
 @pytest.fixture(scope="module")
 def rig():
-    return Avatar.demo().rig
+    return Body.open().rig()     # with its own soles: shoes reach lower
 
 
 def standing(motion, rig, step=1, source=None):
