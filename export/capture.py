@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..runtime.avatar import Rig
 from ..runtime.errors import InputError
 from ..runtime.npz import Npz
 from ..runtime.render import Camera, Pose
@@ -90,6 +91,14 @@ class Capture:
         if not len(frames):
             raise InputError(f"{self.path}: has no {split} frames (split == {SPLITS[split]}); choose another split")
         return frames
+
+    def check_body(self, rig: Rig) -> None:
+        """InputError where `rig` takes fewer expression coefficients than the frames have: the capture is of another body."""
+        if self.expression.shape[1] > rig.expressions:
+            raise InputError(
+                f"{self.path}: expression has {self.expression.shape[1]} columns, this avatar takes {rig.expressions}; "
+                f"are both of the same body?"
+            )
 
     def pose(self, i: int) -> Pose:
         """What the person does in frame i."""

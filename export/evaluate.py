@@ -53,6 +53,15 @@ class Evaluation:
         return {name: rows for name, rows in groups.items() if rows.any()}
 
 
+def true_picture(capture: Capture, i: int) -> Truth:
+    """Frame i to compare with. InputError naming the file where it cannot be read or shows nobody."""
+    image = capture.image(i)
+    try:
+        return Truth(image)
+    except ValueError as e:
+        raise InputError(f"{capture.image_path(i)}: {e}") from None
+
+
 def evaluate(
     avatar: Avatar,
     capture: Capture,
@@ -68,20 +77,12 @@ def evaluate(
 
     The whole picture is rendered, not the body's box: one instance of the network is compiled. Raises InputError, DinarError.
     """
-    if capture.expression.shape[1] > avatar.rig.expressions:
-        raise InputError(
-            f"{capture.path}: expression has {capture.expression.shape[1]} columns, this avatar takes {avatar.rig.expressions}; "
-            f"are both of the same body?"
-        )
+    capture.check_body(avatar.rig)
     rows, worst, more = [], [], perceptual or {}
     with Renderer(avatar, capture.size, renderer=renderer, crop=False, **(options or {})) as r:
         description = r.describe()
         for i in progress(frames):
-            try:
-                truth = Truth(capture.image(i))
-            except ValueError as e:
-                raise InputError(f"{capture.image_path(i)}: {e}") from None
-            c = truth.compare(r.render(capture.pose(i), capture.camera(i)).rgba)
+            c = true_picture(capture, i).compare(r.render(capture.pose(i), capture.camera(i)).rgba)
             rows.append([*c.scores, *(distance(c.truth, c.picture) for distance in more.values())])
             worst = sorted([*worst, (int(i), c)], key=lambda w: w[1].scores.psnr)[:WORST]
     names = [*Scores._fields, *more]

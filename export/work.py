@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import safetensors
@@ -19,13 +19,16 @@ from ..runtime.errors import DinarError
 CHUNK = 1 << 22
 
 
-def fingerprint(files: Iterable, settings: dict) -> str:
-    """A key of the contents of `files` and of plain `settings`: what was computed from other ones is not used again."""
+def fingerprint(files: Iterable, settings: dict, arrays: Mapping[str, np.ndarray] | None = None) -> str:
+    """A key of the contents of `files`, of plain `settings` and of `arrays`: what was computed from other ones is not used again."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in files:
         with pathlib.Path(path).open("rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
+    for name, array in (arrays or {}).items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 

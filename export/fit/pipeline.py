@@ -43,7 +43,8 @@ class FitSettings:
     device: str = "cpu"
 
     def __post_init__(self):
-        for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, 61), ("width", 16, light.MAX_WIDTH), ("steps", 0, 1_000_000)):
+        for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, 61), ("width", 16, light.MAX_WIDTH), ("steps", 0, 1_000_000),
+                                ("seed", 0, 2**32 - 1)):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"{name}: got {value}, expected {low}..{high}")
@@ -63,12 +64,14 @@ def fit_capture(
     the step and the mean loss while training. Raises InputError.
     """
     s = settings
-    for_mesh = {"colours": s.colours, "seed": s.seed, "body": [len(body.template), float(np.abs(body.template).sum())]}
-    mesh_work, train_work = (Work(work, fingerprint([capture.path / "capture.npz"], kept)) for kept in (for_mesh, for_mesh | asdict(s)))
     began = time.monotonic()
     indices = capture.frames("training")
-    frames = read_frames(capture, indices)
     bare = body.rig(capture.betas)
+    capture.check_body(bare)
+    frames = read_frames(capture, indices)
+    given = fingerprint([capture.path / "capture.npz", *map(capture.image_path, indices)], {}, bare.arrays())
+    for_mesh = {"given": given, "colours": s.colours, "seed": s.seed}
+    mesh_work, train_work = (Work(work, fingerprint([], kept)) for kept in (for_mesh, for_mesh | asdict(s)))
     if s.offsets:
         mesh = mesh_work.stage("mesh", lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)})
         rig = with_offsets(bare, mesh["offset"])
@@ -81,9 +84,8 @@ def fit_capture(
     model = Model(colour, s.neural, s.width, s.seed)
     crops = Crops(rig, frames, training.size, s.seed)
     trainer = Trainer(model, lambda step: crops.batch(step, training.batch), training, train_work.file("train"))
-    trainer.run(progress)
     renderers = {
-        "light": light_renderer(trainer.averaged()),
+        "light": light_renderer(trainer.run(progress)),
         "texture": RendererSpec(eight_bits(colour), samples=2),
     }
     provenance = {

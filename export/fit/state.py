@@ -34,13 +34,11 @@ def load_state(file: pathlib.Path, model: nn.Module, average: dict[str, Tensor],
         raise InputError(f"{file}: not a training state ({e}); delete it to start anew") from e
     step = int(tensors["step"]) if "step" in tensors else -1
     for name, p in model.named_parameters():
-        got = tensors.get(f"model.{name}")
-        if step < 0 or got is None or got.shape != p.shape:
+        got = [tensors.get(f"{key}.{name}") for key in ("model", "average", "exp_avg", "exp_avg_sq")]
+        if step < 0 or any(t is None or t.shape != p.shape for t in got):
             raise InputError(f"{file}: the state of another training (at {name}); delete it to start anew")
         with torch.no_grad():
-            p.copy_(got)
-            average[name].copy_(tensors[f"average.{name}"])
-        optimizer.state[p] = {
-            "step": torch.tensor(float(step)), **{k: tensors[f"{k}.{name}"].to(p.device) for k in ("exp_avg", "exp_avg_sq")}
-        }  # fmt: skip
+            p.copy_(got[0])
+            average[name].copy_(got[1])
+        optimizer.state[p] = {"step": torch.tensor(float(step)), "exp_avg": got[2].to(p.device), "exp_avg_sq": got[3].to(p.device)}
     return step

@@ -31,7 +31,7 @@ SAVE_EVERY = 60.0  # seconds
 class Settings:
     """How long and how fast to train. size: side of a crop in pixels; batch: crops per step."""
 
-    steps: int = 3000
+    steps: int = 1500
     batch: int = 4
     size: int = 256
     learning_rate: float = 1.5e-3
