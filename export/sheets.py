@@ -1,11 +1,20 @@
-"""Pieces of contact sheets."""
+"""Contact sheets: their pieces, and where those of reports go."""
 
 from __future__ import annotations
+
+import pathlib
 
 import cv2
 import numpy as np
 
 CAPTION = 22  # pixels of height
+
+
+def report_paths(out) -> tuple[pathlib.Path, pathlib.Path]:
+    """Where the report of the bundle `out` goes: sheet (.png) and figures (.json)."""
+    out = pathlib.Path(out)
+    name = out.name.removesuffix(".zip")
+    return out.with_name(f"{name}_report.png"), out.with_name(f"{name}_report.json")
 
 
 def captioned(text: str, image: np.ndarray) -> np.ndarray:

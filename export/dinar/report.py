@@ -13,7 +13,7 @@ from ...runtime.avatar import Avatar
 from ...runtime.render import Pose, Renderer
 from ...runtime.render.framing import whole_body_camera
 from ...runtime.render.sinks import contact_sheet, write_png
-from ..sheets import captioned
+from ..sheets import captioned, report_paths
 from .crop import Sample
 from .masks import CLOSED, INPAINT, RGB
 from .pipeline import Result
@@ -22,15 +22,10 @@ CELL = 256
 SIDES = 8
 
 
-def report_paths(out: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """Where the report of the bundle `out` goes: sheet (.png) and figures (.json)."""
-    return out.with_name(f"{out.stem}_report.png"), out.with_name(f"{out.stem}_report.json")
-
-
 def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
     """Draw the sheet (per photo: crop, fit on it, partial texture; then masks, inpainted and final texture, eight sides) and write the
     figures."""
-    sheet_path, json_path = report_paths(pathlib.Path(out))
+    sheet_path, json_path = report_paths(out)
     a = result.arrays
     cells = []
     for i, (s, uv) in enumerate(zip(result.samples, result.rasters, strict=True)):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pathlib
+import numpy as np
 
 from ...runtime.avatar import Avatar
+from ...runtime.bench.report import write_json
 from ...runtime.errors import InputError
 from ...runtime.render.sinks import write_png
-from ..capture import Capture
-from ..evaluate import evaluate, sheet, summary, table
+from ..capture import SPLITS, Capture
+from ..evaluate import evaluate, sheet, summary, table, true_picture
+from ..sheets import report_paths
 
 
-def report_paths(out) -> tuple[pathlib.Path, pathlib.Path]:
-    """Where the report of the bundle `out` goes: sheet (.png) and figures (.json)."""
-    out = pathlib.Path(out)
-    return out.with_name(f"{out.stem}_report.png"), out.with_name(f"{out.stem}_report.json")
+def check_validation(capture: Capture) -> None:
+    """Read the validation frames, so that a damaged one is known before the work is done. Raises InputError naming the file."""
+    for i in np.flatnonzero(capture.split == SPLITS["validation"]):
+        true_picture(capture, i)
 
 
 def write_report(out, avatar: Avatar, capture: Capture) -> None:
@@ -31,9 +31,7 @@ def write_report(out, avatar: Avatar, capture: Capture) -> None:
         print("\n".join(table(e)))
     picture, figures = report_paths(out)
     write_png(picture, sheet(evaluations[:1]))
-    part = figures.with_name(f".{figures.name}.part")
     content = {"avatar": avatar.name, "capture": capture.name, "provenance": avatar.provenance}
     content["renderers"] = [summary(e) for e in evaluations]
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, figures)
+    write_json(figures, content)
     print(f"report: {picture}, {figures}")

@@ -131,6 +131,27 @@ class BuildProgress:
                 self._bar = None
 
 
+class TrainingBar:
+    """Told the step and the mean loss while something is trained: a bar that begins with the first step that is reported, so that neither
+    earlier stages nor the steps of an interrupted run count in its rate."""
+
+    def __init__(self, total: int):
+        self._total, self._bar = total, None
+
+    def __call__(self, step: int, loss: float) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=self._total, initial=step - 1, desc="training", unit="step", disable=None)
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def __enter__(self) -> TrainingBar:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def open_avatar(text: str) -> Avatar:
     """The avatar at a path, or the built-in one."""
     return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)

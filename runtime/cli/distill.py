@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from ...export.distill.teacher import Plan, render_teacher
     from ...export.evaluate import sheet, summary, table
     from ...export.fit.light import STRIDE
-    from ...export.fit.report import report_paths
     from ...export.fit.train import Settings
+    from ...export.sheets import report_paths
     from ...export.work import Work, fingerprint
     from ..bench.report import write_json
     from ..motion import demo_motion
@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     motions = [demo_motion(), *(common.open_motion(m) for m in args.motion)]
     sources = [MotionSource(m, avatar.rig) for m in motions]
     if args.capture is not None:
-        sources.append(CaptureSource(Capture.open(args.capture)))
+        capture = Capture.open(args.capture)
+        capture.check_body(avatar.rig)
+        sources.append(CaptureSource(capture))
     folder = out.with_name(f"{out.name}.work")
 
     def frames_progress(items):
@@ -81,13 +83,8 @@ def run(args: argparse.Namespace) -> int:
     capture = render_teacher(avatar, teacher, folder / "teacher", plan, sources, options=options, progress=frames_progress)
     basis = [folder / "teacher" / name for name in ("teacher.json", "capture.npz")]
     work = Work(folder, fingerprint(basis, {**asdict(settings), **asdict(student)}))
-    with tqdm(total=settings.steps, unit="step", desc="training", disable=None) as bar:
-
-        def report(step: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            bar.update(step - bar.n)
-
-        spec = train_student(avatar, teacher, capture, student, settings, file=work.file("train"), report=report)
+    with common.TrainingBar(settings.steps) as bar:
+        spec = train_student(avatar, teacher, capture, student, settings, file=work.file("train"), report=bar)
     both, difference = with_student(avatar, teacher, student, spec, capture, settings, options)
     both.save(out, args.overwrite)
     picture, figures = report_paths(out)

@@ -78,6 +78,7 @@ def test_wrong_arguments_are_refused(person, tmp_path, capsys):
         ([capture, "--out", str(tmp_path / "x"), "--width", "20"], "multiple of 16"),
         ([capture, "--out", str(tmp_path / "x"), "--texture-size", "9"], "64..2048"),
         ([capture, "--out", str(tmp_path / "x"), "--threads", "-1"], "--threads"),
+        ([capture, "--out", str(tmp_path / "x"), "--seed", "-1"], "seed"),
     ):
         assert main(["fit", *arguments]) == 2
         assert says in capsys.readouterr().err
