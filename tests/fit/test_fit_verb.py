@@ -62,6 +62,7 @@ def test_crop_of_a_fitted_avatar_is_the_full_frame(fitted):
 
 
 def test_finished_stages_are_not_computed_again(person, tmp_path, monkeypatch):
+    monkeypatch.setattr(offsets, "SMOOTHNESS", offsets.SMOOTHNESS[:1])
     settings = FitSettings(texture=64, neural=2, width=16, steps=3, colours=False)
     first = fit_capture(person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None)
     monkeypatch.setattr("dinar_live.export.fit.pipeline.fit_offsets", lambda *a, **k: pytest.fail("computed again"))
