@@ -11,6 +11,8 @@ from ..errors import DinarError, InputError
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
 HANDSHAKE_MS = 3000
+# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are rendered for nobody.
+KERNEL_BUFFER = 256 * 1024
 CLOSE_LINGER_MS = 500       # not 0: that drops the last large message on its way out
 
 
@@ -20,7 +22,7 @@ def make_socket(context: zmq.Context, type: int, *, send_queue: int, receive_que
     options = {
         zmq.LINGER: CLOSE_LINGER_MS, zmq.SNDHWM: send_queue, zmq.RCVHWM: receive_queue, zmq.MAXMSGSIZE: max_message, zmq.SNDTIMEO: 0,
         zmq.HEARTBEAT_IVL: HEARTBEAT_MS, zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS, zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
-        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS, zmq.SNDBUF: KERNEL_BUFFER, zmq.RCVBUF: KERNEL_BUFFER,
     }
     if type == zmq.ROUTER:
         options[zmq.ROUTER_MANDATORY] = 1       # a peer that is gone or does not read is an error, not silence
