@@ -1,6 +1,8 @@
-"""The full DINAR renderer at 512x512, torch eager fp32 against the exported network in OpenVINO: python benchmarks/dinar_renderer.py
+"""The full DINAR renderer at 512x512, torch eager fp32 against the exported network in OpenVINO: python
+benchmarks/dinar_renderer.py
 
-Random weights; the time does not depend on them. The two run in turns. Prints the best of each and the ratios within this run.
+Random weights; the time does not depend on them. The two run in turns. Prints the best of each and the ratios
+within this run.
 """
 
 import argparse
@@ -56,7 +58,9 @@ def main() -> None:
     for name, t in times.items():
         ratio = float(np.median(np.array(base) / np.array(t)))
         result[name] = {"best_s": min(t), "median_s": float(np.median(t)), "times_as_fast_as_torch": ratio}
-        print(f"{name:16s} best {min(t):6.2f} s  median {np.median(t):6.2f} s  {ratio:5.2f} x torch (median of the rounds' ratios)")
+        print(
+            f"{name:16s} best {min(t):6.2f} s  median {np.median(t):6.2f} s  {ratio:5.2f} x torch (median of the rounds' ratios)"
+        )
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)

@@ -1,8 +1,10 @@
-"""Times the engines on the light network: python benchmarks/engines.py [--engines openvino torch] [--sizes 512x512 448x256] [--json FILE]
+"""Times the engines on the light network: python benchmarks/engines.py [--engines openvino torch] [--sizes
+512x512 448x256] [--json FILE]
 
 Every combination is measured in turn, several rounds, so that a busy moment of the machine hits all of them;
 the table shows the best and the median run.
 """
+
 import argparse
 import json
 import pathlib
@@ -46,9 +48,18 @@ def open_cases(args: argparse.Namespace) -> list[dict]:
                 compile_s = time.perf_counter() - start
                 features = session.inputs["features"]
                 features[...] = rng.standard_normal(features.shape, np.float32)
-                cases.append({"engine": name, "precision": engine.info.precision, "threads": engine.info.threads, "size": list(size),
-                              "gflop": light_network.gflop(args.channels, args.width, size), "compile_s": compile_s,
-                              "session": session, "ms": []})
+                cases.append(
+                    {
+                        "engine": name,
+                        "precision": engine.info.precision,
+                        "threads": engine.info.threads,
+                        "size": list(size),
+                        "gflop": light_network.gflop(args.channels, args.width, size),
+                        "compile_s": compile_s,
+                        "session": session,
+                        "ms": [],
+                    }
+                )
     return cases
 
 
@@ -60,7 +71,7 @@ def measure(cases: list[dict], rounds: int, runs: int) -> None:
                 start = time.perf_counter()
                 session.enqueue()
                 session.synchronize()
-                if i:   # the first run of a round fills the caches
+                if i:  # the first run of a round fills the caches
                     case["ms"].append((time.perf_counter() - start) * 1e3)
 
 
@@ -69,7 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--engines", nargs="+", default=usable, choices=list(available_engines()))
     parser.add_argument("--precisions", nargs="+", default=["bf16", "f32"])
-    parser.add_argument("--sizes", nargs="+", type=_size, default=[(512, 512), (512, 320), (512, 256), (448, 256)])
+    parser.add_argument(
+        "--sizes", nargs="+", type=_size, default=[(512, 512), (512, 320), (512, 256), (448, 256)]
+    )
     parser.add_argument("--channels", type=int, default=16, help="channels of the texture")
     parser.add_argument("--width", type=int, default=32, help="channels of the half-resolution levels")
     parser.add_argument("--threads", type=int, default=0)
@@ -82,14 +95,18 @@ def main() -> None:
     print("yardstick", ", ".join(f"{key} {value}" for key, value in scale.items()))
     cases = open_cases(args)
     measure(cases, args.rounds, args.runs)
-    print(f"{'engine':<10}{'precision':<11}{'size':>9}{'GFLOP':>8}{'compile s':>11}{'best ms':>9}{'p50 ms':>9}{'GFLOP/s':>9}")
+    print(
+        f"{'engine':<10}{'precision':<11}{'size':>9}{'GFLOP':>8}{'compile s':>11}{'best ms':>9}{'p50 ms':>9}{'GFLOP/s':>9}"
+    )
     for case in cases:
         ms = case.pop("ms")
         del case["session"]
         case |= {"best_ms": min(ms), "p50_ms": statistics.median(ms)}
         size = "x".join(map(str, case["size"]))
-        print(f"{case['engine']:<10}{case['precision']:<11}{size:>9}{case['gflop']:>8.2f}{case['compile_s']:>11.3f}"
-              f"{case['best_ms']:>9.2f}{case['p50_ms']:>9.2f}{case['gflop'] / case['best_ms'] * 1e3:>9.0f}")
+        print(
+            f"{case['engine']:<10}{case['precision']:<11}{size:>9}{case['gflop']:>8.2f}{case['compile_s']:>11.3f}"
+            f"{case['best_ms']:>9.2f}{case['p50_ms']:>9.2f}{case['gflop'] / case['best_ms'] * 1e3:>9.0f}"
+        )
     if args.json:
         report = {"yardstick": scale, "channels": args.channels, "width": args.width, "cases": cases}
         args.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,10 +1,12 @@
-"""Random and mutated messages through the decoders: whatever comes, only ProtocolError may come out, and no message may cost more memory
-than twice its size.
+"""Random and mutated messages through the decoders: whatever comes, only ProtocolError may come out, and no
+message may cost more memory than twice its size.
 
     python benchmarks/fuzz_messages.py --count 1000000 --seed 1
 
-Needs the golden messages of a checkout. Ends with code 1, and the message in hexadecimal, at the first thing that is wrong. CI runs a part.
+Needs the golden messages of a checkout. Ends with code 1, and the message in hexadecimal, at the first thing
+that is wrong. CI runs a part.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,19 +20,42 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 
-from dinar_live.runtime.errors import ProtocolError
-from dinar_live.runtime.stream.codec import decode_view
-from dinar_live.runtime.stream.messages import Caps, FrameMessage, Hello
-from dinar_live.runtime.stream.protocol import decode
-from dinar_live.runtime.stream.wire import BLOCK, HEADER_SIZE, MessageType, pack, unpack_blocks, unpack_header
+from dinar_live.runtime.core.errors import ProtocolError
+from dinar_live.runtime.stream.protocol.image_codec import decode_view
+from dinar_live.runtime.stream.protocol.messages import Caps, FrameMessage, Hello
+from dinar_live.runtime.stream.protocol.messages_codec import decode
+from dinar_live.runtime.stream.protocol.wire import (
+    BLOCK,
+    HEADER_SIZE,
+    MessageType,
+    pack,
+    unpack_blocks,
+    unpack_header,
+)
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "tests" / "data" / "golden_messages"
 # Python objects for a message that is all header, and for an exception.
 FIXED_BYTES = 16 << 10
-# A JSON object of many small parts costs so many times its bytes in Python objects; its bytes are capped at 16 KiB.
+# A JSON object of many small parts costs so many times its bytes in Python objects; its bytes are capped at
+# 16 KiB.
 JSON_FACTOR = 150
 _BYTES = (0, 1, 2, 3, 4, 7, 0x7F, 0x80, 0xFE, 0xFF)
-_FLOATS = (0.0, -0.0, 1.0, 4.0, 12.56, 12.57, 1e6, 1.1e6, 1e30, -1e30, float("inf"), float("-inf"), float("nan"), 1e-45)
+_FLOATS = (
+    0.0,
+    -0.0,
+    1.0,
+    4.0,
+    12.56,
+    12.57,
+    1e6,
+    1.1e6,
+    1e30,
+    -1e30,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    1e-45,
+)
 _LENGTHS = (0, 1, 4, 8, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF8, 0xFFFFFFFF)
 
 
@@ -47,7 +72,8 @@ def blocks_of(raw: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def messages(count: int, seed: int, seeds: list[bytes]) -> Iterator[bytes]:
-    """`count` messages: noise, golden messages with bytes, fields, blocks or planes changed, and new ones made of their blocks."""
+    """`count` messages: noise, golden messages with bytes, fields, blocks or planes changed, and new ones
+    made of their blocks."""
     rng = random.Random(seed)
     parts = [(unpack_header(raw), blocks_of(raw)) for raw in seeds]
     every = [block for _, blocks in parts for block in blocks]
@@ -77,7 +103,9 @@ def messages(count: int, seed: int, seeds: list[bytes]) -> Iterator[bytes]:
 
 
 def _packed(header, blocks) -> bytes:
-    return bytes(pack(header.type, blocks, flags=header.flags, id=header.id, client_time_ns=header.client_time_ns))
+    return bytes(
+        pack(header.type, blocks, flags=header.flags, id=header.id, client_time_ns=header.client_time_ns)
+    )
 
 
 def _bytes_changed(raw: bytearray, rng: random.Random) -> bytes:
@@ -85,7 +113,7 @@ def _bytes_changed(raw: bytearray, rng: random.Random) -> bytes:
         raw[rng.randrange(len(raw))] = rng.choice((*_BYTES, rng.randrange(256)))
     if rng.random() < 0.3:
         cut = rng.randrange(len(raw))
-        del raw[cut:cut + rng.randrange(1, 16)]
+        del raw[cut : cut + rng.randrange(1, 16)]
         if len(raw) >= HEADER_SIZE and rng.random() < 0.7:
             struct.pack_into("<I", raw, 48, len(raw) - HEADER_SIZE)
     return bytes(raw)
@@ -106,7 +134,8 @@ def _length_lied(raw: bytearray, rng: random.Random) -> bytes:
 
 
 def _blocks_changed(blocks: list, every: list, rng: random.Random) -> list:
-    """One block more, less, twice, elsewhere, of another format, cut, or with a plane that inflates to something else."""
+    """One block more, less, twice, elsewhere, of another format, cut, or with a plane that inflates to
+    something else."""
     if not blocks:
         return [rng.choice(every)]
     at = rng.randrange(len(blocks))
@@ -123,7 +152,7 @@ def _blocks_changed(blocks: list, every: list, rng: random.Random) -> list:
         case 4:
             blocks[at] = type, rng.choice((0, 1, 2, 3, 4, 5, 65535)), data
         case 5:
-            blocks[at] = type, format, data[:rng.randrange(len(data) + 1)]
+            blocks[at] = type, format, data[: rng.randrange(len(data) + 1)]
         case 6:
             blocks[at] = type, format, data + rng.randbytes(rng.randrange(1, 40))
         case _:
@@ -132,7 +161,8 @@ def _blocks_changed(blocks: list, every: list, rng: random.Random) -> list:
 
 
 def check(raw: bytes) -> str:
-    """Decodes one message, and the pixels of a frame, within the memory it may cost; what came of it in a word. Raises AssertionError.
+    """Decodes one message, and the pixels of a frame, within the memory it may cost; what came of it in a
+    word. Raises AssertionError.
 
     tracemalloc must be running."""
     tracemalloc.reset_peak()
@@ -143,7 +173,11 @@ def check(raw: bytes) -> str:
         if isinstance(message, Hello | Caps):
             allowed = JSON_FACTOR * min(len(raw), 1 << 14)
     except ProtocolError:
-        message, outcome, allowed = None, "refused", JSON_FACTOR * min(len(raw), 1 << 14) if raw[6:7] in (b"\1", b"\2") else 2 * len(raw)
+        message, outcome, allowed = (
+            None,
+            "refused",
+            JSON_FACTOR * min(len(raw), 1 << 14) if raw[6:7] in (b"\1", b"\2") else 2 * len(raw),
+        )
     cost = tracemalloc.get_traced_memory()[1] - before
     assert cost <= allowed + FIXED_BYTES, f"{cost} bytes for a message of {len(raw)}"
     if isinstance(message, FrameMessage):
@@ -152,7 +186,8 @@ def check(raw: bytes) -> str:
 
 
 def _check_pixels(frame: FrameMessage) -> str:
-    """Pictures cost what their size says: a picture of 65535 x 65535 is for the caller of decode_view to refuse, so it is not tried."""
+    """Pictures cost what their size says: a picture of 65535 x 65535 is for the caller of decode_view to
+    refuse, so it is not tried."""
     pixels = sum(view.camera.width * view.camera.height for view in frame.views)
     if pixels > 1 << 20:
         return "too large to try"
@@ -171,7 +206,8 @@ def _check_pixels(frame: FrameMessage) -> str:
 
 
 def run(count: int, seed: int) -> Counter:
-    """Checks `count` messages; how many were read, refused, drawn. Raises AssertionError, or whatever a decoder should not have raised."""
+    """Checks `count` messages; how many were read, refused, drawn. Raises AssertionError, or whatever a
+    decoder should not have raised."""
     outcomes, running = Counter(), tracemalloc.is_tracing()
     if not running:
         tracemalloc.start()
@@ -195,7 +231,10 @@ def main() -> int:
     args = parser.parse_args()
     began = time.monotonic()
     outcomes = run(args.count, args.seed)
-    print(f"{args.count} messages in {time.monotonic() - began:.0f} s: " + ", ".join(f"{n} {what}" for what, n in outcomes.most_common()))
+    print(
+        f"{args.count} messages in {time.monotonic() - began:.0f} s: "
+        + ", ".join(f"{n} {what}" for what, n in outcomes.most_common())
+    )
     return 0
 
 

@@ -1,7 +1,9 @@
-"""A straightforward pipeline in torch, the way most people would write it: what benchmarks/gpu_check.py compares with.
+"""A straightforward pipeline in torch, the way most people would write it: what benchmarks/gpu_check.py
+compares with.
 
-Skinning as in the published SMPL-X code (dense weights, a Python loop over the joints), nvdiffrast where it is installed and else
-rasterization in torch (every pixel of every bounding box, the nearest by scatter_reduce), grid_sample, the network eagerly, and .cpu().
+Skinning as in the published SMPL-X code (dense weights, a Python loop over the joints), nvdiffrast where it
+is installed and else rasterization in torch (every pixel of every bounding box, the nearest by
+scatter_reduce), grid_sample, the network eagerly, and .cpu().
 """
 
 from __future__ import annotations
@@ -21,13 +23,22 @@ STAGES = ("lbs", "rasterize", "gather", "network", "compose")
 
 
 class Baseline:
-    """One avatar at one size (height, width) on a torch device. `render` returns u8[H,W,4] and milliseconds per stage.
+    """One avatar at one size (height, width) on a torch device. `render` returns u8[H,W,4] and milliseconds
+    per stage.
 
-    half: the texture and the network in fp16. nvdiffrast: use it; None = where it is installed and the device is a GPU.
+    half: the texture and the network in fp16. nvdiffrast: use it; None = where it is installed and the device
+        is a GPU.
     """
 
-    def __init__(self, avatar: Avatar, renderer: str, size: tuple[int, int], device: str = "cuda", half: bool = True,
-                 nvdiffrast: bool | None = None):
+    def __init__(
+        self,
+        avatar: Avatar,
+        renderer: str,
+        size: tuple[int, int],
+        device: str = "cuda",
+        half: bool = True,
+        nvdiffrast: bool | None = None,
+    ):
         self.device, self.size = torch.device(device), size
         rig, self.spec = avatar.rig, avatar.renderers[renderer]
         model, V, J = rig.model, len(rig.model.vertices), len(rig.model.joints)
@@ -40,10 +51,21 @@ class Baseline:
         np.add.at(weights, (np.arange(V)[:, None], model.skin_index), model.skin_weight)
         dirs = np.zeros((V, 3, model.expression_count), np.float32)
         dirs[model.expression_vertex] = model.expression_dirs
-        self.rest, self.joints, self.weights, self.dirs = put(model.vertices), put(model.joints), put(weights), put(dirs)
+        self.rest, self.joints, self.weights, self.dirs = (
+            put(model.vertices),
+            put(model.joints),
+            put(weights),
+            put(dirs),
+        )
         self.joint_dirs, self.parents = put(model.expression_joint_dirs), model.parents.tolist()
-        self.pose_dirs = None if model.pose_dirs is None else put(model.pose_dirs.reshape(len(model.pose_dirs), -1))
-        self.faces, self.uv, self.uv_faces = put(rig.faces, torch.int64), put(rig.uv), put(rig.uv_faces, torch.int64)
+        self.pose_dirs = (
+            None if model.pose_dirs is None else put(model.pose_dirs.reshape(len(model.pose_dirs), -1))
+        )
+        self.faces, self.uv, self.uv_faces = (
+            put(rig.faces, torch.int64),
+            put(rig.uv),
+            put(rig.uv_faces, torch.int64),
+        )
         self.texture = put(self.spec.float_texture(), self.dtype).permute(2, 0, 1)[None].contiguous()
         installed = importlib.util.find_spec("nvdiffrast") is not None and self.device.type == "cuda"
         self.nvdiffrast = installed if nvdiffrast is None else nvdiffrast
@@ -53,7 +75,9 @@ class Baseline:
             self._dr, self._context = dr, dr.RasterizeCudaContext(device=self.device)
         self.network = None
         if self.spec.model is not None:
-            engine = create_engine(self.spec.model, "torch", "f16" if half else "f32", device=str(self.device))
+            engine = create_engine(
+                self.spec.model, "torch", "f16" if half else "f32", device=str(self.device)
+            )
             self.network = engine.graph("float16" if half else "float32")
 
     @torch.inference_mode()
@@ -66,7 +90,9 @@ class Baseline:
             times[stage], self._last = (now - self._last) * 1e3, now
 
         s = self.spec.samples
-        matrix = torch.as_tensor(np.diag([s, s, 1.0]) @ camera.matrix, dtype=torch.float32, device=self.device)
+        matrix = torch.as_tensor(
+            np.diag([s, s, 1.0]) @ camera.matrix, dtype=torch.float32, device=self.device
+        )
         points = self._skin(pose)
         points = points @ matrix[:, :3].T + matrix[:, 3]
         lap("lbs")
@@ -113,7 +139,11 @@ class Baseline:
         world = torch.stack(chain)
         world[:, :3, 3] -= (world[:, :3, :3] @ joints[:, :, None])[:, :, 0]
         T = (self.weights @ world.view(J, 16)).view(-1, 4, 4)
-        return (T[:, :3, :3] @ rest[:, :, None])[:, :, 0] + T[:, :3, 3] + torch.tensor(pose.transl, device=device)
+        return (
+            (T[:, :3, :3] @ rest[:, :, None])[:, :, 0]
+            + T[:, :3, 3]
+            + torch.tensor(pose.transl, device=device)
+        )
 
     def _rasterize(self, p: torch.Tensor, H: int, W: int) -> tuple[torch.Tensor, torch.Tensor]:
         """ids [H,W], -1 = empty, and perspective-correct barycentrics [H,W,3]."""
@@ -128,7 +158,9 @@ class Baseline:
         e = xy[:, [1, 2, 0]] - xy
         area = e[:, 0, 0] * e[:, 1, 1] - e[:, 0, 1] * e[:, 1, 0]
         low = (xy.amin(1) - 0.5).ceil().clamp(min=0).long()
-        high = torch.minimum((xy.amax(1) - 0.5).floor().long(), torch.tensor([W - 1, H - 1], device=self.device))
+        high = torch.minimum(
+            (xy.amax(1) - 0.5).floor().long(), torch.tensor([W - 1, H - 1], device=self.device)
+        )
         width, height = (high - low + 1).clamp(min=0).unbind(1)
         count = torch.where((area < 0) & (tri_z > NEAR).all(1), width * height, 0)
         face = torch.repeat_interleave(torch.arange(len(count), device=self.device), count)

@@ -1,10 +1,12 @@
-"""Checks and measures everything that runs on an NVIDIA GPU, in one command: python benchmarks/gpu_check.py [-o out/gpu]
+"""Checks and measures everything that runs on an NVIDIA GPU, in one command: python benchmarks/gpu_check.py
+[-o out/gpu]
 
-Compares the CUDA kernels with the CPU's, replayed graphs with single launches, every engine and rasterizer that is installed with float32
-on the CPU; renders 10,000 frames and looks at the memory; times whole frames, each stage next to what its bytes and FLOPs take at this
-GPU's measured speed, a straightforward pipeline in torch, and frames through the server. Writes gpu_check.json, .md and .svg.
-Exit code 0 if all checks pass, 1 if one fails, 2 without a GPU. Needs the packages of dinar-live[gpu]; TensorRT, torch and nvdiffrast are
-used where they are.
+Compares the CUDA kernels with the CPU's, replayed graphs with single launches, every engine and rasterizer
+that is installed with float32 on the CPU; renders 10,000 frames and looks at the memory; times whole frames,
+each stage next to what its bytes and FLOPs take at this GPU's measured speed, a straightforward pipeline in
+torch, and frames through the server. Writes gpu_check.json, .md and .svg. Exit code 0 if all checks pass, 1
+if one fails, 2 without a GPU. Needs the packages of dinar-live[gpu]; TensorRT, torch and nvdiffrast are used
+where they are.
 """
 
 from __future__ import annotations
@@ -30,28 +32,40 @@ from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.bench import images, yardstick
 from dinar_live.runtime.bench.stats import percentiles
 from dinar_live.runtime.bench.workload import shots
-from dinar_live.runtime.errors import DinarError
+from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.render.gpu_device import shared_gpu
+from dinar_live.runtime.render.gpu.device import shared_gpu
 
 LBS_METRES = 1e-5
-ODD_PIXELS = {"native": 1e-5, "nvdiffrast": 5e-3}      # nvdiffrast snaps to 1/16 pixel: outlines and seams move
-GATHER_F32 = 2e-3                                      # of random texels; what the last bits of a texture coordinate make of them
+ODD_PIXELS = {"native": 1e-5, "nvdiffrast": 5e-3}  # nvdiffrast snaps to 1/16 pixel: outlines and seams move
+GATHER_F32 = 2e-3  # of random texels; what the last bits of a texture coordinate make of them
 FRAME_PSNR = images.FRAME_PSNR
 GROWTH_BYTES = {"device": 1 << 20, "host": 16 << 20}
-TARGETS_MS = {("full", "tensorrt"): 1.2, ("full", "torch"): 1.6, ("light", "tensorrt"): 0.2}     # issue: H200, 512x512
-REST_MS, LOOP_MS = 0.15, 2.0                           # everything but the network; pose in to frame out over loopback
+TARGETS_MS = {
+    ("full", "tensorrt"): 1.2,
+    ("full", "torch"): 1.6,
+    ("light", "tensorrt"): 0.2,
+}  # issue: H200, 512x512
+REST_MS, LOOP_MS = 0.15, 2.0  # everything but the network; pose in to frame out over loopback
 POSES = 6
 
 
 def subject(path: str | None, wanted: list[str]) -> Avatar:
-    """The avatar at `path` (default: the built-in one); where it has no "light" or "full" renderer, networks of random weights (the second
-    needs torch)."""
+    """The avatar at `path` (default: the built-in one); where it has no "light" or "full" renderer, networks
+    of random weights (the second needs torch)."""
     avatar = Avatar.load(path) if path else Avatar.demo()
     renderers, rng = dict(avatar.renderers), np.random.default_rng(0)
     texture = rng.standard_normal((256, 256, 16)).astype(np.float16)
-    renderers.setdefault("light", RendererSpec(texture, model=light_network.build(), margin=light_network.reach(),
-                                               stride=light_network.STRIDE, hardsegm=True))
+    renderers.setdefault(
+        "light",
+        RendererSpec(
+            texture,
+            model=light_network.build(),
+            margin=light_network.reach(),
+            stride=light_network.STRIDE,
+            hardsegm=True,
+        ),
+    )
     if "full" in wanted and importlib.util.find_spec("torch") is not None:
         from dinar_live.export.checkpoint import load_checkpoint
         from dinar_live.export.dinar.bake import renderer_onnx
@@ -59,24 +73,43 @@ def subject(path: str | None, wanted: list[str]) -> Avatar:
 
         model = renderer_onnx(load_checkpoint(random_state_dict(0), networks=("renderer",)).renderer)
         texture = rng.standard_normal((256, 256, 21)).astype(np.float16)
-        renderers.setdefault("full", RendererSpec(texture, model=model, hardsegm=True, threshold=0.5, margin=64, stride=32))
-    return replace(avatar, renderers={name: renderers[name] for name in wanted if name in renderers}, checks=None)
+        renderers.setdefault(
+            "full", RendererSpec(texture, model=model, hardsegm=True, threshold=0.5, margin=64, stride=32)
+        )
+    return replace(
+        avatar, renderers={name: renderers[name] for name in wanted if name in renderers}, checks=None
+    )
 
 
 def kernel_checks(gpu, avatar: Avatar, size: tuple[int, int], rasterizer: str) -> list[Check]:
-    """The CUDA kernels against the CPU's, on poses of the demo motion; with nvdiffrast only what it changes."""
+    """The CUDA kernels against the CPU's, on poses of the demo motion; with nvdiffrast only what it
+    changes."""
     cuda, device, program, stream = gpu.cuda, gpu.device, gpu.program, gpu.stream
     rig, spec = avatar.rig, next(iter(avatar.renderers.values()))
     body, _ = gpu.body(rig)
     scene, texture = gpu.scene(rig, spec, np.float32), spec.float_texture()
-    parameters, target = cuda.FrameParameters(device, body.joints, body.expressions), cuda.RasterTarget(device, *size, len(rig.faces))
-    projective, vertices = device.empty((1, body.vertices, 3), np.float32), device.empty((body.vertices, 3), np.float32)
-    features, depth = device.empty((1, texture.shape[2] + 3, *size), np.float32), device.empty((1, *size), np.float32)
+    parameters, target = (
+        cuda.FrameParameters(device, body.joints, body.expressions),
+        cuda.RasterTarget(device, *size, len(rig.faces)),
+    )
+    projective, vertices = (
+        device.empty((1, body.vertices, 3), np.float32),
+        device.empty((body.vertices, 3), np.float32),
+    )
+    features, depth = (
+        device.empty((1, texture.shape[2] + 3, *size), np.float32),
+        device.empty((1, *size), np.float32),
+    )
     outside = NvdiffrastRasterizer(program) if rasterizer == "nvdiffrast" else None
     worst, odd, gathered, deep = 0.0, 0, 0.0, 0.0
     for pose, camera in shots(avatar, demo_motion(), size, POSES, 0.5):
         host = parameters.host
-        host["body"][...], host["transl"][...], host["matrices"][0], host["origins"][...] = pose.body, pose.transl, camera.matrix, 0
+        host["body"][...], host["transl"][...], host["matrices"][0], host["origins"][...] = (
+            pose.body,
+            pose.transl,
+            camera.matrix,
+            0,
+        )
         host["expression"][...] = 0
         host["expression"][: len(pose.expression)] = pose.expression
         parameters.upload(stream)
@@ -88,7 +121,9 @@ def kernel_checks(gpu, avatar: Avatar, size: tuple[int, int], rasterizer: str) -
         program.run(stream, program.gather(scene, parameters, projective, target, features, depth))
         world = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
         worst = max(worst, float(np.abs(vertices.numpy(stream) - world).max()))
-        points = projective.numpy(stream)[0]        # the same vertices for both, so that each kernel is judged by itself
+        points = projective.numpy(stream)[
+            0
+        ]  # the same vertices for both, so that each kernel is judged by itself
         raster = kernels.rasterize(points, rig.faces, size)
         ids = (target.visibility.numpy(stream)[0] & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
         same = ids == raster.triangle_id
@@ -97,11 +132,22 @@ def kernel_checks(gpu, avatar: Avatar, size: tuple[int, int], rasterizer: str) -
         gathered = max(gathered, float(np.abs(features.numpy(stream)[0] - want)[:, same].max()))
         deep = max(deep, float(np.abs(depth.numpy(stream)[0] - raster.depth)[same].max()))
     share, limit = odd / (POSES * size[0] * size[1]), ODD_PIXELS[rasterizer]
-    checks = [Check(f"rasterize, {rasterizer}", share <= limit, f"{share:.1e} of the pixels show another triangle (at most {limit:g})")]
+    checks = [
+        Check(
+            f"rasterize, {rasterizer}",
+            share <= limit,
+            f"{share:.1e} of the pixels show another triangle (at most {limit:g})",
+        )
+    ]
     if outside is None:
         checks = [
-            Check("lbs", worst <= LBS_METRES, f"vertices within {worst:.1e} m (at most {LBS_METRES:g})"), *checks,
-            Check("gather", gathered <= GATHER_F32 and deep <= 1e-4, f"features within {gathered:.1e}, depth within {deep:.1e} m"),
+            Check("lbs", worst <= LBS_METRES, f"vertices within {worst:.1e} m (at most {LBS_METRES:g})"),
+            *checks,
+            Check(
+                "gather",
+                gathered <= GATHER_F32 and deep <= 1e-4,
+                f"features within {gathered:.1e}, depth within {deep:.1e} m",
+            ),
         ]
     return checks
 
@@ -109,7 +155,9 @@ def kernel_checks(gpu, avatar: Avatar, size: tuple[int, int], rasterizer: str) -
 def missing_engines() -> dict[str, str]:
     """Engine for a GPU -> "" or why it cannot be tried."""
     why = engines.available_engines()
-    torch = why["torch"] or ("" if gpu_work.torch_with_cuda() else "torch sees no GPU: install its CUDA build")
+    torch = why["torch"] or (
+        "" if gpu_work.torch_with_cuda() else "torch sees no GPU: install its CUDA build"
+    )
     return {"tensorrt": why["tensorrt"], "torch": torch}
 
 
@@ -127,7 +175,10 @@ def frames_agree(avatar: Avatar, size, work, options: dict) -> list[Check]:
     """Frames of this backend against the CPU's in float32, and its graphs against single launches."""
     label = f"{options['renderer']}, {options['engine']}, {options['rasterizer']}"
     common = {"device": "cuda", "background_compile": False, **options}
-    with Renderer(avatar, size, **common) as renderer, Renderer(avatar, size, **common, stage_times=True) as eager:
+    with (
+        Renderer(avatar, size, **common) as renderer,
+        Renderer(avatar, size, **common, stage_times=True) as eager,
+    ):
         level = renderer.describe().rpartition("engine ")[2]
         kept, apart = [], 0
         for pose, camera in work:
@@ -137,13 +188,22 @@ def frames_agree(avatar: Avatar, size, work, options: dict) -> list[Check]:
     difference = images.References(avatar, {"renderer": options["renderer"]}).frames(kept, size)
     psnr, graphs = difference.psnr, "single launches" not in level
     return [
-        Check(f"frames: {label}", psnr >= FRAME_PSNR, f"{psnr:.1f} dB from float32 on the CPU, at least {FRAME_PSNR:g}"),
-        Check(f"graph: {label}", graphs and apart <= 1, f"{level}; replayed within {apart} of 255 of single launches"),
+        Check(
+            f"frames: {label}",
+            psnr >= FRAME_PSNR,
+            f"{psnr:.1f} dB from float32 on the CPU, at least {FRAME_PSNR:g}",
+        ),
+        Check(
+            f"graph: {label}",
+            graphs and apart <= 1,
+            f"{level}; replayed within {apart} of 255 of single launches",
+        ),
     ]
 
 
 def memory_check(gpu, avatar: Avatar, size, work, frames: int) -> Check:
-    """Render `frames` frames after a first round, and compare what is allocated on the device and on the host."""
+    """Render `frames` frames after a first round, and compare what is allocated on the device and on the
+    host."""
     with Renderer(avatar, size, renderer=_usual(avatar), device="cuda", background_compile=False) as renderer:
         for shot in work * 4:
             renderer.render(*shot)
@@ -151,8 +211,11 @@ def memory_check(gpu, avatar: Avatar, size, work, frames: int) -> Check:
         for i in tqdm(range(frames), desc="memory", unit="frame", disable=None, leave=False):
             renderer.render(*work[i % len(work)])
         grown = {"device": free - gpu.device.free_memory(), "host": _resident() - resident}
-    return Check(f"memory, {frames} frames", all(grown[k] <= limit for k, limit in GROWTH_BYTES.items()),
-                 ", ".join(f"{k} grew by {v / 2**20:.1f} MiB" for k, v in grown.items()))
+    return Check(
+        f"memory, {frames} frames",
+        all(grown[k] <= limit for k, limit in GROWTH_BYTES.items()),
+        ", ".join(f"{k} grew by {v / 2**20:.1f} MiB" for k, v in grown.items()),
+    )
 
 
 def _usual(avatar: Avatar) -> str:
@@ -165,10 +228,12 @@ def _resident() -> int:
     try:
         return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
     except OSError:
-        return 0        # no Linux: only the device is judged
+        return 0  # no Linux: only the device is judged
 
 
-def timed_run(gpu, avatar: Avatar, size, work, options: dict, frames: int, rounds: int, report: Report) -> Run:
+def timed_run(
+    gpu, avatar: Avatar, size, work, options: dict, frames: int, rounds: int, report: Report
+) -> Run:
     """Whole frames by the host's clock, then each stage of the last window by the device's."""
     with Renderer(avatar, size, device="cuda", background_compile=False, **options) as renderer:
         for shot in work * 2:
@@ -180,9 +245,19 @@ def timed_run(gpu, avatar: Avatar, size, work, options: dict, frames: int, round
             times[i] = (time.perf_counter() - began) * 1e3
         pipeline = renderer._pipeline
         frame_work = next(reversed(pipeline._works.values()))
-        stages = _stages(gpu, avatar, options["renderer"], frame_work, pipeline._slots(0, frame_work.key[0]), rounds, report)
+        stages = _stages(
+            gpu,
+            avatar,
+            options["renderer"],
+            frame_work,
+            pipeline._slots(0, frame_work.key[0]),
+            rounds,
+            report,
+        )
         info = renderer.engine_info
-        how = f"{info.name} {info.precision}, {renderer.rasterizer_name}" if info else renderer.rasterizer_name
+        how = (
+            f"{info.name} {info.precision}, {renderer.rasterizer_name}" if info else renderer.rasterizer_name
+        )
         target = TARGETS_MS.get((options["renderer"], options["engine"])) if size == (512, 512) else None
         return Run(how, options["renderer"], pipeline.level, _p(times), stages, target)
 
@@ -200,14 +275,18 @@ def _stages(gpu, avatar, name, work, rings, rounds, report: Report) -> list[Stag
             for step in mine:
                 step.run()
 
-        times = (gpu_work.timed_in_graph if all(step.capturable for step in mine) else gpu_work.timed)(gpu, put, rounds)
+        times = (gpu_work.timed_in_graph if all(step.capturable for step in mine) else gpu_work.timed)(
+            gpu, put, rounds
+        )
         stream.synchronize()
         if stage == "network":
             flop = gpu_work.network_flop(spec.model, n, h, w)
             floor, text = report.tflops and flop / report.tflops / 1e9, f"{flop / 1e9:.2f} GFLOP"
         else:
             floor, text = moved[stage] / report.bandwidth_gbps / 1e6, f"{moved[stage] / 1e6:.2f} MB"
-        stages.append(Stage(stage, *_p(times).values(), None if stage == "download" else floor, f"{text} at {w}x{h}"))
+        stages.append(
+            Stage(stage, *_p(times).values(), None if stage == "download" else floor, f"{text} at {w}x{h}")
+        )
     return stages
 
 
@@ -225,13 +304,23 @@ def baseline_run(avatar: Avatar, name: str, size, work, frames: int) -> Run:
         total[i] = (time.perf_counter() - began) * 1e3
         for stage, ms in times.items():
             parts.setdefault(stage, []).append(ms)
-    stages = [Stage(stage, *_p(np.array(ms)).values(), None, "") for stage, ms in parts.items() if stage != "network" or baseline.network]
-    return Run(f"plain torch, {'nvdiffrast' if baseline.nvdiffrast else 'torch'} rasterization", name, "eager", _p(total), stages)
+    stages = [
+        Stage(stage, *_p(np.array(ms)).values(), None, "")
+        for stage, ms in parts.items()
+        if stage != "network" or baseline.network
+    ]
+    return Run(
+        f"plain torch, {'nvdiffrast' if baseline.nvdiffrast else 'torch'} rasterization",
+        name,
+        "eager",
+        _p(total),
+        stages,
+    )
 
 
 def loop_check(avatar: Avatar, size, work, frames: int) -> Check:
     """Pose in to frame out through a server on 127.0.0.1, JPEG."""
-    from dinar_live.runtime.serve import AvatarService
+    from dinar_live.runtime.service.avatar_service import AvatarService
     from dinar_live.runtime.stream import Client, Server
 
     name = _usual(avatar)
@@ -245,8 +334,11 @@ def loop_check(avatar: Avatar, size, work, frames: int) -> Check:
                 times.append((time.perf_counter() - began) * 1e3)
     p = _p(np.array(times[20:]))
     passed = p["p50"] <= LOOP_MS if size == (512, 512) else None
-    return Check(f"over 127.0.0.1, {name}", passed, f"p50 {p['p50']:.2f} ms, at most {LOOP_MS:g} at 512x512; "
-                 f"p99 {p['p99']:.2f} ms")
+    return Check(
+        f"over 127.0.0.1, {name}",
+        passed,
+        f"p50 {p['p50']:.2f} ms, at most {LOOP_MS:g} at 512x512; p99 {p['p99']:.2f} ms",
+    )
 
 
 def _p(times: np.ndarray) -> dict[str, float]:
@@ -267,19 +359,35 @@ def examine(gpu, args: argparse.Namespace) -> Report:
     size, avatar = (args.size, args.size), subject(args.avatar, args.renderers)
     work = shots(avatar, demo_motion(), size, POSES * 4, 2.0)
     driver = "{}.{}".format(*gpu.device.driver_version)
-    report = Report(f"{gpu.device.name} ({gpu.device.arch})", size, {**yardstick.versions(), "driver for CUDA": driver})
+    report = Report(
+        f"{gpu.device.name} ({gpu.device.arch})", size, {**yardstick.versions(), "driver for CUDA": driver}
+    )
     report.bandwidth_gbps, report.tflops = gpu_work.bandwidth_gbps(gpu), gpu_work.tflops()
     for rasterizer in ("native", "nvdiffrast"):
         if rasterizer == "nvdiffrast" and (reason := NvdiffrastRasterizer.missing()):
             report.checks.append(Check("rasterize, nvdiffrast", None, reason.partition(";")[0]))
             continue
-        report.checks += _attempt(report, f"kernels, {rasterizer}", kernel_checks, gpu, avatar, size, rasterizer) or []
+        report.checks += (
+            _attempt(report, f"kernels, {rasterizer}", kernel_checks, gpu, avatar, size, rasterizer) or []
+        )
     report.checks += [Check(f"engine {name}", None, why) for name, why in missing_engines().items() if why]
     for _, options in backends(avatar):
         label = ", ".join(options.values())
         print(f"{label} ...", file=sys.stderr)
         report.checks += _attempt(report, f"frames: {label}", frames_agree, avatar, size, work, options) or []
-        run = _attempt(report, f"time: {label}", timed_run, gpu, avatar, size, work, options, args.frames // 10 or 1, args.rounds, report)
+        run = _attempt(
+            report,
+            f"time: {label}",
+            timed_run,
+            gpu,
+            avatar,
+            size,
+            work,
+            options,
+            args.frames // 10 or 1,
+            args.rounds,
+            report,
+        )
         if run is not None:
             report.runs.append(run)
             rest = sum(stage.p50_ms for stage in run.stages if stage.name != "network")
@@ -289,23 +397,45 @@ def examine(gpu, args: argparse.Namespace) -> Report:
                 report.checks.append(Check(f"all but the network: {label}", passed, text))
     if report.tflops is not None:
         for name in avatar.renderers:
-            run = _attempt(report, f"plain torch, {name}", baseline_run, avatar, name, size, work, args.frames // 100 or 1)
+            run = _attempt(
+                report,
+                f"plain torch, {name}",
+                baseline_run,
+                avatar,
+                name,
+                size,
+                work,
+                args.frames // 100 or 1,
+            )
             report.runs += [] if run is None else [run]
     else:
         report.notes.append("no torch with CUDA: nothing to compare with")
-    report.checks += filter(None, [_attempt(report, "memory", memory_check, gpu, avatar, size, work, args.frames),
-                                   _attempt(report, "over 127.0.0.1", loop_check, avatar, size, work, args.frames // 20 or 1)])
+    report.checks += filter(
+        None,
+        [
+            _attempt(report, "memory", memory_check, gpu, avatar, size, work, args.frames),
+            _attempt(report, "over 127.0.0.1", loop_check, avatar, size, work, args.frames // 20 or 1),
+        ],
+    )
     return report
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("out/gpu"), help="folder for the report")
+    parser.add_argument(
+        "-o", "--out", type=pathlib.Path, default=pathlib.Path("out/gpu"), help="folder for the report"
+    )
     parser.add_argument("--avatar", metavar="AVATAR", help="bundle to render (default: the built-in one)")
-    parser.add_argument("--renderers", nargs="+", default=["texture", "light", "full"],
-                        help="of the avatar; light and full are random weights where it has none")
+    parser.add_argument(
+        "--renderers",
+        nargs="+",
+        default=["texture", "light", "full"],
+        help="of the avatar; light and full are random weights where it has none",
+    )
     parser.add_argument("--size", type=int, default=512, help="pixels a side")
-    parser.add_argument("--frames", type=int, default=10_000, help="of the memory check; others take a part of it")
+    parser.add_argument(
+        "--frames", type=int, default=10_000, help="of the memory check; others take a part of it"
+    )
     parser.add_argument("--rounds", type=int, default=200, help="measurements of each stage")
     args = parser.parse_args(argv)
     try:

@@ -7,8 +7,15 @@ import json
 import pathlib
 from dataclasses import asdict, dataclass, field
 
-COLOURS = {"lbs": "#4c78a8", "rasterize": "#f58518", "gather": "#54a24b", "network": "#b279a2", "compose": "#e45756", "download": "#9d755d",
-           "other": "#bab0ac"}
+COLOURS = {
+    "lbs": "#4c78a8",
+    "rasterize": "#f58518",
+    "gather": "#54a24b",
+    "network": "#b279a2",
+    "compose": "#e45756",
+    "download": "#9d755d",
+    "other": "#bab0ac",
+}
 
 
 @dataclass
@@ -22,8 +29,9 @@ class Check:
 
 @dataclass
 class Stage:
-    """One stage on its own, ms: p50 and p99 of repetitions inside of a graph; floor_ms: what its bytes or FLOPs take at this device's
-    measured speed, None where that is unknown; work: those bytes or FLOPs in words."""
+    """One stage on its own, ms: p50 and p99 of repetitions inside of a graph; floor_ms: what its bytes or
+    FLOPs take at this device's measured speed, None where that is unknown; work: those bytes or FLOPs in
+    words."""
 
     name: str
     p50_ms: float
@@ -34,7 +42,8 @@ class Stage:
 
 @dataclass
 class Run:
-    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to picture in host memory; stages of one frame."""
+    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to picture in host memory;
+    stages of one frame."""
 
     name: str
     renderer: str
@@ -73,15 +82,30 @@ def markdown(report: Report) -> str:
     lines += ["", "| renderer | how | level | p50 ms | p99 ms | target ms |", "|---|---|---|---|---|---|"]
     for run in report.runs:
         p50, p99 = run.total_ms["p50"], run.total_ms["p99"]
-        target = "" if run.target_ms is None else f"{run.target_ms:g} ({'met' if p50 <= run.target_ms else '**missed**'})"
+        target = (
+            ""
+            if run.target_ms is None
+            else f"{run.target_ms:g} ({'met' if p50 <= run.target_ms else '**missed**'})"
+        )
         lines.append(f"| {run.renderer} | {run.name} | {run.level} | {p50:.3f} | {p99:.3f} | {target} |")
     for run in report.runs:
         if run.stages:
-            lines += ["", f"{run.renderer}, {run.name}: each stage alone", "", "| stage | p50 ms | p99 ms | floor ms | work |",
-                      "|---|---|---|---|---|"]
-            lines += [f"| {s.name} | {s.p50_ms:.4f} | {s.p99_ms:.4f} | {'' if s.floor_ms is None else f'{s.floor_ms:.4f}'} | {s.work} |"
-                      for s in run.stages]
-    lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in report.versions.items()), *[f"\nNote: {note}" for note in report.notes]]
+            lines += [
+                "",
+                f"{run.renderer}, {run.name}: each stage alone",
+                "",
+                "| stage | p50 ms | p99 ms | floor ms | work |",
+                "|---|---|---|---|---|",
+            ]
+            lines += [
+                f"| {s.name} | {s.p50_ms:.4f} | {s.p99_ms:.4f} | {'' if s.floor_ms is None else f'{s.floor_ms:.4f}'} | {s.work} |"
+                for s in run.stages
+            ]
+    lines += [
+        "",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in report.versions.items()),
+        *[f"\nNote: {note}" for note in report.notes],
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -100,25 +124,36 @@ def svg(report: Report) -> str:
             w = width * ms / longest
             title = html.escape(f"{name} {ms:.3f} ms")
             colour = COLOURS.get(name, COLOURS["other"])
-            parts.append(f'<rect x="{x:.1f}" y="{y}" width="{w:.2f}" height="{row - 6}" fill="{colour}"><title>{title}</title></rect>')
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{w:.2f}" height="{row - 6}" fill="{colour}"><title>{title}</title></rect>'
+            )
             x += w
         parts.append(f'<text x="{x + 6:.1f}" y="{y + 15}">{total:.2f} ms</text>')
         y += row
     x = left
     for name, colour in COLOURS.items():
-        parts.append(f'<rect x="{x}" y="{y + 8}" width="10" height="10" fill="{colour}"/><text x="{x + 14}" y="{y + 17}">{name}</text>')
+        parts.append(
+            f'<rect x="{x}" y="{y + 8}" width="10" height="10" fill="{colour}"/><text x="{x + 14}" y="{y + 17}">{name}</text>'
+        )
         x += 80
-    title = html.escape(f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to picture in host memory, p50")
+    title = html.escape(
+        f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to picture in host memory, p50"
+    )
     size = f'width="{left + width + 90}" height="{y + 34}"'
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12"><rect width="100%" height="100%" '
-            f'fill="white"/><text x="8" y="18" font-weight="bold">{title}</text>{"".join(parts)}</svg>\n')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12"><rect width="100%" height="100%" '
+        f'fill="white"/><text x="8" y="18" font-weight="bold">{title}</text>{"".join(parts)}</svg>\n'
+    )
 
 
 def write(report: Report, folder: pathlib.Path) -> list[pathlib.Path]:
     """gpu_check.json, .md and .svg in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"gpu_check.json": json.dumps({**asdict(report), "passed": report.passed}, indent=1) + "\n",
-             "gpu_check.md": markdown(report), "gpu_check.svg": svg(report)}
+    files = {
+        "gpu_check.json": json.dumps({**asdict(report), "passed": report.passed}, indent=1) + "\n",
+        "gpu_check.md": markdown(report),
+        "gpu_check.svg": svg(report),
+    }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in files]

@@ -1,4 +1,5 @@
-"""Arithmetic for benchmarks/gpu_check.py: what a frame must move and compute at least, and how fast a GPU moves and computes."""
+"""Arithmetic for benchmarks/gpu_check.py: what a frame must move and compute at least, and how fast a GPU
+moves and computes."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ COPY_BYTES = 256 << 20
 REPEATS = 20
 
 
-def stage_bytes(avatar, renderer: str, window: tuple[int, int], size: tuple[int, int], element: int) -> dict[str, int]:
+def stage_bytes(
+    avatar, renderer: str, window: tuple[int, int], size: tuple[int, int], element: int
+) -> dict[str, int]:
     """Bytes that each stage must read and write at least (the floors at the head of kernels/cuda/*.cu).
 
     window: height, width in pixels; size: of the picture; element: bytes of a feature (2 or 4).
@@ -27,7 +30,8 @@ def stage_bytes(avatar, renderer: str, window: tuple[int, int], size: tuple[int,
 
 
 def network_flop(model: bytes, n: int, height: int, width: int) -> float:
-    """Arithmetic of the convolutions and matrix products of an ONNX file for (N, H, W); a multiply-add counts as two."""
+    """Arithmetic of the convolutions and matrix products of an ONNX file for (N, H, W); a multiply-add counts
+    as two."""
     import onnx
 
     proto = onnx.load_model_from_string(model)
@@ -40,11 +44,14 @@ def network_flop(model: bytes, n: int, height: int, width: int) -> float:
         value.type.tensor_type.ClearField("shape")
     del proto.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.value_info, *graph.output)}
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*graph.input, *graph.value_info, *graph.output)
+    }
     shapes |= {w.name: list(w.dims) for w in graph.initializer}
     total = 0.0
     for node in graph.node:
-        if node.op_type == "Conv":      # weights [out, in/groups, kh, kw], one product a weight and output pixel
+        if node.op_type == "Conv":  # weights [out, in/groups, kh, kw], one product a weight and output pixel
             total += 2 * np.prod(shapes[node.output[0]][2:]) * np.prod(shapes[node.input[1]]) * n
         elif node.op_type == "ConvTranspose":
             total += 2 * np.prod(shapes[node.input[0]][2:]) * np.prod(shapes[node.input[1]]) * n
@@ -54,11 +61,16 @@ def network_flop(model: bytes, n: int, height: int, width: int) -> float:
 
 
 def bandwidth_gbps(gpu) -> float:
-    """Bytes read plus bytes written in a second by copies within the GPU's memory, 1e9 a GB; the best of several."""
+    """Bytes read plus bytes written in a second by copies within the GPU's memory, 1e9 a GB; the best of
+    several."""
     from dinar_live.kernels.cuda.driver import call
 
     source, target = (gpu.device.empty((COPY_BYTES,), np.uint8) for _ in range(2))
-    times = timed(gpu, lambda: call("cuMemcpyDtoDAsync", target.pointer, source.pointer, COPY_BYTES, gpu.stream.handle), 10)
+    times = timed(
+        gpu,
+        lambda: call("cuMemcpyDtoDAsync", target.pointer, source.pointer, COPY_BYTES, gpu.stream.handle),
+        10,
+    )
     return 2 * COPY_BYTES / (times.min() * 1e-3) / 1e9
 
 

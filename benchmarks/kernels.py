@@ -2,9 +2,10 @@
 
     python benchmarks/kernels.py [--json FILE] [--runs 200] [--size 512]
 
-One thread and all cores; minimum and median over many runs after warm-up, in milliseconds. The yardsticks at the end say how fast
-the machine is, so that figures can be compared.
+One thread and all cores; minimum and median over many runs after warm-up, in milliseconds. The yardsticks at
+the end say how fast the machine is, so that figures can be compared.
 """
+
 import argparse
 import importlib.resources
 import json
@@ -18,7 +19,7 @@ import numpy as np
 from dinar_live.kernels import BodyModel, Raster, _cpu, compose, gather_uv, lbs, project, rasterize
 
 CHANNELS = 24
-TARGETS = {"lbs": 1.0, "rasterize": 2.0, "gather_uv": 2.5}      # ms, one thread, 512x512
+TARGETS = {"lbs": 1.0, "rasterize": 2.0, "gather_uv": 2.5}  # ms, one thread, 512x512
 
 
 def measure(function, runs):
@@ -40,9 +41,17 @@ def load_open_body():
     regressor[b["J_regressor_row"], b["J_regressor_col"]] = b["J_regressor_val"]
     dirs = b["exprdirs"].astype(np.float32)
     moving = np.flatnonzero(np.abs(dirs).max((1, 2)) > 0).astype(np.int32)
-    model = BodyModel(b["v_template"], regressor @ b["v_template"], b["parents"], b["lbs_idx"].astype(np.uint16), b["lbs_w"], moving,
-                      np.ascontiguousarray(dirs[moving]), np.einsum("jv,vce->jce", regressor, dirs).astype(np.float32))
-    uv = b["uv"] * np.float32([1, -1]) + np.float32([0, 1])      # the file has v up
+    model = BodyModel(
+        b["v_template"],
+        regressor @ b["v_template"],
+        b["parents"],
+        b["lbs_idx"].astype(np.uint16),
+        b["lbs_w"],
+        moving,
+        np.ascontiguousarray(dirs[moving]),
+        np.einsum("jv,vce->jce", regressor, dirs).astype(np.float32),
+    )
+    uv = b["uv"] * np.float32([1, -1]) + np.float32([0, 1])  # the file has v up
     return model, b["faces"], uv, b["uv_faces"]
 
 
@@ -63,7 +72,8 @@ def numpy_lbs(model, weights, body, transl, expression):
 
 
 def opencv_rasterize(projective, faces, size):
-    """Painter's algorithm with OpenCV: ids only, drawn back to front, one call per triangle; edges overlap."""
+    """Painter's algorithm with OpenCV: ids only, drawn back to front, one call per triangle; edges
+    overlap."""
     px = projective[:, :2] / projective[:, 2:]
     corners = px[faces]
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -80,12 +90,16 @@ def opencv_gather(raster, uv, uv_faces, texture, out):
     """cv2.remap in groups of four channels, after interpolating uv with numpy."""
     covered = raster.triangle_id >= 0
     xy = np.full((*covered.shape, 2), -10, np.float32)
-    xy[covered] = np.einsum("nk,nkc->nc", raster.barycentrics[covered], uv[uv_faces[raster.triangle_id[covered]]])
+    xy[covered] = np.einsum(
+        "nk,nkc->nc", raster.barycentrics[covered], uv[uv_faces[raster.triangle_id[covered]]]
+    )
     C = texture.shape[2]
     x, y = xy[..., 0] * (texture.shape[1] - 1), xy[..., 1] * (texture.shape[0] - 1)
     for c in range(0, C, 4):
-        out[c:c + 4] = cv2.remap(texture[..., c:c + 4], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).transpose(2, 0, 1)
-    out[C:C + 2] = np.where(covered, 2 * xy.transpose(2, 0, 1) - 1, -10)
+        out[c : c + 4] = cv2.remap(
+            texture[..., c : c + 4], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        ).transpose(2, 0, 1)
+    out[C : C + 2] = np.where(covered, 2 * xy.transpose(2, 0, 1) - 1, -10)
     out[C + 2] = covered
     return out
 
@@ -99,13 +113,15 @@ def torch_gather(features, texture):
     torch.set_num_threads(1)
     C = texture.shape[2]
     t = torch.from_numpy(texture).permute(2, 0, 1)[None].contiguous()
-    grid = torch.from_numpy(features[C:C + 2]).permute(1, 2, 0)[None].contiguous()
+    grid = torch.from_numpy(features[C : C + 2]).permute(1, 2, 0)[None].contiguous()
     return lambda: torch.nn.functional.grid_sample(t, grid, align_corners=True)
 
 
 def numpy_compose(rgb, alpha, mask):
     a = np.minimum(1, alpha + mask)
-    return (np.concatenate([rgb.clip(0, 1) * a, a[None]]) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0).copy()
+    return (
+        (np.concatenate([rgb.clip(0, 1) * a, a[None]]) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0).copy()
+    )
 
 
 def cases(size):
@@ -114,17 +130,21 @@ def cases(size):
     model, faces, uv, uv_faces = load_open_body()
     body = rng.normal(0, 0.15, model.joints.shape).astype(np.float32)
     body[0] = 0
-    transl, expression = np.zeros(3, np.float32), rng.uniform(0.1, 0.5, model.expression_count).astype(np.float32)
+    transl, expression = (
+        np.zeros(3, np.float32),
+        rng.uniform(0.1, 0.5, model.expression_count).astype(np.float32),
+    )
     weights = np.zeros((len(model.vertices), len(model.joints)), np.float32)
     np.add.at(weights, (np.arange(len(weights))[:, None], model.skin_index.astype(int)), model.skin_weight)
     vertices = lbs(model, body, transl, expression)
 
     low, high = vertices.min(0), vertices.max(0)
     distance = 3.0
-    focal = 0.85 * size / (high[1] - low[1]) * (distance - high[2])      # the body fills 85 % of the height
+    focal = 0.85 * size / (high[1] - low[1]) * (distance - high[2])  # the body fills 85 % of the height
     centre = (low + high) / 2
     matrix = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]]) @ np.array(
-        [[1, 0, 0, -centre[0]], [0, -1, 0, centre[1]], [0, 0, -1.0, distance]])
+        [[1, 0, 0, -centre[0]], [0, -1, 0, centre[1]], [0, 0, -1.0, distance]]
+    )
     flat, _ = project(vertices, matrix)
     raster = rasterize(flat, faces, (size, size))
     texture = rng.random((256, 256, CHANNELS)).astype(np.float32)
@@ -135,19 +155,47 @@ def cases(size):
     v_out, p_out, r_out = np.empty_like(vertices), np.empty_like(flat), Raster.empty(size, size)
     f_out, o_out = features.copy(), features.copy()
     pose = (body, transl, expression)
-    return {
-        "lbs": (lambda t: lbs(model, *pose, out=v_out, threads=t), {"numpy": lambda: numpy_lbs(model, weights, *pose)}),
-        "project": (lambda t: project(vertices, matrix, out=p_out),
-                    {"numpy": lambda: (vertices @ matrix[:, :3].T + matrix[:, 3]).astype(np.float32)}),
-        "rasterize": (lambda t: rasterize(flat, faces, (size, size), out=r_out, threads=t),
-                      {"OpenCV, ids only": lambda: opencv_rasterize(flat, faces, (size, size))}),
-        "gather_uv": (lambda t: gather_uv(raster, uv, uv_faces, texture, out=f_out, threads=t),
-                      {"OpenCV": lambda: opencv_gather(raster, uv, uv_faces, texture, o_out),
-                       "torch grid_sample only": torch_gather(features, texture)}),
-        "compose": (lambda t: compose(rgb, alpha, mask=mask, out=rgba, threads=t), {"numpy": lambda: numpy_compose(rgb, alpha, mask)}),
-        "compose, threshold, depth": (lambda t: compose(rgb, alpha, mask=mask, threshold=0.5, depth=raster.depth, depth_out=depth, out=rgba,
-                                                        threads=t), {}),
-    }, f"{len(faces)} triangles, {size}x{size}, {(raster.triangle_id >= 0).mean():.0%} covered, {CHANNELS} channels"
+    return (
+        {
+            "lbs": (
+                lambda t: lbs(model, *pose, out=v_out, threads=t),
+                {"numpy": lambda: numpy_lbs(model, weights, *pose)},
+            ),
+            "project": (
+                lambda t: project(vertices, matrix, out=p_out),
+                {"numpy": lambda: (vertices @ matrix[:, :3].T + matrix[:, 3]).astype(np.float32)},
+            ),
+            "rasterize": (
+                lambda t: rasterize(flat, faces, (size, size), out=r_out, threads=t),
+                {"OpenCV, ids only": lambda: opencv_rasterize(flat, faces, (size, size))},
+            ),
+            "gather_uv": (
+                lambda t: gather_uv(raster, uv, uv_faces, texture, out=f_out, threads=t),
+                {
+                    "OpenCV": lambda: opencv_gather(raster, uv, uv_faces, texture, o_out),
+                    "torch grid_sample only": torch_gather(features, texture),
+                },
+            ),
+            "compose": (
+                lambda t: compose(rgb, alpha, mask=mask, out=rgba, threads=t),
+                {"numpy": lambda: numpy_compose(rgb, alpha, mask)},
+            ),
+            "compose, threshold, depth": (
+                lambda t: compose(
+                    rgb,
+                    alpha,
+                    mask=mask,
+                    threshold=0.5,
+                    depth=raster.depth,
+                    depth_out=depth,
+                    out=rgba,
+                    threads=t,
+                ),
+                {},
+            ),
+        },
+        f"{len(faces)} triangles, {size}x{size}, {(raster.triangle_id >= 0).mean():.0%} covered, {CHANNELS} channels",
+    )
 
 
 def yardsticks():
@@ -155,8 +203,10 @@ def yardsticks():
     source, target = np.ones(1 << 24, np.uint8), np.empty(1 << 24, np.uint8)
     a, b = np.ones((1024, 1024), np.float32), np.ones((1024, 1024), np.float32)
     c = np.empty_like(a)
-    return {"memcpy_GBps": round(2 * source.nbytes / measure(lambda: np.copyto(target, source), 20)[0] * 1e-6, 1),
-            "matmul_GFLOPS": round(2 * 1024**3 / measure(lambda: np.matmul(a, b, out=c), 20)[0] * 1e-6, 1)}
+    return {
+        "memcpy_GBps": round(2 * source.nbytes / measure(lambda: np.copyto(target, source), 20)[0] * 1e-6, 1),
+        "matmul_GFLOPS": round(2 * 1024**3 / measure(lambda: np.matmul(a, b, out=c), 20)[0] * 1e-6, 1),
+    }
 
 
 def main():
@@ -177,11 +227,20 @@ def main():
         target = TARGETS.get(name) if options.size == 512 else None
         rows[name] = {"one_thread_ms": one, "all_cores_ms": every, "target_ms": target, "other_ms": ways}
         shown = "   ".join(f"{way} {ms:.2f}" for way, ms in ways.items())
-        print(f"{name:28}{one[0]:8.3f} /{one[1]:7.3f}{every[0]:8.3f} /{every[1]:7.3f}{target or '':>9}   {shown}")
+        print(
+            f"{name:28}{one[0]:8.3f} /{one[1]:7.3f}{every[0]:8.3f} /{every[1]:7.3f}{target or '':>9}   {shown}"
+        )
     yardstick = yardsticks()
     print("yardstick: " + ", ".join(f"{k} {v}" for k, v in yardstick.items()))
     if options.json:
-        report = {"scene": scene, "cores": cores, "variant": _cpu.variant(), "runs": options.runs, "kernels": rows, "yardstick": yardstick}
+        report = {
+            "scene": scene,
+            "cores": cores,
+            "variant": _cpu.variant(),
+            "runs": options.runs,
+            "kernels": rows,
+            "yardstick": yardstick,
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -1,7 +1,9 @@
-"""The demo avatar with a light renderer network of random weights, to measure with: python benchmarks/light_avatar.py -o out/light
+"""The demo avatar with a light renderer network of random weights, to measure with: python
+benchmarks/light_avatar.py -o out/light
 
-    dinar bench out/light --scenario single --renderer light
+dinar bench out/light --scenario single --renderer light
 """
+
 import argparse
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ from dinar_live.export.checks import make_checks
 from dinar_live.runtime import Avatar, Pose
 from dinar_live.runtime.avatar import RendererSpec
 
-TEXTURE = 256     # texels a side, as in DINAR
+TEXTURE = 256  # texels a side, as in DINAR
 
 
 def main() -> None:
@@ -29,7 +31,9 @@ def main() -> None:
     avatar = replace(demo, name="light", renderers={"light": spec}, checks=None, provenance=provenance)
     make_checks(avatar, [Pose()]).save(args.output, overwrite=True)
     gflop = light_network.gflop(args.channels, args.width)
-    print(f"{args.output}: {gflop:.1f} GFLOP at 512x512, margin {light_network.reach()} px, model {len(model) / 1e6:.1f} MB")
+    print(
+        f"{args.output}: {gflop:.1f} GFLOP at 512x512, margin {light_network.reach()} px, model {len(model) / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The light renderer network with random weights, to measure with: python benchmarks/light_network.py -o light.onnx"""
+"""The light renderer network with random weights, to measure with: python benchmarks/light_network.py -o
+light.onnx"""
+
 import argparse
 import pathlib
 
@@ -8,7 +10,8 @@ __all__ = ["STRIDE", "build", "gflop", "reach"]
 
 
 def build(channels: int = 16, width: int = 32, seed: int = 0) -> bytes:
-    """ONNX file of the network with random weights; `channels` are the texture's, `width` the channels at half resolution."""
+    """ONNX file of the network with random weights; `channels` are the texture's, `width` the channels at
+    half resolution."""
     return build_onnx(random_weights(channels, width, seed))
 
 
@@ -20,7 +23,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output.write_bytes(build(args.channels, args.width, args.seed))
-    print(f"{args.output}: {gflop(args.channels, args.width):.2f} GFLOP at 512x512, a crop is exact from a margin of {reach()} px")
+    print(
+        f"{args.output}: {gflop(args.channels, args.width):.2f} GFLOP at 512x512, a crop is exact from a margin of {reach()} px"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""What streaming adds to the render time, pose in to picture out over loopback: with a renderer that takes no time, open and with keys.
+"""What streaming adds to the render time, pose in to picture out over loopback: with a renderer that takes no
+time, open and with keys.
 
     python benchmarks/streaming.py [--size 512] [--frames 300] [--rounds 5] [--color raw] [--paced]
 
-Server and client are processes of their own. The two kinds take turns, a round of each, so that what else the machine does hits both.
-Added is the time from just before Client.render to its decoded picture, minus the server's `render` stage.
+Server and client are processes of their own. The two kinds take turns, a round of each, so that what else the
+machine does hits both. Added is the time from just before Client.render to its decoded picture, minus the
+server's `render` stage.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,7 +21,7 @@ import time
 import numpy as np
 
 from dinar_live.runtime import Avatar, Camera, Pose, Renderer
-from dinar_live.runtime.memory import settle_memory
+from dinar_live.runtime.core.memory import settle_memory
 from dinar_live.runtime.stream import Client, FrameFormat, KeyFolder, KeyPair, RenderedFrame, Server
 
 WARM = 30
@@ -29,7 +32,9 @@ def picture(size: int) -> np.ndarray:
     """The demo avatar, as large as a default camera shows it, u8[size, size, 4]."""
     avatar = Avatar.demo()
     with Renderer(avatar, size=(size, size)) as renderer:
-        frame = renderer.render(Pose(body=np.zeros((55, 3))), Camera.orbit(avatar.rig.joints[0], (size, size), azimuth=0.5))
+        frame = renderer.render(
+            Pose(body=np.zeros((55, 3))), Camera.orbit(avatar.rig.joints[0], (size, size), azimuth=0.5)
+        )
         return frame.rgba.copy()
 
 
@@ -52,7 +57,9 @@ def client_of(rgba: np.ndarray, curve: bool, color: str):
             keys.add("bench", pair.public)
             access = {"server_key": keys.pair.public, "key": pair}
         here, there = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(rgba, keys and str(keys.folder), there), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(rgba, keys and str(keys.folder), there), daemon=True
+        )
         process.start()
         try:
             if not here.poll(60):
@@ -85,21 +92,32 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=300, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--color", choices=("jpeg", "raw"), default="jpeg")
-    parser.add_argument("--paced", action="store_true", help=f"{RATE:g} pictures a second instead of as fast as they come")
+    parser.add_argument(
+        "--paced", action="store_true", help=f"{RATE:g} pictures a second instead of as fast as they come"
+    )
     args = parser.parse_args()
     rgba = picture(args.size)
     camera = Camera.orbit(np.zeros(3), (args.size, args.size))
     with client_of(rgba, False, args.color) as open_client, client_of(rgba, True, args.color) as keyed_client:
         settle_memory()
-        rounds = [(added_ms(open_client, camera, args.frames, args.paced), added_ms(keyed_client, camera, args.frames, args.paced))
-                  for _ in range(args.rounds)]
+        rounds = [
+            (
+                added_ms(open_client, camera, args.frames, args.paced),
+                added_ms(keyed_client, camera, args.frames, args.paced),
+            )
+            for _ in range(args.rounds)
+        ]
     plain, curve = (np.concatenate(part) for part in zip(*rounds, strict=True))
-    print(f"{args.size}x{args.size} {args.color}, {'paced' if args.paced else 'closed loop'}, {len(plain)} pictures each, ms added:")
+    print(
+        f"{args.size}x{args.size} {args.color}, {'paced' if args.paced else 'closed loop'}, {len(plain)} pictures each, ms added:"
+    )
     for name, values in (("open", plain), ("CURVE", curve)):
         p50, p90, p99 = np.percentile(values, (50, 90, 99))
         print(f"  {name:<6} p50 {p50:.2f}   p90 {p90:.2f}   p99 {p99:.2f}")
     differences = [np.median(b) - np.median(a) for a, b in rounds]
-    print(f"  CURVE costs {np.median(differences):.2f} ms (rounds: {', '.join(f'{d:.2f}' for d in differences)})")
+    print(
+        f"  CURVE costs {np.median(differences):.2f} ms (rounds: {', '.join(f'{d:.2f}' for d in differences)})"
+    )
     return 0
 
 

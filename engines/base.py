@@ -1,4 +1,6 @@
-"""The engine interface: open an ONNX model once, compile it for fixed sizes, run it on buffers bound by tensor name."""
+"""The engine interface: open an ONNX model once, compile it for fixed sizes, run it on buffers bound by
+tensor name."""
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,8 @@ Shape = tuple[int | None, ...]
 
 
 class EngineError(Exception):
-    """An engine cannot be used or cannot run this model. Text = what was wrong, what was given, what to do."""
+    """An engine cannot be used or cannot run this model. Text = what was wrong, what was given, what to
+    do."""
 
 
 class TensorNameError(EngineError, KeyError):
@@ -23,7 +26,8 @@ class TensorNameError(EngineError, KeyError):
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What runs and why it was chosen. `precision` is the one the layers run in (buffers are always float32), `threads` are CPU threads."""
+    """What runs and why it was chosen. `precision` is the one the layers run in (buffers are always float32),
+    `threads` are CPU threads."""
 
     name: str
     version: str
@@ -34,7 +38,8 @@ class EngineInfo:
 
 
 class Buffers(Mapping):
-    """Tensor name -> float32 array (or DeviceTensor); the same for the life of the session: write into them, never replace them."""
+    """Tensor name -> float32 array (or DeviceTensor); the same for the life of the session: write into them,
+    never replace them."""
 
     def __init__(self, arrays: dict):
         self._arrays = dict(arrays)
@@ -43,7 +48,9 @@ class Buffers(Mapping):
         try:
             return self._arrays[name]
         except KeyError:
-            raise TensorNameError(f"no tensor named {name!r}; the model has {', '.join(self._arrays) or 'none'}") from None
+            raise TensorNameError(
+                f"no tensor named {name!r}; the model has {', '.join(self._arrays) or 'none'}"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -58,8 +65,9 @@ class Buffers(Mapping):
 class Session(ABC):
     """One compiled size. Fill `inputs`, `enqueue()`, `synchronize()`, read `outputs`.
 
-    inputs, outputs: tensor name -> C-contiguous float32 array of the compiled shape, allocated once and bound to the engine.
-    Between enqueue and synchronize the engine reads and writes them: leave them alone. For one thread at a time; sessions are independent.
+    inputs, outputs: tensor name -> C-contiguous float32 array of the compiled shape, allocated once and bound
+    to the engine. Between enqueue and synchronize the engine reads and writes them: leave them alone. For one
+    thread at a time; sessions are independent.
     """
 
     def __init__(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]):
@@ -70,12 +78,15 @@ class Session(ABC):
     def enqueue(self) -> None:
         """Start one run and return; EngineError if the previous one was not synchronized."""
         if self._pending:
-            raise EngineError("enqueue() called twice: the run under way still uses the buffers; call synchronize() first")
+            raise EngineError(
+                "enqueue() called twice: the run under way still uses the buffers; call synchronize() first"
+            )
         self._start()
         self._pending = True
 
     def synchronize(self) -> None:
-        """Wait until `outputs` hold the results of the run under way (returns at once if there is none); EngineError if it failed."""
+        """Wait until `outputs` hold the results of the run under way (returns at once if there is none);
+        EngineError if it failed."""
         if self._pending:
             self._pending = False
             self._wait()
@@ -104,10 +115,11 @@ class DeviceTensor:
 
 
 class DeviceSession(ABC):
-    """One compiled size whose inputs and outputs stay on the GPU: the caller's kernels write `inputs` and read `outputs`.
+    """One compiled size whose inputs and outputs stay on the GPU: the caller's kernels write `inputs` and
+    read `outputs`.
 
-    inputs, outputs: tensor name -> DeviceTensor, fixed for the session's life. device: the CUDA device's number.
-    For one stream at a time. Keep the session as long as a graph that captured it is launched.
+    inputs, outputs: tensor name -> DeviceTensor, fixed for the session's life. device: the CUDA device's
+    number. For one stream at a time. Keep the session as long as a graph that captured it is launched.
     """
 
     inputs: Buffers
@@ -116,11 +128,13 @@ class DeviceSession(ABC):
 
     @abstractmethod
     def warm_up(self, stream: int) -> None:
-        """Run once on cudaStream_t `stream` and wait, so that everything which happens only once has happened; call it before a capture."""
+        """Run once on cudaStream_t `stream` and wait, so that everything which happens only once has
+        happened; call it before a capture."""
 
     @abstractmethod
     def enqueue_on(self, stream: int) -> None:
-        """Queue one run on cudaStream_t `stream` and return. No allocation, no wait; may be captured into a CUDA graph after `warm_up`.
+        """Queue one run on cudaStream_t `stream` and return. No allocation, no wait; may be captured into a
+        CUDA graph after `warm_up`.
 
         EngineError if the run could not be queued.
         """
@@ -140,7 +154,8 @@ class Engine(ABC):
     """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic.
 
     device_io: type of the tensors of device sessions, "float16" or "float32"; None where there are none.
-    keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not found there.
+    keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not
+        found there.
     """
 
     info: EngineInfo
@@ -152,15 +167,19 @@ class Engine(ABC):
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> Session:
-        """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input; EngineError if the model cannot."""
+        """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input;
+        EngineError if the model cannot."""
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
         """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""
-        raise EngineError(f"the engine {self.info.name} runs on {self.info.device} and has no sessions on a GPU: "
-                          "use compile(), or the engine tensorrt or torch with device cuda")
+        raise EngineError(
+            f"the engine {self.info.name} runs on {self.info.device} and has no sessions on a GPU: "
+            "use compile(), or the engine tensorrt or torch with device cuda"
+        )
 
-    def drop(self, size: tuple[int, int, int], io: str) -> None:   # noqa: B027  (nothing to do where nothing is kept)
-        """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next session is compiled anew."""
+    def drop(self, size: tuple[int, int, int], io: str) -> None:  # noqa: B027  (nothing to do where nothing is kept)
+        """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
+        session is compiled anew."""
 
     @abstractmethod
     def close(self) -> None:
@@ -174,11 +193,12 @@ class Engine(ABC):
 
 
 def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
-    """float32 zeros, C-contiguous, starting on a multiple of ALIGNMENT bytes (an engine can then use the memory as it is)."""
+    """float32 zeros, C-contiguous, starting on a multiple of ALIGNMENT bytes (an engine can then use the
+    memory as it is)."""
     count = int(np.prod(shape, dtype=np.int64))
     raw = np.zeros(count * 4 + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start:start + count * 4].view(np.float32).reshape(shape)
+    return raw[start : start + count * 4].view(np.float32).reshape(shape)
 
 
 def check_precision(precision: str) -> None:
@@ -194,10 +214,13 @@ def check_threads(threads: int) -> None:
 
 
 def static_input_shapes(inputs: dict[str, Shape], size: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
-    """Input shapes with symbolic dimensions 0, 2, 3 replaced by N, H, W; EngineError where that is not possible."""
+    """Input shapes with symbolic dimensions 0, 2, 3 replaced by N, H, W; EngineError where that is not
+    possible."""
     try:
         n, h, w = size
-        valid = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1 for v in (n, h, w))
+        valid = all(
+            isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1 for v in (n, h, w)
+        )
     except (TypeError, ValueError):
         valid = False
     if not valid:
@@ -207,9 +230,13 @@ def static_input_shapes(inputs: dict[str, Shape], size: tuple[int, int, int]) ->
         values = {0: int(n), 2: int(h), 3: int(w)} if len(shape) == 4 else {}
         resolved = tuple(values.get(axis) if dim is None else dim for axis, dim in enumerate(shape))
         if None in resolved:
-            raise EngineError(f"input {name!r} has shape {shape}: only dimensions 0, 2, 3 of a 4-D input may be symbolic (N, H, W)")
+            raise EngineError(
+                f"input {name!r} has shape {shape}: only dimensions 0, 2, 3 of a 4-D input may be symbolic (N, H, W)"
+            )
         wrong = [axis for axis, value in values.items() if resolved[axis] != value]
         if wrong:
-            raise EngineError(f"input {name!r} has the fixed shape {shape}, not (N, H, W) = {tuple(size)}; compile its own size")
+            raise EngineError(
+                f"input {name!r} has the fixed shape {shape}, not (N, H, W) = {tuple(size)}; compile its own size"
+            )
         shapes[name] = resolved
     return shapes

@@ -1,20 +1,29 @@
-"""Does a captured CUDA graph compute what the eager run computes? Silent failures of captures are on record: an empty graph, the outputs of
-the warm-up for every input. So a graph is believed only after it gave the eager results on two different inputs."""
+"""Does a captured CUDA graph compute what the eager run computes? Silent failures of captures are on record:
+an empty graph, the outputs of the warm-up for every input. So a graph is believed only after it gave the
+eager results on two different inputs."""
+
 from collections.abc import Callable
 
 import numpy as np
 
-_TOLERANCE = 1e-3   # kernels that add with atomics do not repeat their last bits
+_TOLERANCE = 1e-3  # kernels that add with atomics do not repeat their last bits
 Arrays = dict[str, np.ndarray]
 
 
-def replay_problem(shapes: dict[str, tuple[int, ...]], eager: Callable[[Arrays], Arrays], replay: Callable[[Arrays], Arrays]) -> str:
-    """"" if `replay` agrees with `eager` on two different inputs of these shapes, else what is wrong.
+def replay_problem(
+    shapes: dict[str, tuple[int, ...]], eager: Callable[[Arrays], Arrays], replay: Callable[[Arrays], Arrays]
+) -> str:
+    """ "" if `replay` agrees with `eager` on two different inputs of these shapes, else what is wrong.
 
     eager, replay: inputs (float32) -> copies of the outputs. Inputs are seeded, uniform in [-1, 1].
     """
-    trials = [{name: np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
-              for seed in (1, 2)]
+    trials = [
+        {
+            name: np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+            for name, shape in shapes.items()
+        }
+        for seed in (1, 2)
+    ]
     wanted = [eager(trial) for trial in trials]
     got = [replay(trial) for trial in trials]
     for trial, (want, have) in enumerate(zip(wanted, got, strict=True), 1):

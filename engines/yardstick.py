@@ -1,20 +1,25 @@
-"""How fast this machine is, so that figures of different machines compare: convolutions and memory copies. Takes about a second."""
+"""How fast this machine is, so that figures of different machines compare: convolutions and memory copies.
+Takes about a second."""
+
 import time
 
 import numpy as np
 
 _CHANNELS, _SIZE, _LAYERS = 64, 128, 4
 _RUNS = 12
-_COPY_BYTES = 64 * 2**20   # beyond the caches of most machines
+_COPY_BYTES = 64 * 2**20  # beyond the caches of most machines
 
 
 def yardstick(threads: int = 0) -> dict[str, float | None]:
-    """conv_gflops_f32, conv_gflops_bf16 (None without bf16 instructions), memcpy_gbps; each the best of several runs.
+    """conv_gflops_f32, conv_gflops_bf16 (None without bf16 instructions), memcpy_gbps; each the best of
+    several runs.
 
-    conv: four 3x3 convolutions of 64 -> 64 channels at 128x128 in OpenVINO on `threads` threads (0 = all); a multiply-add counts as two.
-    memcpy: numpy copies of 64 MiB on one thread, 1 GB = 1e9 bytes copied. Raises ImportError without openvino.
+    conv: four 3x3 convolutions of 64 -> 64 channels at 128x128 in OpenVINO on `threads` threads (0 = all); a
+        multiply-add counts as two.
+    memcpy: numpy copies of 64 MiB on one thread, 1 GB = 1e9 bytes copied. Raises ImportError without
+        openvino.
     """
-    from .quiet_openvino import openvino  # heavy, and only needed here
+    from dinar_live.engines.openvino.quiet_import import openvino  # heavy, and only needed here
 
     core = openvino.Core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -30,9 +35,15 @@ def _convolution_gflops(openvino, core, precision: str, threads: int) -> float:
     rng = np.random.default_rng(0)
     x = picture = op.parameter([1, _CHANNELS, _SIZE, _SIZE], np.float32)
     for _ in range(_LAYERS):
-        weight = rng.standard_normal((_CHANNELS, _CHANNELS, 3, 3), np.float32) * np.float32(np.sqrt(2 / (9 * _CHANNELS)))
+        weight = rng.standard_normal((_CHANNELS, _CHANNELS, 3, 3), np.float32) * np.float32(
+            np.sqrt(2 / (9 * _CHANNELS))
+        )
         x = op.relu(op.convolution(x, op.constant(weight), [1, 1], [1, 1], [1, 1], [1, 1]))
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": False}
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": False,
+    }
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
     # the mean keeps the conversion of a large output out of the time

@@ -1,11 +1,14 @@
-"""Plays a motion over the VMC protocol, as a performer's app would: a sender to try `dinar live vmc` with, and to test it.
+"""Plays a motion over the VMC protocol, as a performer's app would: a sender to try `dinar live vmc` with,
+and to test it.
 
-    python examples/vmc_sender.py [MOTION] [--port 39539] [--fps 60] [--seconds 20] [--separate] [--vrm1] [--loss 0.2]
+    python examples/vmc_sender.py [MOTION] [--port 39539] [--fps 60] [--seconds 20] [--separate] [--vrm1]
+    [--loss 0.2]
 
-Written from the protocol's specification (https://protocol.vmc.info) and Unity's conventions alone; it shares no code with the receiver.
-The model it pretends to be has the bones of the open body. --vrm1: bones with axes of their own, as VRM 1 has them; it first stands
-in a T-pose for three seconds.
+Written from the protocol's specification (https://protocol.vmc.info) and Unity's conventions alone; it shares
+no code with the receiver. The model it pretends to be has the bones of the open body. --vrm1: bones with axes
+of their own, as VRM 1 has them; it first stands in a T-pose for three seconds.
 """
+
 import argparse
 import math
 import random
@@ -15,13 +18,30 @@ import time
 
 import numpy as np
 
-from dinar_live.runtime.avatar.skeleton import JOINT_NAMES, PARENTS
+from dinar_live.runtime.core.skeleton import JOINT_NAMES, PARENTS
 from dinar_live.runtime.motion import demo_motion, load_motion
 from dinar_live.runtime.motion.reference_body import SOLE, rest_joints
 
-_LIMBS = {"hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "foot": "Toes", "collar": "Shoulder", "shoulder": "UpperArm",
-          "elbow": "LowerArm", "wrist": "Hand", "eye": "Eye"}
-_MIDDLE = {"pelvis": "Hips", "spine1": "Spine", "spine2": "Chest", "spine3": "UpperChest", "neck": "Neck", "head": "Head", "jaw": "Jaw"}
+_LIMBS = {
+    "hip": "UpperLeg",
+    "knee": "LowerLeg",
+    "ankle": "Foot",
+    "foot": "Toes",
+    "collar": "Shoulder",
+    "shoulder": "UpperArm",
+    "elbow": "LowerArm",
+    "wrist": "Hand",
+    "eye": "Eye",
+}
+_MIDDLE = {
+    "pelvis": "Hips",
+    "spine1": "Spine",
+    "spine2": "Chest",
+    "spine3": "UpperChest",
+    "neck": "Neck",
+    "head": "Head",
+    "jaw": "Jaw",
+}
 _PARTS = {"1": "Proximal", "2": "Intermediate", "3": "Distal"}
 
 
@@ -75,7 +95,12 @@ def quaternion(m: np.ndarray) -> tuple[float, float, float, float]:
     else:
         j, k = (i + 1) % 3, (i + 2) % 3
         q = np.zeros(4)
-        q[i], q[j], q[k], q[3] = 1 + 2 * m[i, i] - np.trace(m), m[i, j] + m[j, i], m[i, k] + m[k, i], m[k, j] - m[j, k]
+        q[i], q[j], q[k], q[3] = (
+            1 + 2 * m[i, i] - np.trace(m),
+            m[i, j] + m[j, i],
+            m[i, k] + m[k, i],
+            m[k, j] - m[j, k],
+        )
     return tuple(q / np.linalg.norm(q))
 
 
@@ -86,8 +111,8 @@ _MIRROR = np.diag((-1.0, 1.0, 1.0))
 class Performer:
     """A VRM model that does what a motion says.
 
-    axes: one rotation matrix [3,3] per joint, its bone's axes in the T-pose (default: upright). without: joints that the model lacks; their
-    rotations go to the bones below.
+    axes: one rotation matrix [3,3] per joint, its bone's axes in the T-pose (default: upright). without:
+    joints that the model lacks; their rotations go to the bones below.
     """
 
     def __init__(self, axes=None, without=()):
@@ -96,7 +121,8 @@ class Performer:
         self.joints = [j for j, name in enumerate(JOINT_NAMES) if name not in without]
 
     def bones(self, body, pelvis) -> list[tuple[str, list[float]]]:
-        """(name, position and quaternion in Unity's axes) of every bone. body: [55,3] axis-angle; pelvis: [3] metres."""
+        """(name, position and quaternion in Unity's axes) of every bone. body: [55,3] axis-angle; pelvis: [3]
+        metres."""
         world = []
         for j, p in enumerate(PARENTS):
             world.append((world[p] if p >= 0 else np.eye(3)) @ matrix(body[j]))
@@ -149,7 +175,9 @@ def main() -> None:
             body, pelvis, expression = np.zeros((55, 3)), performer.rest[0], ()
         else:
             body, pelvis, expression = motion.sample(t - 3 if args.vrm1 else t)
-        messages = performer.messages(body, pelvis, tuple(zip(motion.expression_names or (), expression, strict=False)), t)
+        messages = performer.messages(
+            body, pelvis, tuple(zip(motion.expression_names or (), expression, strict=False)), t
+        )
         for datagram in messages if args.separate else [bundle(messages, time.time())]:
             if random.random() >= args.loss:
                 sock.sendto(datagram, (args.host, args.port))

@@ -1,4 +1,5 @@
-"""Captures: many posed pictures of one person with exact body parameters and cameras, in a folder (docs/evaluate.md)."""
+"""Captures: many posed pictures of one person with exact body parameters and cameras, in a folder
+(docs/evaluate.md)."""
 
 from __future__ import annotations
 
@@ -8,12 +9,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..runtime.avatar import Rig
-from ..runtime.errors import InputError
-from ..runtime.npz import Npz
-from ..runtime.render import Camera, Pose
-from ..runtime.render.pose import JOINTS, MAX_ANGLE
-from ..runtime.validate import checked
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose
+from dinar_live.runtime.core.validate import checked
+from dinar_live.runtime.formats.npz import Npz
+
 from .inputs import MAX_SIDE, read_image
 
 MAX_BYTES = 1 << 30
@@ -25,11 +27,12 @@ KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "image
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """capture.npz of a folder, checked; the pictures images/NNNNNN.png are read when asked for. Arrays are read-only.
+    """capture.npz of a folder, checked; the pictures images/NNNNNN.png are read when asked for. Arrays are
+    read-only.
 
-    poses f32[N,55,3] axis-angle; transl f32[N,3]; betas f32[B], one body for all frames; expression f32[N,E]; K f32[N,3,3];
-    world_to_camera f32[N,4,4]; size (height, width) of every picture; split u8[N] 0 training, 1 validation, other values only in "all";
-    close_up u8[N] 0 full body, 1 upper body, 2 head.
+    poses f32[N,55,3] axis-angle; transl f32[N,3]; betas f32[B], one body for all frames; expression f32[N,E];
+    K f32[N,3,3]; world_to_camera f32[N,4,4]; size (height, width) of every picture; split u8[N] 0 training, 1
+    validation, other values only in "all"; close_up u8[N] 0 full body, 1 upper body, 2 head.
     """
 
     path: pathlib.Path
@@ -49,11 +52,15 @@ class Capture:
         folder = pathlib.Path(path)
         file = folder / "capture.npz"
         if not file.is_file():
-            raise InputError(f"{folder}: no capture; expected a folder with capture.npz and images/ (docs/evaluate.md)")
+            raise InputError(
+                f"{folder}: no capture; expected a folder with capture.npz and images/ (docs/evaluate.md)"
+            )
         try:
             with Npz(file, MAX_BYTES) as z:
                 if missing := [k for k in KEYS if k not in z.keys]:
-                    raise InputError(f"{file}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(KEYS)}")
+                    raise InputError(
+                        f"{file}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(KEYS)}"
+                    )
                 raw = {k: z.read(k) for k in KEYS}
         except InputError:
             raise
@@ -70,7 +77,9 @@ class Capture:
             raise InputError(f"{file}: {e}") from None
         missing = [i for i in range(len(capture)) if not capture.image_path(i).is_file()]
         if missing:
-            raise InputError(f"{capture.image_path(missing[0])}: no such picture; {len(missing)} of the {len(capture)} frames have none")
+            raise InputError(
+                f"{capture.image_path(missing[0])}: no such picture; {len(missing)} of the {len(capture)} frames have none"
+            )
         return capture
 
     def __len__(self) -> int:
@@ -82,18 +91,22 @@ class Capture:
         return self.path.resolve().name
 
     def frames(self, split: str = "all") -> np.ndarray:
-        """Indices of the frames of a split: 'training', 'validation' or 'all'. Raises InputError where there are none."""
+        """Indices of the frames of a split: 'training', 'validation' or 'all'. Raises InputError where there
+        are none."""
         if split == "all":
             return np.arange(len(self))
         if split not in SPLITS:
             raise InputError(f"split: got {split!r}, expected training, validation or all")
         frames = np.flatnonzero(self.split == SPLITS[split])
         if not len(frames):
-            raise InputError(f"{self.path}: has no {split} frames (split == {SPLITS[split]}); choose another split")
+            raise InputError(
+                f"{self.path}: has no {split} frames (split == {SPLITS[split]}); choose another split"
+            )
         return frames
 
     def check_body(self, rig: Rig) -> None:
-        """InputError where `rig` takes fewer expression coefficients than the frames have: the capture is of another body."""
+        """InputError where `rig` takes fewer expression coefficients than the frames have: the capture is of
+        another body."""
         if self.expression.shape[1] > rig.expressions:
             raise InputError(
                 f"{self.path}: expression has {self.expression.shape[1]} columns, this avatar takes {rig.expressions}; "
@@ -135,13 +148,18 @@ def premultiplied(rgba: np.ndarray) -> np.ndarray:
 
 
 def _fields(raw: dict[str, np.ndarray]) -> dict:
-    """The constructor's arguments from the arrays of capture.npz, checked. Raises InputError naming the field."""
+    """The constructor's arguments from the arrays of capture.npz, checked. Raises InputError naming the
+    field."""
     n = len(raw["poses"]) if raw["poses"].ndim else 0
     if not 1 <= n <= MAX_FRAMES:
-        raise InputError(f"poses: got shape {list(raw['poses'].shape)}, expected [N,{JOINTS},3] with N in 1..{MAX_FRAMES}")
+        raise InputError(
+            f"poses: got shape {list(raw['poses'].shape)}, expected [N,{JOINTS},3] with N in 1..{MAX_FRAMES}"
+        )
     width, height = checked("image_size", raw["image_size"], (2,), 1e5).tolist()
     if not all(1 <= s <= MAX_SIDE and s == int(s) for s in (width, height)):
-        raise InputError(f"image_size: got {[width, height]}, expected (width, height) as whole pixels in 1..{MAX_SIDE}")
+        raise InputError(
+            f"image_size: got {[width, height]}, expected (width, height) as whole pixels in 1..{MAX_SIDE}"
+        )
     fields = {
         "poses": checked("poses", raw["poses"], (n, JOINTS, 3), MAX_ANGLE),
         "transl": checked("transl", raw["transl"], (n, 3), 1e4),
@@ -154,7 +172,9 @@ def _fields(raw: dict[str, np.ndarray]) -> dict:
     for key, values in (("split", 256), ("close_up", len(FRAMINGS))):  # other splits are only in "all"
         value = raw[key]
         if value.shape != (n,) or value.dtype.kind not in "biu" or value.min() < 0 or value.max() >= values:
-            raise InputError(f"{key}: got {value.dtype}{list(value.shape)}, expected {n} whole numbers in 0..{values - 1}")
+            raise InputError(
+                f"{key}: got {value.dtype}{list(value.shape)}, expected {n} whole numbers in 0..{values - 1}"
+            )
         fields[key] = value.astype(np.uint8)
         fields[key].flags.writeable = False
     return fields

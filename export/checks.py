@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..runtime.avatar import Avatar, Checks
-from ..runtime.render import Camera, Pose, Renderer
+from dinar_live.runtime.avatar import Avatar, Checks
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render import Renderer
 
 SIZE = (256, 256)
 
 
 def make_checks(avatar: Avatar, poses: Sequence[Pose]) -> Avatar:
-    """`avatar` with checks: each pose seen from its front and from the right, by every renderer, networks in f32."""
+    """`avatar` with checks: each pose seen from its front and from the right, by every renderer, networks in
+    f32."""
     frames = []
     for i, pose in enumerate(poses):
         target = avatar.rig.joints[0] + pose.transl

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from ..runtime.avatar import Avatar, RendererSpec, Rig
-from ..runtime.errors import InputError
-from ..runtime.motion import Motion, demo_motion
-from ..runtime.render import Pose, Renderer
-from ..runtime.render.framing import FollowingCamera, body_extent, whole_body_camera
-from ..runtime.render.sinks import contact_sheet
+from dinar_live.export.metrics.flicker import flicker
+from dinar_live.export.metrics.pictures import Comparison, Scores, Truth
+from dinar_live.runtime.avatar import Avatar, RendererSpec, Rig
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.motion import Motion, demo_motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import FollowingCamera, body_extent, whole_body_camera
+from dinar_live.runtime.render.sinks import contact_sheet
+
 from .capture import FRAMINGS, Capture
 from .inputs import View
-from .metrics.flicker import flicker
-from .metrics.pictures import Comparison, Scores, Truth
 from .projection import project_photos
 from .sheets import captioned, fitted
 
@@ -36,8 +38,9 @@ Perceptual = Callable[[np.ndarray, np.ndarray], float]  # of two pictures f32[H,
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How one renderer did: `scores` f64[n] by name for the frames `frames` i64[n] with framing `close_up` u8[n]; flicker by renderer name
-    (the static texture's beside it), in steps of 0..255; the worst frames by PSNR, worst first, with what they are made of."""
+    """How one renderer did: `scores` f64[n] by name for the frames `frames` i64[n] with framing `close_up`
+    u8[n]; flicker by renderer name (the static texture's beside it), in steps of 0..255; the worst frames by
+    PSNR, worst first, with what they are made of."""
 
     renderer: str
     description: str
@@ -49,7 +52,11 @@ class Evaluation:
 
     def groups(self) -> dict[str, np.ndarray]:
         """Which frames (bool[n]) are in which line of the table; lines without frames are left out."""
-        groups = {"all": np.ones(len(self.frames), bool), "full body": self.close_up == 0, "close-up": self.close_up > 0}
+        groups = {
+            "all": np.ones(len(self.frames), bool),
+            "full body": self.close_up == 0,
+            "close-up": self.close_up > 0,
+        }
         return {name: rows for name, rows in groups.items() if rows.any()}
 
 
@@ -72,10 +79,12 @@ def evaluate(
     perceptual: dict[str, Perceptual] | None = None,
     progress: Progress = iter,
 ) -> Evaluation:
-    """Render `frames` of the capture with one renderer and score them. options: keyword arguments of Renderer (engine, precision, ...);
+    """Render `frames` of the capture with one renderer and score them. options: keyword arguments of Renderer
+    (engine, precision, ...);
     perceptual: more scores by name (lpips, dists), which need weights.
 
-    The whole picture is rendered, not the body's box: one instance of the network is compiled. Raises InputError, DinarError.
+    The whole picture is rendered, not the body's box: one instance of the network is compiled. Raises
+    InputError, DinarError.
     """
     capture.check_body(avatar.rig)
     rows, worst, more = [], [], perceptual or {}
@@ -101,8 +110,9 @@ def measure_flicker(
     avatar: Avatar, renderer: str, count: int, size: tuple[int, int], *, motion: Motion | None = None, options: dict | None = None,
     progress: Progress = iter,
 ) -> dict[str, float]:  # fmt: skip
-    """Flicker over `count` consecutive frames of a motion at 30 fps (None = the built-in one) seen from the front, by renderer name: of
-    `renderer`, and for scale of a static texture: the avatar's own `texture` renderer, else one baked from two renders (`static`)."""
+    """Flicker over `count` consecutive frames of a motion at 30 fps (None = the built-in one) seen from the
+    front, by renderer name: of `renderer`, and for scale of a static texture: the avatar's own `texture`
+        renderer, else one baked from two renders (`static`)."""
     avatar, names = _with_static(avatar, renderer, options)
     fitted_motion = (motion or demo_motion()).for_avatar(avatar.rig.joints, avatar.rig.expression_names)
     out = {}
@@ -139,7 +149,9 @@ def _with_static(avatar: Avatar, renderer: str, options: dict | None) -> tuple[A
             rgba = r.render(pose, camera).rgba
             mask = rgba[..., 3].astype(np.float32) / 255
             views.append(View(name, rgba[..., :3].copy(), mask, pose, camera, np.zeros(0, np.float32)))
-    baked, _ = project_photos(views, _Body(avatar.rig, avatar.body_kind), name=avatar.name, texture_size=STATIC_TEXTURE)
+    baked, _ = project_photos(
+        views, _Body(avatar.rig, avatar.body_kind), name=avatar.name, texture_size=STATIC_TEXTURE
+    )
     spec: RendererSpec = baked.renderers["texture"]
     return replace(avatar, renderers={**avatar.renderers, "static": spec}, checks=None), [renderer, "static"]
 
@@ -152,7 +164,11 @@ def table(e: Evaluation) -> list[str]:
         values = "".join(f"{v[rows].mean():>11.{DECIMALS.get(name, 4)}f}" for name, v in e.scores.items())
         lines.append(f"{group:<10} {rows.sum():>6}{values}")
     if e.flicker:
-        lines.append("flicker    " + ", ".join(f"{name} {v:.2f}" for name, v in e.flicker.items()) + "  (mean change in steps of 0..255)")
+        lines.append(
+            "flicker    "
+            + ", ".join(f"{name} {v:.2f}" for name, v in e.flicker.items())
+            + "  (mean change in steps of 0..255)"
+        )
     return lines
 
 
@@ -161,7 +177,10 @@ def summary(e: Evaluation) -> dict:
     return {
         "renderer": e.renderer,
         "description": e.description,
-        "mean": {g: {"frames": int(r.sum()), **{n: float(v[r].mean()) for n, v in e.scores.items()}} for g, r in e.groups().items()},
+        "mean": {
+            g: {"frames": int(r.sum()), **{n: float(v[r].mean()) for n, v in e.scores.items()}}
+            for g, r in e.groups().items()
+        },
         "flicker": {name: v if np.isfinite(v) else None for name, v in e.flicker.items()},
         "frames": [
             {"frame": int(i), "framing": FRAMINGS[c], **{n: float(v[k]) for n, v in e.scores.items()}}
@@ -171,7 +190,8 @@ def summary(e: Evaluation) -> dict:
 
 
 def sheet(evaluations: Sequence[Evaluation]) -> np.ndarray:
-    """The worst frames of each renderer as one RGB picture: render, truth, FLIP (black = equal, white = as different as can be)."""
+    """The worst frames of each renderer as one RGB picture: render, truth, FLIP (black = equal, white = as
+    different as can be)."""
     cells = []
     for e in evaluations:
         for i, c in e.worst:
@@ -186,5 +206,3 @@ def sheet(evaluations: Sequence[Evaluation]) -> np.ndarray:
             for text, image, background in zip(texts, [*images, heat], (255, 255, 0), strict=True):
                 cells.append(captioned(text, fitted(np.ascontiguousarray(image), CELL, background)))
     return contact_sheet(cells, columns=6)
-
-

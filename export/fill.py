@@ -1,4 +1,5 @@
-"""Colours for what no photo shows: diffused over the surface of the mesh, so that they cross the seams of the atlas."""
+"""Colours for what no photo shows: diffused over the surface of the mesh, so that they cross the seams of the
+atlas."""
 
 from __future__ import annotations
 
@@ -7,18 +8,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..runtime.avatar import Rig
+from dinar_live.runtime.avatar import Rig
+
 from .texture_space import Texels
 
 SMOOTHING_STEPS = 400
-RIM_CONFIDENCE = 0.55  # of colours guessed at the rim of the body: enough to steer, smoothed by the neighbours
+RIM_CONFIDENCE = (
+    0.55  # of colours guessed at the rim of the body: enough to steer, smoothed by the neighbours
+)
 TEETH, TONGUE = (0.60, 0.56, 0.50), (0.45, 0.22, 0.21)  # sRGB, in the shade of the mouth
 
 
 def extend(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """`image` [T,T,...] with every uncovered texel taking the value of the nearest covered one, so that bilinear reads at island borders
-    see no gap."""
-    _, label = cv2.distanceTransformWithLabels((~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    """`image` [T,T,...] with every uncovered texel taking the value of the nearest covered one, so that
+    bilinear reads at island borders see no gap."""
+    _, label = cv2.distanceTransformWithLabels(
+        (~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     source = np.zeros(label.max() + 1, np.int64)
     flat = np.flatnonzero(covered.ravel())
     source[label.ravel()[flat]] = flat
@@ -46,8 +52,8 @@ def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def diffuse(faces: np.ndarray, colour: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Harmonic fill: vertices keep their colour [V,C] as far as their confidence [V] in [0,1] says, the others become the mean of their
-    neighbours.
+    """Harmonic fill: vertices keep their colour [V,C] as far as their confidence [V] in [0,1] says, the
+    others become the mean of their neighbours.
     Components without any confident vertex keep `colour`."""
     i, j = _edges(faces)
     V = len(colour)
@@ -73,20 +79,30 @@ def diffuse(faces: np.ndarray, colour: np.ndarray, confidence: np.ndarray) -> np
 
 
 def fill_texture(
-    rig: Rig, tx: Texels, rgb: np.ndarray, confidence: np.ndarray, rims: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+    rig: Rig,
+    tx: Texels,
+    rgb: np.ndarray,
+    confidence: np.ndarray,
+    rims: Sequence[tuple[np.ndarray, np.ndarray]] = (),
 ) -> np.ndarray:
-    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours diffused over the mesh;
-    blended in between.
+    """Complete a partial texture: rgb f32[T,T,3] where confidence f32[T,T] in [0,1] is high, else colours
+    diffused over the mesh; blended in between.
 
-    rims: per view, colours f32[V,3] and bool[V], guesses that guide the diffusion where no texel of a vertex is seen.
+    rims: per view, colours f32[V,3] and bool[V], guesses that guide the diffusion where no texel of a vertex
+        is seen.
     """
     T, V = len(rgb), len(rig.model.vertices)
-    column, row = (np.clip(np.rint(rig.uv[rig.uv_faces.ravel(), a] * (T - 1)).astype(int), 0, T - 1) for a in (0, 1))
+    column, row = (
+        np.clip(np.rint(rig.uv[rig.uv_faces.ravel(), a] * (T - 1)).astype(int), 0, T - 1) for a in (0, 1)
+    )
     vertex = rig.faces.ravel()
     weight = confidence[row, column].astype(np.float64)
     total = np.bincount(vertex, weight, V)
     count = np.maximum(np.bincount(vertex, minlength=V), 1)
-    colour = np.stack([np.bincount(vertex, weight * rgb[row, column, c], V) for c in range(3)], 1) / np.maximum(total, 1e-9)[:, None]
+    colour = (
+        np.stack([np.bincount(vertex, weight * rgb[row, column, c], V) for c in range(3)], 1)
+        / np.maximum(total, 1e-9)[:, None]
+    )
     colour = _hidden_parts(rig, colour, total > 0)
     confident = total / count
     if rims:
@@ -100,7 +116,8 @@ def fill_texture(
 
 
 def _hidden_parts(rig: Rig, colour: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Parts that no photo shows at all are inside the mouth: the largest is the tongue, the others are teeth."""
+    """Parts that no photo shows at all are inside the mouth: the largest is the tongue, the others are
+    teeth."""
     label = components(rig.faces, len(colour))
     names, sizes = np.unique(label, return_counts=True)
     hidden = [n for n in names[np.argsort(-sizes)] if not seen[label == n].any()]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..runtime.errors import InputError
-from ..runtime.npz import Npz
-from ..runtime.render import Camera, Pose
-from ..runtime.validate import checked
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.validate import checked
+from dinar_live.runtime.formats.npz import Npz
 
 MAX_SIDE = 8192
 MAX_FIT_BYTES = 16 << 20
@@ -20,7 +21,8 @@ FIT_KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "i
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One photo of a posed person. rgb u8[H,W,3]; mask f32[H,W] in [0,1]; pose, camera (K for this picture's size), betas f32[B]."""
+    """One photo of a posed person. rgb u8[H,W,3]; mask f32[H,W] in [0,1]; pose, camera (K for this picture's
+    size), betas f32[B]."""
 
     name: str
     rgb: np.ndarray
@@ -39,43 +41,62 @@ def read_image(path, flags: int) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: not a picture that OpenCV can read; expected PNG or JPEG")
     if max(image.shape[:2]) > MAX_SIDE:
-        raise InputError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at most {MAX_SIDE} a side")
+        raise InputError(
+            f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at most {MAX_SIDE} a side"
+        )
     return image
 
 
 def read_fit(path) -> dict[str, np.ndarray]:
-    """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera, image_size (width, height); a
-    leading 1 may be absent)."""
+    """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera,
+    image_size (width, height); a leading 1 may be absent)."""
     path = pathlib.Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}")
+        raise InputError(
+            f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}"
+        )
     try:
         with Npz(path, MAX_FIT_BYTES) as z:
             if missing := [k for k in FIT_KEYS if k not in z.keys]:
-                raise InputError(f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(FIT_KEYS)}")
+                raise InputError(
+                    f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(FIT_KEYS)}"
+                )
             fit = {k: z.read(k) for k in FIT_KEYS}
     except InputError:
         raise
     except (ValueError, OSError) as e:
         raise InputError(f"{path}: not a readable .npz of plain arrays ({e})") from e
-    ranks = {"poses": 2, "transl": 1, "betas": 1, "expression": 1, "K": 2, "world_to_camera": 2, "image_size": 1}
+    ranks = {
+        "poses": 2,
+        "transl": 1,
+        "betas": 1,
+        "expression": 1,
+        "K": 2,
+        "world_to_camera": 2,
+        "image_size": 1,
+    }
     for key, rank in ranks.items():
         if fit[key].ndim == rank + 1 and len(fit[key]) == 1:
             fit[key] = fit[key][0]
         if fit[key].ndim != rank:
-            raise InputError(f"{path}: {key} has shape {list(fit[key].shape)}, expected the values of one photo")
+            raise InputError(
+                f"{path}: {key} has shape {list(fit[key].shape)}, expected the values of one photo"
+            )
     return fit
 
 
 def read_photo(photo, mask) -> tuple[np.ndarray, np.ndarray]:
-    """A photo u8[H,W,3] and its mask u8[H,W] (white = person; an RGBA picture's alpha works too). Raises InputError naming the file."""
+    """A photo u8[H,W,3] and its mask u8[H,W] (white = person; an RGBA picture's alpha works too). Raises
+    InputError naming the file."""
     rgb = cv2.cvtColor(read_image(photo, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     image = read_image(mask, cv2.IMREAD_UNCHANGED)
     alpha = image if image.ndim == 2 else image[..., 3] if image.shape[2] == 4 else image[..., 0]
     if alpha.dtype != np.uint8:
         raise InputError(f"{mask}: got {alpha.dtype} pixels, expected 8 bit")
     if alpha.shape != rgb.shape[:2]:
-        raise InputError(f"{mask}: {alpha.shape[1]}x{alpha.shape[0]} pixels, expected {rgb.shape[1]}x{rgb.shape[0]} as in {photo}")
+        raise InputError(
+            f"{mask}: {alpha.shape[1]}x{alpha.shape[0]} pixels, expected {rgb.shape[1]}x{rgb.shape[0]} as in {photo}"
+        )
     if not (alpha > 127).any():
         raise InputError(f"{mask}: is empty, expected the person in white")
     return rgb, np.ascontiguousarray(alpha)

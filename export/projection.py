@@ -1,4 +1,5 @@
-"""Avatars from photos without any learned weights: the photos are projected onto the body and merged (`--method projection`)."""
+"""Avatars from photos without any learned weights: the photos are projected onto the body and merged
+(`--method projection`)."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..runtime.avatar import Avatar, Body, RendererSpec
-from ..runtime.errors import InputError
+from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
+from dinar_live.runtime.core.errors import InputError
+
 from .checks import make_checks
 from .fill import extend, fill_texture
 from .inputs import View
@@ -19,10 +21,11 @@ FEATHER = 10  # texels of a 1024-texel texture over which a view fades out towar
 
 
 def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Merge views by how frontally each sees a texel (paper Eq. 5): softmax(cosine / tau) over the views that see it.
+    """Merge views by how frontally each sees a texel (paper Eq. 5): softmax(cosine / tau) over the views that
+    see it.
 
-    rgbs [N,T,T,3], cosines [N,T,T], weights [N,T,T] in [0,1] (0 = not seen). Returns rgb [T,T,3] and the confidence [T,T] = the largest
-    weight.
+    rgbs [N,T,T,3], cosines [N,T,T], weights [N,T,T] in [0,1] (0 = not seen). Returns rgb [T,T,3] and the
+    confidence [T,T] = the largest weight.
     """
     w = weights * np.exp((cosines - 1) / TAU)
     total = w.sum(0)
@@ -31,8 +34,8 @@ def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> t
 
 
 def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarray:
-    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid, or over half of what a small patch (an
-    eye) has.
+    """valid bool[T,T] as weights in [0,1] that rise over `width` texels from what is not valid, or over half
+    of what a small patch (an eye) has.
     Borders of the atlas's islands do not count."""
     whole = extend(valid, covered).astype(np.uint8)
     inside = cv2.distanceTransform(whole, cv2.DIST_L2, 5)
@@ -48,7 +51,8 @@ def project_photos(
 ) -> tuple[Avatar, dict[str, float]]:
     """Build an avatar from one or more views of one person.
 
-    Returns the avatar (renderer `texture`) and figures: the share of the surface seen, and by each view. Raises InputError.
+    Returns the avatar (renderer `texture`) and figures: the share of the surface seen, and by each view.
+    Raises InputError.
     """
     if not views:
         raise InputError("photos: got none, expected at least one --photo with --mask and --smplx")
@@ -59,11 +63,16 @@ def project_photos(
     rig = body.rig(betas)
     for v in views:
         if len(v.pose.expression) > rig.expressions:
-            raise InputError(f"{v.name}: the fit has {len(v.pose.expression)} expression coefficients, this body has {rig.expressions}")
+            raise InputError(
+                f"{v.name}: the fit has {len(v.pose.expression)} expression coefficients, this body has {rig.expressions}"
+            )
     tx = texels(rig, texture_size)
     projections = [Projection(v, rig) for v in views]
     sampled = [p.sample(rig, tx) for p in projections]
-    figures = {f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum()) for v, s in zip(views, sampled, strict=True)}
+    figures = {
+        f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum())
+        for v, s in zip(views, sampled, strict=True)
+    }
     figures["seen"] = float(np.any([s.valid for s in sampled], 0).sum() / tx.covered.sum())
     if figures["seen"] < 0.02:
         raise InputError(
@@ -71,7 +80,9 @@ def project_photos(
             f"together?"
         )
     weights = np.stack([feathered(s.valid, tx.covered, FEATHER * texture_size / 1024) for s in sampled])
-    rgb, confidence = merge_views(np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weights)
+    rgb, confidence = merge_views(
+        np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weights
+    )
     texture = extend(fill_texture(rig, tx, rgb, confidence, [p.rim() for p in projections]), tx.covered)
     texture = np.ascontiguousarray(np.clip(texture * 255 + 0.5, 0, 255).astype(np.uint8))
     avatar = Avatar(

@@ -28,7 +28,9 @@ def fitted(image: np.ndarray, side: int, background: int = 255) -> np.ndarray:
     """u8[H,W,3] scaled to fit and centred in a square of `side` pixels."""
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(n * scale)) for n in image.shape[:2])
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
     out = np.full((side, side, 3), background, np.uint8)
     y, x = (side - height) // 2, (side - width) // 2
     out[y : y + height, x : x + width] = small

@@ -7,17 +7,29 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .. import kernels
-from ..runtime.avatar import Rig
+from dinar_live import kernels
+from dinar_live.runtime.avatar import Rig
+
 from .inputs import View
 
-MIN_COS = 0.2  # surfaces more grazing than this (78 degrees) are not sampled: their colour is smeared over many texels
-MASK_EROSION = 4  # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
-OVERLAP_STEP = 0.03  # metres: a depth step this large inside the silhouette is the outline of a limb in front of something (paper 3.5)
-OVERLAP_DILATION = 6  # pixels of a 1024-pixel photo kept away from such outlines, because fits are never exact
-DEPTH_SLACK = 0.002  # metres by which a visible texel may lie behind the depth buffer; eyeballs lie only a little behind their lids
+# surfaces more grazing than this (78 degrees) are not sampled: their colour is smeared over many texels
+MIN_COS = 0.2
+MASK_EROSION = (
+    4  # pixels of a 1024-pixel photo, against background bleeding in; the published sampler erodes 5x5 at 512
+)
+# metres: a depth step this large inside the silhouette is the outline of a limb in front of something (paper
+# 3.5)
+OVERLAP_STEP = 0.03
+OVERLAP_DILATION = (
+    6  # pixels of a 1024-pixel photo kept away from such outlines, because fits are never exact
+)
+# metres by which a visible texel may lie behind the depth buffer; eyeballs lie only a little behind their
+# lids
+DEPTH_SLACK = 0.002
 RIM_COS = 0.35  # |cosine| below which a vertex is on the rim of the body as the photo sees it
-RIM_STEP = 8  # pixels of a 1024-pixel photo that a rim colour is taken outwards of the body: that is where hair and clothes are
+# pixels of a 1024-pixel photo that a rim colour is taken outwards of the body: that is where hair and clothes
+# are
+RIM_STEP = 8
 RIM_DEPTH = 0.04  # metres by which a rim vertex may lie behind what is drawn there
 
 
@@ -38,7 +50,8 @@ class Texels:
 
 
 def texels(rig: Rig, size: int) -> Texels:
-    """Rasterize the atlas itself: texel (row i, column j) shows u = j/(size-1), v = i/(size-1), the way `gather_uv` reads it."""
+    """Rasterize the atlas itself: texel (row i, column j) shows u = j/(size-1), v = i/(size-1), the way
+    `gather_uv` reads it."""
     plane = np.ones((len(rig.uv), 3), np.float32)
     plane[:, :2] = rig.uv * (size - 1) + 0.5
     raster = kernels.rasterize(plane, rig.uv_faces, (size, size), cull=False)
@@ -56,9 +69,11 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def overlap_outlines(depth: np.ndarray) -> np.ndarray:
-    """Outlines of body parts that overlap others in the picture (paper 3.5), bool[H,W], from a depth buffer f32[H,W] (0 = empty).
+    """Outlines of body parts that overlap others in the picture (paper 3.5), bool[H,W], from a depth buffer
+    f32[H,W] (0 = empty).
 
-    The paper finds them as colour edges of a body-part map minus the person's contour; with the depth at hand they are its steps.
+    The paper finds them as colour edges of a body-part map minus the person's contour; with the depth at hand
+    they are its steps.
     """
     covered = depth > 0
     kernel = np.ones((3, 3), np.uint8)
@@ -69,7 +84,8 @@ def overlap_outlines(depth: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """What one photo shows of the texture: rgb f32[T,T,3] in [0,1]; cosine f32[T,T] between surface and view; valid bool[T,T]."""
+    """What one photo shows of the texture: rgb f32[T,T,3] in [0,1]; cosine f32[T,T] between surface and view;
+    valid bool[T,T]."""
 
     rgb: np.ndarray
     cosine: np.ndarray
@@ -77,7 +93,8 @@ class Sampled:
 
 
 class Projection:
-    """The rig posed as in one photo, and what of the photo may be used: the eroded mask without overlap outlines (paper 3.5)."""
+    """The rig posed as in one photo, and what of the photo may be used: the eroded mask without overlap
+    outlines (paper 3.5)."""
 
     def __init__(self, view: View, rig: Rig):
         self.view, self.size = view, view.rgb.shape[:2]
@@ -87,7 +104,10 @@ class Projection:
         projective, _ = kernels.project(self.vertices, view.camera.matrix)
         self.depth = kernels.rasterize(projective, rig.faces, self.size).depth
         allowed = cv2.erode(view.mask, _disc(MASK_EROSION * self.scale)) > 0.95
-        self.allowed = allowed & (cv2.dilate(overlap_outlines(self.depth).astype(np.uint8), _disc(OVERLAP_DILATION * self.scale)) == 0)
+        self.allowed = allowed & (
+            cv2.dilate(overlap_outlines(self.depth).astype(np.uint8), _disc(OVERLAP_DILATION * self.scale))
+            == 0
+        )
         self.rgb = view.rgb.astype(np.float32) / 255
 
     def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,23 +115,37 @@ class Projection:
         matrix = self.view.camera.matrix
         h = points.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
         z = np.maximum(h[..., 2], 1e-6)
-        return (h[..., 0] / z).astype(np.float32), (h[..., 1] / z).astype(np.float32), h[..., 2].astype(np.float32)
+        return (
+            (h[..., 0] / z).astype(np.float32),
+            (h[..., 1] / z).astype(np.float32),
+            h[..., 2].astype(np.float32),
+        )
 
     def cosine(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Cosine between unit normals and the direction to the camera, [...]."""
         ray = self.view.camera.position - points
-        return (np.einsum("...c,...c->...", normals, ray) / np.maximum(np.linalg.norm(ray, axis=-1), 1e-12)).astype(np.float32)
+        return (
+            np.einsum("...c,...c->...", normals, ray) / np.maximum(np.linalg.norm(ray, axis=-1), 1e-12)
+        ).astype(np.float32)
 
     def read(self, image: np.ndarray, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> np.ndarray:
-        """An image at pixel positions [n,m]; 0 outside. cv2.remap puts the centre of the first pixel at 0, we at 0.5."""
+        """An image at pixel positions [n,m]; 0 outside. cv2.remap puts the centre of the first pixel at 0, we
+        at 0.5."""
         return cv2.remap(
-            image, x - 0.5, y - 0.5, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+            image,
+            x - 0.5,
+            y - 0.5,
+            cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
         )
 
     def sample(self, rig: Rig, tx: Texels) -> Sampled:
-        """Sample the photo at every texel that it sees: in front, facing it, and where it may be used (paper 3.2, 3.5).
+        """Sample the photo at every texel that it sees: in front, facing it, and where it may be used (paper
+        3.2, 3.5).
 
-        Texels pull from the photo instead of pixels being pushed into texels (Algorithm 1), so no gaps need averaging.
+        Texels pull from the photo instead of pixels being pushed into texels (Algorithm 1), so no gaps need
+        averaging.
         """
         points, normals = tx.interpolate(rig, self.vertices), tx.interpolate(rig, self.normals)
         normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-12)
@@ -121,14 +155,17 @@ class Projection:
         slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, MIN_COS)
         slack = DEPTH_SLACK + slope * z / float(self.view.camera.K[0, 0])
         inside = self.read(self.allowed.astype(np.uint8), x, y) > 0
-        valid = tx.covered & inside & (cosine > MIN_COS) & (z > kernels.NEAR) & (front > 0) & (z < front + slack)
+        valid = (
+            tx.covered & inside & (cosine > MIN_COS) & (z > kernels.NEAR) & (front > 0) & (z < front + slack)
+        )
         return Sampled(self.read(self.rgb, x, y, smooth=True), np.where(tx.covered, cosine, 0), valid)
 
     def rim(self) -> tuple[np.ndarray, np.ndarray]:
         """Colours f32[V,3] for vertices on the rim of the body, and which vertices have one, bool[V].
 
-        The photo does not see these surfaces, but it sees the hair or cloth that covers them, a few pixels outwards of the body;
-        where there is none, the nearest usable pixel is what they most likely look like.
+        The photo does not see these surfaces, but it sees the hair or cloth that covers them, a few pixels
+        outwards of the body; where there is none, the nearest usable pixel is what they most likely look
+        like.
         """
         x, y, z = self.pixels(self.vertices)
         ox, oy, _ = self.pixels(self.vertices + self.normals * 0.01)
@@ -139,9 +176,17 @@ class Projection:
         column = lambda a: np.ascontiguousarray(a, np.float32)[:, None]  # noqa: E731  (cv2.remap wants 2-D maps)
         front = self.read(front, column(x), column(y))[:, 0]
         outside = cv2.dilate((self.depth == 0).astype(np.uint8), _disc(RIM_STEP * self.scale))
-        at_contour = self.read(outside, column(x), column(y))[:, 0] > 0  # the body's own contour, not folds within it
-        on_rim = at_contour & (np.abs(self.cosine(self.vertices, self.normals)) < RIM_COS) & (z < front + RIM_DEPTH)
-        _, label = cv2.distanceTransformWithLabels((~self.allowed).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        at_contour = (
+            self.read(outside, column(x), column(y))[:, 0] > 0
+        )  # the body's own contour, not folds within it
+        on_rim = (
+            at_contour
+            & (np.abs(self.cosine(self.vertices, self.normals)) < RIM_COS)
+            & (z < front + RIM_DEPTH)
+        )
+        _, label = cv2.distanceTransformWithLabels(
+            (~self.allowed).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
         flat = np.flatnonzero(self.allowed.ravel())
         source = np.zeros(label.max() + 1, np.int64)
         source[label.ravel()[flat]] = flat

@@ -14,13 +14,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..runtime.errors import DinarError
+from dinar_live.runtime.core.errors import DinarError
 
 CHUNK = 1 << 22
 
 
 def fingerprint(files: Iterable, settings: dict, arrays: Mapping[str, np.ndarray] | None = None) -> str:
-    """A key of the contents of `files`, of plain `settings` and of `arrays`: what was computed from other ones is not used again."""
+    """A key of the contents of `files`, of plain `settings` and of `arrays`: what was computed from other
+    ones is not used again."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in files:
         with pathlib.Path(path).open("rb") as file:
@@ -35,7 +36,8 @@ def fingerprint(files: Iterable, settings: dict, arrays: Mapping[str, np.ndarray
 class Work:
     """A folder of finished stages. `folder` None keeps nothing.
 
-    key: of everything that stages depend on; a stage of another key is computed again. Raises DinarError when the disk refuses.
+    key: of everything that stages depend on; a stage of another key is computed again. Raises DinarError when
+        the disk refuses.
     """
 
     def __init__(self, folder, key: str):
@@ -43,7 +45,8 @@ class Work:
         self.key, self.seconds = key, {}
 
     def stage(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays of stage `name`: read from the folder, or computed and then kept there (whole, or not at all)."""
+        """The arrays of stage `name`: read from the folder, or computed and then kept there (whole, or not at
+        all)."""
         began = time.perf_counter()
         arrays = self._read(name)
         if arrays is None:
@@ -69,7 +72,9 @@ class Work:
         try:
             arrays = safetensors.numpy.load_file(self._path(name))
         except (safetensors.SafetensorError, OSError, ValueError) as e:
-            raise DinarError(f"{self._path(name)}: cannot be read ({e}); delete {self.folder} and start again") from e
+            raise DinarError(
+                f"{self._path(name)}: cannot be read ({e}); delete {self.folder} and start again"
+            ) from e
         print(f"{name}: taken from {self.folder}", flush=True)
         return arrays
 
@@ -84,7 +89,9 @@ class Work:
             os.replace(part, path)
         except OSError as e:
             part.unlink(missing_ok=True)
-            raise DinarError(f"{path}: cannot be written ({e.strerror or e}); free some space and run the same command again") from e
+            raise DinarError(
+                f"{path}: cannot be written ({e.strerror or e}); free some space and run the same command again"
+            ) from e
 
     def remove(self) -> None:
         """Delete the folder: the work is done."""

@@ -1,4 +1,5 @@
 """LBS, rasterization, UV gather and compositing on the CPU."""
+
 from .compose import compose
 from .gather import gather_uv
 from .lbs import NEAR, BodyModel, lbs, project

@@ -1,16 +1,24 @@
 """Checks of arguments; every message names the argument, what it is and what was expected."""
+
 import operator
 
 import numpy as np
 
 
 def array(name: str, value, dtype, shape: tuple) -> np.ndarray:
-    """`value` itself if it is a C-contiguous array of `dtype` and `shape` (None = any size); TypeError or ValueError otherwise."""
+    """`value` itself if it is a C-contiguous array of `dtype` and `shape` (None = any size); TypeError or
+    ValueError otherwise."""
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} is a {type(value).__name__}; expected a numpy array of {np.dtype(dtype)} {_show(shape)}")
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; expected a numpy array of {np.dtype(dtype)} {_show(shape)}"
+        )
     if value.dtype != dtype:
-        raise TypeError(f"{name} has dtype {value.dtype}; expected {np.dtype(dtype)}; convert it with .astype(np.{np.dtype(dtype)})")
-    if value.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, value.shape, strict=True)):
+        raise TypeError(
+            f"{name} has dtype {value.dtype}; expected {np.dtype(dtype)}; convert it with .astype(np.{np.dtype(dtype)})"
+        )
+    if value.ndim != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, value.shape, strict=True)
+    ):
         raise ValueError(f"{name} has shape {value.shape}; expected {_show(shape)}")
     if not value.flags.c_contiguous:
         raise ValueError(f"{name} is not C-contiguous; pass np.ascontiguousarray({name})")

@@ -1,4 +1,5 @@
 """Network output to 8-bit RGBA and depth."""
+
 import math
 
 import numpy as np
@@ -6,26 +7,42 @@ import numpy as np
 from . import _check, _cpu
 
 
-def compose(rgb, alpha, *, mask=None, threshold: float = 0.0, background=None, straight: bool = False, samples: int = 1, origin=(0, 0),
-            out=None, depth=None, depth_out=None, threads: int = 0) -> np.ndarray:
+def compose(
+    rgb,
+    alpha,
+    *,
+    mask=None,
+    threshold: float = 0.0,
+    background=None,
+    straight: bool = False,
+    samples: int = 1,
+    origin=(0, 0),
+    out=None,
+    depth=None,
+    depth_out=None,
+    threads: int = 0,
+) -> np.ndarray:
     """Write the window at `origin` of `out` u8[Hf,Wf,4], clear the rest, return `out`.
 
     rgb f32[3,H,W] and alpha f32[H,W] in [0,1] (clamped; NaN counts as 0); rgb is straight, not premultiplied.
     mask f32[H,W]: alpha becomes min(1, alpha + mask), "hardsegm". threshold tau != 0: then alpha becomes
     clip((1 - exp((tau - a)*20)) * (1 + exp((a - tau - 0.2)*70)), 0, 1).
-    samples s = 1, 2 or 4: H and W are s times the window; premultiplied colour and alpha are averaged over s*s samples.
-    Colour is premultiplied in its sRGB encoding, byte = floor(255*x + 0.5). straight=True divides by alpha (0 where alpha is 0).
-    background (r, g, b) in [0,1]: composited over it, alpha is 255 everywhere, and the rest of `out` gets that colour.
-    origin (x0, y0): where the window's upper left pixel goes in `out`, pixels; parts outside `out` are dropped.
-    out=None makes one of the window's size. depth f32[H,W], metres, 0 = empty, fills depth_out f32[Hf,Wf]: the nearest covered
-    sample, 0 where there is none. Raises TypeError or ValueError. Source: DINAR (arXiv 2303.09375) and its released renderer.
+    samples s = 1, 2 or 4: H and W are s times the window; premultiplied colour and alpha are averaged over
+    s*s samples. Colour is premultiplied in its sRGB encoding, byte = floor(255*x + 0.5). straight=True
+    divides by alpha (0 where alpha is 0). background (r, g, b) in [0,1]: composited over it, alpha is 255
+    everywhere, and the rest of `out` gets that colour. origin (x0, y0): where the window's upper left pixel
+    goes in `out`, pixels; parts outside `out` are dropped. out=None makes one of the window's size. depth
+    f32[H,W], metres, 0 = empty, fills depth_out f32[Hf,Wf]: the nearest covered sample, 0 where there is
+    none. Raises TypeError or ValueError. Source: DINAR (arXiv 2303.09375) and its released renderer.
     """
     samples = _check.integer("samples", samples, 1, 4)
     if samples == 3:
         raise ValueError("samples is 3; expected 1, 2 or 4")
     H, W = _check.array("alpha", alpha, np.float32, (None, None)).shape
     if not H or not W or H % samples or W % samples or max(H, W) > 65536:
-        raise ValueError(f"alpha has shape {alpha.shape}; expected sides from {samples} to 65536 that are multiples of samples={samples}")
+        raise ValueError(
+            f"alpha has shape {alpha.shape}; expected sides from {samples} to 65536 that are multiples of samples={samples}"
+        )
     _check.array("rgb", rgb, np.float32, (3, H, W))
     if mask is not None:
         _check.array("mask", mask, np.float32, (H, W))
@@ -45,8 +62,22 @@ def compose(rgb, alpha, *, mask=None, threshold: float = 0.0, background=None, s
     if depth is not None:
         _check.array("depth", depth, np.float32, (H, W))
         _check.output("depth_out", depth_out, np.float32, out.shape[:2])
-    _cpu.compose(rgb, alpha, mask, depth, threshold, background is not None, *colour, bool(straight), samples, x0, y0, out, depth_out,
-                 _check.threads(threads))
+    _cpu.compose(
+        rgb,
+        alpha,
+        mask,
+        depth,
+        threshold,
+        background is not None,
+        *colour,
+        bool(straight),
+        samples,
+        x0,
+        y0,
+        out,
+        depth_out,
+        _check.threads(threads),
+    )
     return out
 
 

@@ -15,7 +15,9 @@ from dinar_live.runtime.render.framing import whole_body_camera
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-if os.environ.get("DINAR_EMULATED_CUDA"):    # before anything looks for a driver: see tests/cuda_kernels/emulate.py
+if os.environ.get(
+    "DINAR_EMULATED_CUDA"
+):  # before anything looks for a driver: see tests/cuda_kernels/emulate.py
     spec = importlib.util.spec_from_file_location("emulate", ROOT / "tests" / "cuda_kernels" / "emulate.py")
     emulate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(emulate)
@@ -28,6 +30,7 @@ def pytest_collection_modifyitems(items):
     if not marked:
         return
     from dinar_live.kernels import cuda
+
     try:
         cuda.Device()
     except cuda.CudaError as e:
@@ -37,7 +40,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
-    """The folder of captures and reference data beside the checkout (or $DINAR_SHARED); tests that need it are skipped without it."""
+    """The folder of captures and reference data beside the checkout (or $DINAR_SHARED); tests that need it
+    are skipped without it."""
     path = pathlib.Path(os.environ.get("DINAR_SHARED", ROOT.parent / "shared"))
     if not (path / "people").is_dir():
         pytest.skip("no shared data beside the checkout")
@@ -59,14 +63,21 @@ def avatar_with_checks():
     pose, camera = Pose(), whole_body_camera(rig, rig.joints[0], (96, 96))
     with Renderer(plain, (96, 96)) as renderer:
         picture = renderer.render(pose, camera).rgba.copy()
-    checks = Checks(pose.body[None], pose.transl[None], np.zeros((1, rig.expressions), np.float32), camera.K[None],
-                    camera.world_to_camera[None], {"texture": picture[None]})
+    checks = Checks(
+        pose.body[None],
+        pose.transl[None],
+        np.zeros((1, rig.expressions), np.float32),
+        camera.K[None],
+        camera.world_to_camera[None],
+        {"texture": picture[None]},
+    )
     return dataclasses.replace(plain, checks=checks)
 
 
 @pytest.fixture
 def eventually():
     """Waits until a condition holds."""
+
     def wait(condition, seconds: float = 5.0):
         deadline = time.monotonic() + seconds
         while not condition():

@@ -1,7 +1,9 @@
-"""Baking (DINAR's renderer for streaming): the texture preprocessed once, the per-frame network folded exactly and written as ONNX.
+"""Baking (DINAR's renderer for streaming): the texture preprocessed once, the per-frame network folded
+exactly and written as ONNX.
 
-Folded into plain convolutions: equalized scales, batch norms, the sqrt(2) of activations, (tanh + 1) / 2 = sigmoid(2x). Merged: the uv and
-mask preprocessors (block-diagonal). Pruned: the two unused channels of the alpha head. All exact up to rounding.
+Folded into plain convolutions: equalized scales, batch norms, the sqrt(2) of activations, (tanh + 1) / 2 =
+sigmoid(2x). Merged: the uv and mask preprocessors (block-diagonal). Pruned: the two unused channels of the
+alpha head. All exact up to rounding.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from ...engines import create_engine
-from ..networks.blocks import SQRT2, EqualConv2d, FrozenBatchNorm2d, FusedLeakyReLU
-from ..networks.renderer import Renderer
-from ..networks.vq import TEXTURE_CHANNELS
+from dinar_live.engines import create_engine
+from dinar_live.export.networks.blocks import SQRT2, EqualConv2d, FrozenBatchNorm2d, FusedLeakyReLU
+from dinar_live.export.networks.renderer import Renderer
+from dinar_live.export.networks.vq import TEXTURE_CHANNELS
 
 OPSET = 18
 SLOPE = 0.2
-# The network's receptive radius is 89 pixels by layer sums (preprocessing 2, stem 3, downs 7, six 3x3 at 1/8 48, ups with their
-# bilinear taps 21, tail 3, heads 5); a window that leaves this much around the body differs only where its own borders are reflected.
+# The network's receptive radius is 89 pixels by layer sums (preprocessing 2, stem 3, downs 7, six 3x3 at 1/8
+# 48, ups with their bilinear taps 21, tail 3, heads 5); a window that leaves this much around the body
+# differs only where its own borders are reflected.
 MARGIN = 96
 
 
@@ -32,20 +35,25 @@ def bake_texture(renderer: Renderer, texture: torch.Tensor) -> np.ndarray:
 
 def _norm(bn: FrozenBatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift per channel, f64."""
-    weight, bias, mean, var = (t.detach().double().cpu().numpy() for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
+    weight, bias, mean, var = (
+        t.detach().double().cpu().numpy() for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var)
+    )
     scale = weight / np.sqrt(var + bn.eps)
     return scale, bias - mean * scale
 
 
-def fold(conv: EqualConv2d, bn: FrozenBatchNorm2d | None = None, act: FusedLeakyReLU | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Weight f64[out,in,k,k] and bias f64[out] of the one convolution that conv -> bn -> act is, but for the leaky ReLU itself."""
+def fold(
+    conv: EqualConv2d, bn: FrozenBatchNorm2d | None = None, act: FusedLeakyReLU | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight f64[out,in,k,k] and bias f64[out] of the one convolution that conv -> bn -> act is, but for the
+    leaky ReLU itself."""
     weight, bias = conv.effective()
     weight = weight.detach().double().cpu().numpy()
     bias = np.zeros(len(weight)) if bias is None else bias.detach().double().cpu().numpy()
     if bn is not None:
         scale, shift = _norm(bn)
         weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-    if act is not None:      # leaky ReLU is positively homogeneous
+    if act is not None:  # leaky ReLU is positively homogeneous
         weight, bias = weight * SQRT2, (bias + act.bias.detach().double().cpu().numpy()) * SQRT2
     return weight, bias
 
@@ -65,11 +73,26 @@ class _Graph:
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
-    def conv(self, x: str, name: str, folded: tuple[np.ndarray, np.ndarray], *, stride: int = 1, pad: int = 0, leaky: bool = True) -> str:
+    def conv(
+        self,
+        x: str,
+        name: str,
+        folded: tuple[np.ndarray, np.ndarray],
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        leaky: bool = True,
+    ) -> str:
         weight, bias = folded
         k = weight.shape[2]
-        inputs = [x, self.constant(f"{name}.weight", weight.astype(np.float32)), self.constant(f"{name}.bias", bias.astype(np.float32))]
-        y = self.node("Conv", inputs, f"{name}.conv", kernel_shape=[k, k], strides=[stride] * 2, pads=[pad] * 4)
+        inputs = [
+            x,
+            self.constant(f"{name}.weight", weight.astype(np.float32)),
+            self.constant(f"{name}.bias", bias.astype(np.float32)),
+        ]
+        y = self.node(
+            "Conv", inputs, f"{name}.conv", kernel_shape=[k, k], strides=[stride] * 2, pads=[pad] * 4
+        )
         return self.node("LeakyRelu", [y], name, alpha=SLOPE) if leaky else y
 
     def reflect(self, x: str, name: str, width: int) -> str:
@@ -77,7 +100,9 @@ class _Graph:
         return self.node("Pad", [x, pads], name, mode="reflect")
 
 
-def _block_diagonal(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _block_diagonal(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     (wa, ba), (wb, bb) = a, b
     out = np.zeros((len(wa) + len(wb), wa.shape[1] + wb.shape[1], *wa.shape[2:]))
     out[: len(wa), : wa.shape[1]], out[len(wa) :, wa.shape[1] :] = wa, wb
@@ -85,11 +110,20 @@ def _block_diagonal(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.nd
 
 
 def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gain: float) -> str:
-    """A head: norm and activation per channel, 3x3 convolutions, sigmoid; the last one cut to `outputs` channels and times `gain`."""
+    """A head: norm and activation per channel, 3x3 convolutions, sigmoid; the last one cut to `outputs`
+    channels and times `gain`."""
     scale, shift = _norm(layers[0])
     shift = (shift + layers[1].bias.detach().double().cpu().numpy()) * SQRT2
-    x = g.node("Mul", [x, g.constant(f"{name}.scale", (scale * SQRT2).astype(np.float32).reshape(1, -1, 1, 1))], f"{name}.scaled")
-    x = g.node("Add", [x, g.constant(f"{name}.shift", shift.astype(np.float32).reshape(1, -1, 1, 1))], f"{name}.shifted")
+    x = g.node(
+        "Mul",
+        [x, g.constant(f"{name}.scale", (scale * SQRT2).astype(np.float32).reshape(1, -1, 1, 1))],
+        f"{name}.scaled",
+    )
+    x = g.node(
+        "Add",
+        [x, g.constant(f"{name}.shift", shift.astype(np.float32).reshape(1, -1, 1, 1))],
+        f"{name}.shifted",
+    )
     x = g.node("LeakyRelu", [x], f"{name}.act", alpha=SLOPE)
     last = len(layers) - 2
     for i in range(2, last, 3):
@@ -100,11 +134,14 @@ def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gai
 
 
 def renderer_onnx(renderer: Renderer) -> bytes:
-    """The per-frame network as one self-contained fp32 ONNX file (opset 18): features [N,24,H,W] = baked texture 21, u, v, mask ->
-    rgb [N,3,H,W] and alpha [N,1,H,W] in [0,1]; N, H, W symbolic, H and W multiples of 8. Deterministic."""
+    """The per-frame network as one self-contained fp32 ONNX file (opset 18): features [N,24,H,W] = baked
+    texture 21, u, v, mask -> rgb [N,3,H,W] and alpha [N,1,H,W] in [0,1]; N, H, W symbolic, H and W multiples
+    of 8. Deterministic."""
     g, c = _Graph(), TEXTURE_CHANNELS
     split = g.constant("split", np.array([c, 3], np.int64))
-    g.nodes.append(helper.make_node("Split", ["features", split], ["sampled", "uv_mask"], name="split_features", axis=1))
+    g.nodes.append(
+        helper.make_node("Split", ["features", split], ["sampled", "uv_mask"], name="split_features", axis=1)
+    )
     x = "uv_mask"
     for i in (0, 3):
         folded = [fold(*p[i : i + 3]) for p in (renderer.uv_preproc, renderer.uv_mask_preproc)]
@@ -124,7 +161,13 @@ def renderer_onnx(renderer: Renderer) -> bytes:
     scales = g.constant("scales", np.array([1, 1, 2, 2], np.float32))
     for i, up in enumerate(unet.upsamples):
         x = g.node("Concat", [x, kept.pop()], f"up{i}.cat", axis=1)
-        x = g.node("Resize", [x, "", scales], f"up{i}.resize", mode="linear", coordinate_transformation_mode="half_pixel")
+        x = g.node(
+            "Resize",
+            [x, "", scales],
+            f"up{i}.resize",
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
+        )
         x = g.conv(x, f"up{i}", fold(*up[1:4]), pad=1)
     x = g.conv(g.reflect(x, "final.pad", 3), "final", fold(unet.final[1]), leaky=False)
     _head(g, x, "rgb", renderer.rgb_head, 3, 2.0)
@@ -133,13 +176,18 @@ def renderer_onnx(renderer: Renderer) -> bytes:
     def info(name: str, channels: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, "H", "W"])
 
-    graph = helper.make_graph(g.nodes, "dinar_renderer", [info("features", c + 3)], [info("rgb", 3), info("alpha", 1)], g.weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="dinar-live")
+    graph = helper.make_graph(
+        g.nodes, "dinar_renderer", [info("features", c + 3)], [info("rgb", 3), info("alpha", 1)], g.weights
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="dinar-live"
+    )
     return model.SerializeToString()
 
 
 def parity(renderer: Renderer, model: bytes, features: np.ndarray, engine: str = "auto") -> dict[str, float]:
-    """Largest difference of rgb and alpha between the torch renderer and `model` in an engine in f32, on features f32[1,24,H,W]."""
+    """Largest difference of rgb and alpha between the torch renderer and `model` in an engine in f32, on
+    features f32[1,24,H,W]."""
     height, width = features.shape[2:]
     with torch.inference_mode():
         want = dict(zip(("rgb", "alpha"), renderer.render_sampled(torch.from_numpy(features)), strict=True))
@@ -148,4 +196,6 @@ def parity(renderer: Renderer, model: bytes, features: np.ndarray, engine: str =
         session.inputs["features"][...] = features
         session.enqueue()
         session.synchronize()
-        return {name: float(np.abs(session.outputs[name] - value.numpy()).max()) for name, value in want.items()}
+        return {
+            name: float(np.abs(session.outputs[name] - value.numpy()).max()) for name, value in want.items()
+        }

@@ -1,26 +1,32 @@
 """Seams between textures: pyramid blending and Poisson blending (paper 3.2 names both as options)."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 LEVELS = 4
 TOLERANCE, MAX_ITERATIONS = 1e-4, 2000
 
 
 def pyramid_blend(textures: np.ndarray, weights: np.ndarray, levels: int = LEVELS) -> np.ndarray:
-    """Blend textures f[N,C,T,T] with weights f[N,T,T] band by band, f32[C,T,T]: coarse colours over wide, details over narrow seams.
+    """Blend textures f[N,C,T,T] with weights f[N,T,T] band by band, f32[C,T,T]: coarse colours over wide,
+    details over narrow seams.
 
     Weights are normalised per texel; texels without any get the plain mean. Raises InputError.
     """
     n, size = len(textures), textures.shape[-1]
     if textures.ndim != 4 or weights.shape != (n, *textures.shape[2:]) or n == 0:
-        raise InputError(f"textures, weights: got shapes {list(textures.shape)} and {list(weights.shape)}, "
-                         "expected [N,C,T,T] and [N,T,T]")
+        raise InputError(
+            f"textures, weights: got shapes {list(textures.shape)} and {list(weights.shape)}, "
+            "expected [N,C,T,T] and [N,T,T]"
+        )
     if levels < 1 or size % (1 << levels):
-        raise InputError(f"levels: got {levels} for {size} texels a side, expected a size that halves that often")
+        raise InputError(
+            f"levels: got {levels} for {size} texels a side, expected a size that halves that often"
+        )
     total = weights.sum(0)
     w = np.where(total > 0, weights / np.maximum(total, 1e-12), 1 / n).astype(np.float32)
     out = []
@@ -48,20 +54,28 @@ def _band(texture: np.ndarray, levels: int, level: int) -> np.ndarray:
     return image if level == levels else image - cv2.pyrUp(cv2.pyrDown(image)).reshape(shape)
 
 
-def poisson_blend(base: np.ndarray, source: np.ndarray, inside: np.ndarray, covered: np.ndarray | None = None) -> np.ndarray:
-    """`source` within `inside`, shifted smoothly so that it meets `base` on the border without a seam, f32[C,T,T] (Perez et al. 2003).
+def poisson_blend(
+    base: np.ndarray, source: np.ndarray, inside: np.ndarray, covered: np.ndarray | None = None
+) -> np.ndarray:
+    """`source` within `inside`, shifted smoothly so that it meets `base` on the border without a seam,
+    f32[C,T,T] (Perez et al. 2003).
 
-    base, source f[C,T,T]; inside bool[T,T]; covered bool[T,T]: texels with surface, so that gaps of the atlas are no border.
-    The shift is harmonic: Laplace's equation with base - source on the border, by conjugate gradients. Parts that touch no border
-    keep the source. Raises InputError.
+    base, source f[C,T,T]; inside bool[T,T]; covered bool[T,T]: texels with surface, so that gaps of the atlas
+    are no border.
+    The shift is harmonic: Laplace's equation with base - source on the border, by conjugate gradients. Parts
+    that touch no border keep the source. Raises InputError.
     """
     if base.shape != source.shape or inside.shape != base.shape[1:]:
-        raise InputError(f"base, source, inside: got shapes {list(base.shape)}, {list(source.shape)}, {list(inside.shape)}; "
-                         "expected [C,T,T] twice and [T,T]")
+        raise InputError(
+            f"base, source, inside: got shapes {list(base.shape)}, {list(source.shape)}, {list(inside.shape)}; "
+            "expected [C,T,T] twice and [T,T]"
+        )
     covered = np.ones_like(inside, bool) if covered is None else covered.astype(bool)
     unknown = inside.astype(bool) & covered
     border = covered & ~unknown
-    links = _around(covered.astype(np.float64))      # texels on the surface only, so that gaps neither pull nor hold
+    links = _around(
+        covered.astype(np.float64)
+    )  # texels on the surface only, so that gaps neither pull nor hold
     out = base.astype(np.float32).copy()
     for c in range(len(base)):
         gap = base[c].astype(np.float64) - source[c]

@@ -1,4 +1,5 @@
 """SMPL-X fits of a photo, ours (.npz) and the published one (.pkl), as a pose and a camera."""
+
 from __future__ import annotations
 
 import pathlib
@@ -8,14 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import kernels
-from ...runtime.avatar import Rig
-from ...runtime.errors import BodyError, InputError
-from ...runtime.render import Camera, Pose
-from ...runtime.validate import checked
-from ..inputs import read_fit as read_npz
+from dinar_live import kernels
+from dinar_live.export.inputs import read_fit as read_npz
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import BodyError, InputError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.validate import checked
+from dinar_live.runtime.formats.pickles import load_pickle
+
 from .crop import Box, make_K
-from .pickles import load_pickle
 
 PCA_COLUMNS = 6
 # constants of the published code, radians
@@ -35,13 +38,16 @@ class HandPCA:
 
     @classmethod
     def load(cls, path) -> HandPCA:
-        """From an SMPL-X model .npz (hands_componentsl/r, hands_meanl/r). Raises BodyError naming file and key."""
+        """From an SMPL-X model .npz (hands_componentsl/r, hands_meanl/r). Raises BodyError naming file and
+        key."""
         path = pathlib.Path(path)
         keys = ("hands_componentsl", "hands_componentsr", "hands_meanl", "hands_meanr")
         try:
             with np.load(path, allow_pickle=False) as z:
                 a = [z[k] for k in keys]
-            spaces = [checked(k, v[:PCA_COLUMNS], (PCA_COLUMNS, 45)) for k, v in zip(keys[:2], a[:2], strict=True)]
+            spaces = [
+                checked(k, v[:PCA_COLUMNS], (PCA_COLUMNS, 45)) for k, v in zip(keys[:2], a[:2], strict=True)
+            ]
             means = [checked(k, np.ravel(v), (45,)) for k, v in zip(keys[2:], a[2:], strict=True)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
             raise BodyError(f"{path}: {e}; expected an SMPL-X model .npz with {', '.join(keys)}") from e
@@ -49,15 +55,19 @@ class HandPCA:
 
     def poses(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Absolute axis-angle f32[15,3] of both hands from 6 coefficients each; the means are added."""
-        return (left @ self.left + self.mean_l).reshape(15, 3), (right @ self.right + self.mean_r).reshape(15, 3)
+        return (left @ self.left + self.mean_l).reshape(15, 3), (right @ self.right + self.mean_r).reshape(
+            15, 3
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
     """An SMPL-X fit of one photo.
 
-    pose, camera (K for the photo, or for `ltrb` of it); betas f32[B]; scale: of the posed body about its origin, before transl;
-    ltrb: the part of the photo (left, top, right, bottom; zero outside) that the fit belongs to, or None for all; gender of the body model.
+    pose, camera (K for the photo, or for `ltrb` of it); betas f32[B]; scale: of the posed body about its
+    origin, before transl;
+    ltrb: the part of the photo (left, top, right, bottom; zero outside) that the fit belongs to, or None for
+        all; gender of the body model.
     """
 
     pose: Pose
@@ -68,14 +78,21 @@ class Fit:
     gender: str = "neutral"
 
     def vertices(self, rig: Rig) -> np.ndarray:
-        """Posed world vertices f32[V,3], metres. `rig` was made with `betas`. Raises InputError if it has too few expressions."""
+        """Posed world vertices f32[V,3], metres. `rig` was made with `betas`. Raises InputError if it has too
+        few expressions."""
         if len(self.pose.expression) > rig.expressions:
-            raise InputError(f"fit: has {len(self.pose.expression)} expression coefficients, this body has {rig.expressions}; "
-                             "give the --body that the fit was made with")
+            raise InputError(
+                f"fit: has {len(self.pose.expression)} expression coefficients, this body has {rig.expressions}; "
+                "give the --body that the fit was made with"
+            )
         expression = np.zeros(rig.expressions, np.float32)
-        expression[:len(self.pose.expression)] = self.pose.expression
+        expression[: len(self.pose.expression)] = self.pose.expression
         posed = kernels.lbs(rig.model, self.pose.body, self.pose.transl, expression)
-        return posed if self.scale == 1 else ((posed - self.pose.transl) * np.float32(self.scale) + self.pose.transl)
+        return (
+            posed
+            if self.scale == 1
+            else ((posed - self.pose.transl) * np.float32(self.scale) + self.pose.transl)
+        )
 
     def projective(self, rig: Rig) -> np.ndarray:
         """Vertices as the rasterizer takes them, f32[V,3] = K @ x_camera."""
@@ -83,7 +100,8 @@ class Fit:
 
 
 def read_fit(path, image_size: tuple[int, int], hands: HandPCA | None = None) -> Fit:
-    """Read a fit for a photo of `image_size` (height, width) pixels: .npz with its own camera, or the published .pkl.
+    """Read a fit for a photo of `image_size` (height, width) pixels: .npz with its own camera, or the
+    published .pkl.
 
     hands: needed for .pkl, whose hands are PCA coefficients. Raises InputError naming file and field.
     """
@@ -100,7 +118,9 @@ def _npz_fit(a: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Fit:
     height, width = image_size
     size = checked("image_size", a["image_size"], (2,), 1e5)
     if size.min() < 1 or abs(width / size[0] / (height / size[1]) - 1) > 0.01:
-        raise InputError(f"image_size: got {size.tolist()}, but the photo is {width}x{height}: another aspect ratio")
+        raise InputError(
+            f"image_size: got {size.tolist()}, but the photo is {width}x{height}: another aspect ratio"
+        )
     K = np.diag([width / size[0], height / size[1], 1.0]) @ checked("K", a["K"], (3, 3)).astype(np.float64)
     pose, camera = Pose(a["poses"], a["transl"], a["expression"]), Camera(K, a["world_to_camera"])
     return Fit(pose, camera, checked("betas", a["betas"], (-1,), 50.0))
@@ -109,8 +129,8 @@ def _npz_fit(a: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Fit:
 def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | None) -> Fit:
     """The published parameter dict, perhaps under `result` and `smplx`.
 
-    Camera frame, focal length 5000 pixels, hands as 6 PCA coefficients, fixed eyes; rotation and file names in it are not used.
-    image_size (height, width) of the photo. Raises InputError naming the field.
+    Camera frame, focal length 5000 pixels, hands as 6 PCA coefficients, fixed eyes; rotation and file names
+    in it are not used. image_size (height, width) of the photo. Raises InputError naming the field.
     """
     for key in ("result", "smplx"):
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
@@ -118,7 +138,9 @@ def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | N
     if not isinstance(value, Mapping):
         raise InputError(f"fit: got a {type(value).__name__}, expected a dict of SMPL-X parameters")
     if hands is None:
-        raise InputError("fit: its hands are PCA coefficients of SMPL-X; give the SMPL-X model .npz (--body) that it belongs to")
+        raise InputError(
+            "fit: its hands are PCA coefficients of SMPL-X; give the SMPL-X model .npz (--body) that it belongs to"
+        )
 
     def field(name: str, size: int | None, first: int | None = None) -> np.ndarray:
         if name not in value:
@@ -130,9 +152,18 @@ def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | N
             raise InputError(f"{name}: got {len(flat)} numbers, expected at least {first}")
         return checked(name, flat[:first] if first else flat, (size if size else -1,), 1e4)
 
-    hand_l, hand_r = hands.poses(field("left_hand_pose", None, PCA_COLUMNS), field("right_hand_pose", None, PCA_COLUMNS))
-    body = np.concatenate([field("global_orient", 3), field("body_pose", 63), field("jaw_pose", 3),
-                           np.float32(LEFT_EYE), np.float32(RIGHT_EYE)]).reshape(25, 3)
+    hand_l, hand_r = hands.poses(
+        field("left_hand_pose", None, PCA_COLUMNS), field("right_hand_pose", None, PCA_COLUMNS)
+    )
+    body = np.concatenate(
+        [
+            field("global_orient", 3),
+            field("body_pose", 63),
+            field("jaw_pose", 3),
+            np.float32(LEFT_EYE),
+            np.float32(RIGHT_EYE),
+        ]
+    ).reshape(25, 3)
     transl = field("transl" if "transl" in value else "camera_translation", 3)
     gender = value.get("gender", "neutral")
     gender = gender.decode("latin1") if isinstance(gender, bytes) else str(gender)
@@ -143,8 +174,14 @@ def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | N
         raise InputError(f"body_scale: got {scale:g}, expected 0.01..100")
     ltrb = _ltrb(value["ltrb"], image_size) if value.get("ltrb") is not None else None
     height, width = image_size if ltrb is None else (ltrb[3] - ltrb[1], ltrb[2] - ltrb[0])
-    return Fit(Pose(np.concatenate([body, hand_l, hand_r]), transl, field("expression", None)), Camera(make_K(height, width), np.eye(4)),
-               field("betas", None), scale, ltrb, gender)
+    return Fit(
+        Pose(np.concatenate([body, hand_l, hand_r]), transl, field("expression", None)),
+        Camera(make_K(height, width), np.eye(4)),
+        field("betas", None),
+        scale,
+        ltrb,
+        gender,
+    )
 
 
 def _ltrb(value: object, image_size: tuple[int, int]) -> Box:
@@ -152,5 +189,7 @@ def _ltrb(value: object, image_size: tuple[int, int]) -> Box:
     l, t, r, b = (int(v) for v in box)
     height, width = image_size
     if r - l < 8 or b - t < 8 or r <= 0 or b <= 0 or l >= width or t >= height:
-        raise InputError(f"ltrb: got {[l, t, r, b]} for a photo of {width}x{height}, expected a part of it of at least 8 pixels a side")
+        raise InputError(
+            f"ltrb: got {[l, t, r, b]} for a photo of {width}x{height}, expected a part of it of at least 8 pixels a side"
+        )
     return l, t, r, b

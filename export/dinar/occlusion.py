@@ -1,19 +1,23 @@
-"""Occlusion detector: outlines of limbs in front of the body, where fits are never exact, are not sampled (paper 3.5, Fig. 9)."""
+"""Occlusion detector: outlines of limbs in front of the body, where fits are never exact, are not sampled
+(paper 3.5, Fig. 9)."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
+
 from .rasterize_uv import BACKGROUND
 
 CANNY = (150, 200)
-CONTOUR_WIDTH = 2          # pixels
-DILATIONS = 2              # of 3x3
+CONTOUR_WIDTH = 2  # pixels
+DILATIONS = 2  # of 3x3
 
 
 def occlusion_outlines(uv: np.ndarray, part_colours: np.ndarray) -> np.ndarray:
-    """Where one part of the body ends in front of another, bool[H,W]: edges of the rendered part colours without the person's own contour.
+    """Where one part of the body ends in front of another, bool[H,W]: edges of the rendered part colours
+    without the person's own contour.
 
     uv f32[2,H,W] in [-1,1], background -10; part_colours f32[3,T,T], 0..255, smooth over the surface.
     """
@@ -21,7 +25,9 @@ def occlusion_outlines(uv: np.ndarray, part_colours: np.ndarray) -> np.ndarray:
     from torch.nn.functional import grid_sample
 
     if uv.ndim != 3 or uv.shape[0] != 2 or part_colours.ndim != 3 or part_colours.shape[0] != 3:
-        raise InputError(f"uv, part colours: got shapes {list(uv.shape)} and {list(part_colours.shape)}, expected [2,H,W] and [3,T,T]")
+        raise InputError(
+            f"uv, part colours: got shapes {list(uv.shape)} and {list(part_colours.shape)}, expected [2,H,W] and [3,T,T]"
+        )
     grid = torch.from_numpy(np.ascontiguousarray(uv.transpose(1, 2, 0), np.float32))[None]
     texture = torch.from_numpy(np.ascontiguousarray(part_colours, np.float32))[None]
     drawn = grid_sample(texture, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
@@ -35,6 +41,7 @@ def occlusion_outlines(uv: np.ndarray, part_colours: np.ndarray) -> np.ndarray:
 
 
 def erode_occlusions(uv: np.ndarray, part_colours: np.ndarray) -> np.ndarray:
-    """`uv` with the background value along occlusion outlines, f32[2,H,W]; arguments as in `occlusion_outlines`."""
+    """`uv` with the background value along occlusion outlines, f32[2,H,W]; arguments as in
+    `occlusion_outlines`."""
     e = occlusion_outlines(uv, part_colours).astype(np.float32)
     return uv * (1 - e) + np.float32(BACKGROUND) * e

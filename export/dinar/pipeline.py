@@ -1,4 +1,5 @@
-"""One photo (or a few) to an avatar with the DINAR networks: the order of the published inference (paper Fig. 2, sections 3.1 to 3.5)."""
+"""One photo (or a few) to an avatar with the DINAR networks: the order of the published inference (paper Fig.
+2, sections 3.1 to 3.5)."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
-from ...runtime.avatar import Avatar, Body, RendererSpec, Rig
-from ...runtime.errors import InputError
-from ..checkpoint import load_checkpoint
-from ..checks import make_checks
-from ..work import Work
+from dinar_live.export.checkpoint import load_checkpoint
+from dinar_live.export.checks import make_checks
+from dinar_live.export.work import Work
+from dinar_live.runtime.avatar import Avatar, Body, RendererSpec, Rig
+from dinar_live.runtime.core.errors import InputError
+
 from .assets import Assets, derive_assets, load_assets
 from .bake import MARGIN, bake_texture, parity, renderer_onnx
 from .blend import poisson_blend, pyramid_blend
@@ -30,7 +32,7 @@ from .sampling import quantise_rgb, sample_values_by_uv
 from .tuning import TuningInputs, tune, tuned_texture
 
 TEXTURE = 256
-THRESHOLD = 0.5          # tau of the published videos
+THRESHOLD = 0.5  # tau of the published videos
 STRIDE = 8
 BLENDS = ("none", "pyramid", "poisson")
 PRECISIONS = ("f32", "bf16", "f16")
@@ -39,10 +41,12 @@ MAX_PARITY_ERROR = 2 / 255
 
 @dataclass(frozen=True)
 class Settings:
-    """steps, eta: of DDIM. tune_steps: of RGB tuning (0 = none); finetune_back: as many more for Eq. 7 first. seed: of all noise.
-    occlusion: leave out limb outlines (3.5). sampling: "last" (published) or "sum" (Algorithm 1). wrap_white: pure white becomes black, as
-    published.
-    blend: how views, or the known part, meet. precision: of the diffusion U-Net and of tuning. device: cpu, cuda, or auto.
+    """steps, eta: of DDIM. tune_steps: of RGB tuning (0 = none); finetune_back: as many more for Eq. 7 first.
+    seed: of all noise.
+    occlusion: leave out limb outlines (3.5). sampling: "last" (published) or "sum" (Algorithm 1). wrap_white:
+    pure white becomes black, as published.
+    blend: how views, or the known part, meet. precision: of the diffusion U-Net and of tuning. device: cpu,
+        cuda, or auto.
     compile: the U-Net by torch.compile."""
 
     steps: int = 200
@@ -77,7 +81,11 @@ class Settings:
     @property
     def torch_device(self) -> torch.device:
         """What `device` means on this machine."""
-        return torch.device("cuda" if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()) else "cpu")
+        return torch.device(
+            "cuda"
+            if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+            else "cpu"
+        )
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -119,11 +127,14 @@ def make_avatar(
     licence: str = "",
     progress: bool = True,
 ) -> Result:
-    """Run every stage; finished ones are taken from `work`. checkpoint: a path, or a mapping of published names. lpips: the user's
-    perceptual distance, for tuning. Raises DinarError."""
+    """Run every stage; finished ones are taken from `work`. checkpoint: a path, or a mapping of published
+    names. lpips: the user's perceptual distance, for tuning. Raises DinarError."""
     assets, rig = _layout(checkpoint, body, assets_folder, photos)
     samples = [_prepare(p, rig) for p in photos]
-    rasters = [rasterize_uv(s.projective[assets.layout.v_inds], assets.layout.faces, assets.layout.uv, (SIZE, SIZE)) for s in samples]
+    rasters = [
+        rasterize_uv(s.projective[assets.layout.v_inds], assets.layout.faces, assets.layout.uv, (SIZE, SIZE))
+        for s in samples
+    ]
     views = work.stage("textures", lambda: _view_textures(samples, rasters, checkpoint, assets, settings))
     merged = _merge(views["texture"], views["normal_angles"], settings)
     inpainted = work.stage("inpainting", lambda: _inpaint(merged, checkpoint, settings, progress))["decoded"]
@@ -136,33 +147,58 @@ def make_avatar(
         tuned = work.stage(
             "tuning",
             lambda: _tune(
-                copied, inpainted, mask, views["normal_angles"][0], samples[0], rasters[0], checkpoint, assets, settings, lpips, progress
+                copied,
+                inpainted,
+                mask,
+                views["normal_angles"][0],
+                samples[0],
+                rasters[0],
+                checkpoint,
+                assets,
+                settings,
+                lpips,
+                progress,
             ),
         )
         final, history = tuned["texture"], tuned["history"].tolist()
-    avatar, errors = _bundle(final, rig, photos, samples[0], rasters[0], checkpoint, settings, name, licence, body.kind)
+    avatar, errors = _bundle(
+        final, rig, photos, samples[0], rasters[0], checkpoint, settings, name, licence, body.kind
+    )
     figures = {
         "settings": asdict(settings) | {"device_used": str(settings.torch_device)},
         "seen": [float((v[CLOSED] > 0).sum() / (assets.binary_uv > 0.5).sum()) for v in views["texture"]],
         "parity_max_error": errors,
         "tuning_losses": history,
-        "lpips": "not run: its VGG16 backbone was not given" if lpips is None or not settings.tune_steps else "run",
+        "lpips": "not run: its VGG16 backbone was not given"
+        if lpips is None or not settings.tune_steps
+        else "run",
         "seconds": work.seconds,
     }
-    arrays = {"partial": merged, "inpainted": inpainted, "copy_mask": mask, "final": final, "normal_angles": views["normal_angles"][0]}
+    arrays = {
+        "partial": merged,
+        "inpainted": inpainted,
+        "copy_mask": mask,
+        "final": final,
+        "normal_angles": views["normal_angles"][0],
+    }
     return Result(avatar, samples, [uv for uv, _ in rasters], arrays, figures)
 
 
 def _layout(checkpoint, body: Body, folder, photos: Sequence[Photo]) -> tuple[Assets, Rig]:
-    """The texture layout (from the checkpoint, checked against the body) and the rig of this person in that layout."""
+    """The texture layout (from the checkpoint, checked against the body) and the rig of this person in that
+    layout."""
     layout = load_checkpoint(checkpoint, networks=()).uv_layout
     if folder is None:
         assets = derive_assets(body) if layout is None else derive_assets(body, layout.faces, layout.uv)
     else:
         assets = load_assets(folder, body)
         own = assets.layout
-        if layout is not None and not (np.array_equal(layout.faces, own.faces) and np.allclose(layout.uv, own.uv, atol=1e-5)):
-            raise InputError(f"{folder}: its UV layout is not the one in the checkpoint; give the assets that belong to it")
+        if layout is not None and not (
+            np.array_equal(layout.faces, own.faces) and np.allclose(layout.uv, own.uv, atol=1e-5)
+        ):
+            raise InputError(
+                f"{folder}: its UV layout is not the one in the checkpoint; give the assets that belong to it"
+            )
     if not photos:
         raise InputError("photos: got none, expected at least one")
     longest = max(len(p.fit.betas) for p in photos)
@@ -173,14 +209,18 @@ def _layout(checkpoint, body: Body, folder, photos: Sequence[Photo]) -> tuple[As
 
 def _prepare(photo: Photo, rig: Rig) -> Sample:
     try:
-        rgb, mask = (image if photo.fit.ltrb is None else crop(image, photo.fit.ltrb) for image in (photo.rgb, photo.mask))
+        rgb, mask = (
+            image if photo.fit.ltrb is None else crop(image, photo.fit.ltrb)
+            for image in (photo.rgb, photo.mask)
+        )
         return make_sample(rgb, mask, photo.fit.projective(rig), photo.fit.camera.K.astype(np.float64))
     except InputError as e:
         raise InputError(f"{photo.name}: {e}") from None
 
 
 def _view_textures(samples, rasters, checkpoint, assets: Assets, settings: Settings) -> dict[str, np.ndarray]:
-    """The partial texture of each view [N,21,T,T] (3.1, Algorithm 1) and how frontally it is seen [N,1,T,T]."""
+    """The partial texture of each view [N,21,T,T] (3.1, Algorithm 1) and how frontally it is seen
+    [N,1,T,T]."""
     device = settings.torch_device
     model = load_checkpoint(checkpoint, networks=("encoder", "generator")).to(device)
     rng = torch.Generator("cpu").manual_seed(settings.seed)
@@ -193,7 +233,9 @@ def _view_textures(samples, rasters, checkpoint, assets: Assets, settings: Setti
             style = model.encoder(rgb, segm, noise.to(device))
             generated = model.generator(style, [m.to(device) for m in maps])[0].float().cpu().numpy()
         seen_uv = erode_occlusions(uv, assets.part_colours) if settings.occlusion else uv
-        sampled = sample_values_by_uv(seen_uv, quantise_rgb(s.input_rgb, settings.wrap_white), TEXTURE, s.segm, settings.sampling)
+        sampled = sample_values_by_uv(
+            seen_uv, quantise_rgb(s.input_rgb, settings.wrap_white), TEXTURE, s.segm, settings.sampling
+        )
         normals = normal_map(s.projective[assets.layout.v_inds], s.K, assets.layout.faces, (SIZE, SIZE))
         facing = sample_values_by_uv(seen_uv, normals, TEXTURE, s.segm, settings.sampling).values
         textures.append(assemble_texture(generated, sampled))
@@ -202,7 +244,8 @@ def _view_textures(samples, rasters, checkpoint, assets: Assets, settings: Setti
 
 
 def _merge(textures: np.ndarray, angles: np.ndarray, settings: Settings) -> np.ndarray:
-    """Eq. 5 over the views that see a texel; the published softmax also counts the others, which darkens and thins the masks."""
+    """Eq. 5 over the views that see a texel; the published softmax also counts the others, which darkens and
+    thins the masks."""
     if len(textures) == 1:
         return textures[0]
     closed = textures[:, CLOSED : CLOSED + 1] > 0
@@ -229,7 +272,17 @@ def _inpaint(texture: np.ndarray, checkpoint, settings: Settings, progress: bool
 
 
 def _tune(
-    copied, decoded, mask, angles, s: Sample, raster, checkpoint, assets: Assets, settings: Settings, lpips, progress: bool
+    copied,
+    decoded,
+    mask,
+    angles,
+    s: Sample,
+    raster,
+    checkpoint,
+    assets: Assets,
+    settings: Settings,
+    lpips,
+    progress: bool,
 ) -> dict[str, np.ndarray]:
     """RGB tuning on the first view (appendix B)."""
     device = settings.torch_device
@@ -248,12 +301,17 @@ def _tune(
         lpips=None if lpips is None else lpips.to(device), progress=progress, autocast=settings.autocast,
     )  # fmt: skip
     texture = tuned_texture(inputs, state, tensor(assets.binary_uv), tensor(assets.additive_uv))
-    losses = np.array([[h.get("mse", np.nan), h.get("adversarial", np.nan)] for h in state.history], np.float32)
+    losses = np.array(
+        [[h.get("mse", np.nan), h.get("adversarial", np.nan)] for h in state.history], np.float32
+    )
     return {"texture": texture[0].detach().cpu().numpy(), "history": losses}
 
 
-def _bundle(final, rig: Rig, photos, s: Sample, raster, checkpoint, settings, name, licence, kind) -> tuple[Avatar, dict[str, float]]:
-    """Bake the texture, fold and write the network, check both against torch, and make the avatar with its checks."""
+def _bundle(
+    final, rig: Rig, photos, s: Sample, raster, checkpoint, settings, name, licence, kind
+) -> tuple[Avatar, dict[str, float]]:
+    """Bake the texture, fold and write the network, check both against torch, and make the avatar with its
+    checks."""
     renderer = load_checkpoint(checkpoint, networks=("renderer",)).renderer
     baked = bake_texture(renderer, torch.from_numpy(final)[None])
     model = renderer_onnx(renderer)
@@ -269,7 +327,9 @@ def _bundle(final, rig: Rig, photos, s: Sample, raster, checkpoint, settings, na
     scale = photos[0].fit.scale
     spec = RendererSpec(baked, model=model, hardsegm=True, threshold=THRESHOLD, margin=MARGIN, stride=STRIDE)
     provenance = {"method": "dinar", "photos": [p.name for p in photos], "settings": asdict(settings)}
-    avatar = Avatar(name, scaled(rig, scale), {"dinar": spec}, body_kind=kind, licence=licence, provenance=provenance)
+    avatar = Avatar(
+        name, scaled(rig, scale), {"dinar": spec}, body_kind=kind, licence=licence, provenance=provenance
+    )
     return make_checks(avatar, [p.fit.pose for p in photos[:1]]), errors
 
 

@@ -9,11 +9,13 @@ import pathlib
 import cv2
 import numpy as np
 
-from ...runtime.avatar import Avatar
-from ...runtime.render import Pose, Renderer
-from ...runtime.render.framing import whole_body_camera
-from ...runtime.render.sinks import contact_sheet, write_png
-from ..sheets import captioned, report_paths
+from dinar_live.export.sheets import captioned, report_paths
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import whole_body_camera
+from dinar_live.runtime.render.sinks import contact_sheet, write_png
+
 from .crop import Sample
 from .masks import CLOSED, INPAINT, RGB
 from .pipeline import Result
@@ -23,8 +25,8 @@ SIDES = 8
 
 
 def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
-    """Draw the sheet (per photo: crop, fit on it, partial texture; then masks, inpainted and final texture, eight sides) and write the
-    figures."""
+    """Draw the sheet (per photo: crop, fit on it, partial texture; then masks, inpainted and final texture,
+    eight sides) and write the figures."""
     sheet_path, json_path = report_paths(out)
     a = result.arrays
     cells = []
@@ -33,7 +35,10 @@ def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
     sampled = a["partial"][CLOSED : CLOSED + 1] - a["partial"][INPAINT:]
     cells += [
         ("sampled", _picture(a["partial"][RGB])),
-        ("r sampled, g filled, b copied", _picture(np.concatenate([sampled, a["partial"][INPAINT:], a["copy_mask"][None]]))),
+        (
+            "r sampled, g filled, b copied",
+            _picture(np.concatenate([sampled, a["partial"][INPAINT:], a["copy_mask"][None]])),
+        ),
         ("viewing angle", _picture(np.repeat(a["normal_angles"], 3, 0))),
         ("inpainted", _picture(a["inpainted"][RGB])),
         ("final texture", _picture(a["final"][RGB])),
@@ -63,6 +68,11 @@ def _overlay(s: Sample, uv: np.ndarray) -> np.ndarray:
 
 
 def _sides(avatar: Avatar, pose: Pose) -> list[np.ndarray]:
-    with Renderer(avatar, (CELL, CELL), background=(1, 1, 1), background_compile=False, crop=False) as renderer:
-        cameras = (whole_body_camera(avatar.rig, avatar.rig.joints[0], (CELL, CELL), azimuth=2 * np.pi * k / SIDES) for k in range(SIDES))
+    with Renderer(
+        avatar, (CELL, CELL), background=(1, 1, 1), background_compile=False, crop=False
+    ) as renderer:
+        cameras = (
+            whole_body_camera(avatar.rig, avatar.rig.joints[0], (CELL, CELL), azimuth=2 * np.pi * k / SIDES)
+            for k in range(SIDES)
+        )
         return [renderer.render(pose, c).rgba[..., :3].copy() for c in cameras]

@@ -1,4 +1,6 @@
-"""RGB texture tuning: the visible texels refined by gradients from the renderer, and Eq. 7 (paper 3.4, appendix B)."""
+"""RGB texture tuning: the visible texels refined by gradients from the renderer, and Eq. 7 (paper 3.4,
+appendix B)."""
+
 from __future__ import annotations
 
 import copy
@@ -11,23 +13,34 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
+
 from .masks import RGB
-from .tuning_losses import R1_EVERY, discriminator_loss, generator_loss, gradient_mask, loss_mask, r1_penalty, random_crop, tuning_raster
+from .tuning_losses import (
+    R1_EVERY,
+    discriminator_loss,
+    generator_loss,
+    gradient_mask,
+    loss_mask,
+    r1_penalty,
+    random_crop,
+    tuning_raster,
+)
 from .zero_adam import ZeroAdam
 
 STEPS = 64
 LR_TEXTURE, LR_DISCRIMINATOR = 2e-3, 4e-4
-FINAL_BLUR = 10            # texels
+FINAL_BLUR = 10  # texels
 
 
 @dataclass(frozen=True, eq=False)
 class TuningInputs:
     """What tuning works on, batch 1, all on one device.
 
-    texture, decoded f32[1,21,T,T]: after and before the copy of the known part (Eq. 6); mask f32[1,1,T,T]: its weights;
-    normal_angles f32[1,1,T,T] in [0,1]; uv f32[1,2,H,W], uv_mask f32[1,1,H,W]: the photo's UV raster, background -10;
-    real_rgb f32[1,3,H,W] in [-1,1] on white; segm f32[1,1,H,W]; pixels f32[V,2]: projected vertices, for the LPIPS crop.
+    texture, decoded f32[1,21,T,T]: after and before the copy of the known part (Eq. 6); mask f32[1,1,T,T]:
+    its weights; normal_angles f32[1,1,T,T] in [0,1]; uv f32[1,2,H,W], uv_mask f32[1,1,H,W]: the photo's UV
+    raster, background -10; real_rgb f32[1,3,H,W] in [-1,1] on white; segm f32[1,1,H,W]; pixels f32[V,2]:
+    projected vertices, for the LPIPS crop.
     """
 
     texture: Tensor
@@ -42,8 +55,16 @@ class TuningInputs:
 
     def __post_init__(self):
         T, (H, W) = self.texture.shape[-1], self.uv.shape[-2:]
-        for name, shape in (("texture", (1, 21, T, T)), ("decoded", (1, 21, T, T)), ("mask", (1, 1, T, T)), ("normal_angles", (1, 1, T, T)),
-                            ("uv", (1, 2, H, W)), ("uv_mask", (1, 1, H, W)), ("real_rgb", (1, 3, H, W)), ("segm", (1, 1, H, W))):
+        for name, shape in (
+            ("texture", (1, 21, T, T)),
+            ("decoded", (1, 21, T, T)),
+            ("mask", (1, 1, T, T)),
+            ("normal_angles", (1, 1, T, T)),
+            ("uv", (1, 2, H, W)),
+            ("uv_mask", (1, 1, H, W)),
+            ("real_rgb", (1, 3, H, W)),
+            ("segm", (1, 1, H, W)),
+        ):
             value = getattr(self, name)
             if tuple(value.shape) != shape:
                 raise InputError(f"{name}: got shape {list(value.shape)}, expected {list(shape)}")
@@ -53,9 +74,11 @@ class TuningInputs:
 
 @dataclass(eq=False)
 class TuningState:
-    """Where tuning stands: rgb f32[1,3,T,T] (P), alpha, beta f32[1,3,1,1] (Eq. 7), and what it takes to go on.
+    """Where tuning stands: rgb f32[1,3,T,T] (P), alpha, beta f32[1,3,1,1] (Eq. 7), and what it takes to go
+    on.
 
-    history: losses of each step. `optimizers`, `discriminator` and `generator` are state dicts (tensors, numbers, lists).
+    history: losses of each step. `optimizers`, `discriminator` and `generator` are state dicts (tensors,
+        numbers, lists).
     """
 
     rgb: Tensor
@@ -73,38 +96,70 @@ def blended_rgb(decoded_rgb: Tensor, mask: Tensor, rgb: Tensor, alpha: Tensor, b
     return rgb * mask + (decoded_rgb * alpha + beta) * (1 - mask)
 
 
-def tune(renderer: Callable, discriminator: torch.nn.Module | None, inputs: TuningInputs, *, steps: int = STEPS,
-         finetune_back: bool = False, lpips: Callable[[Tensor, Tensor], Tensor] | None = None, seed: int = 0,
-         state: TuningState | None = None, stop_after: int | None = None, reuse_render: bool = False, progress: bool = True,
-         autocast: torch.dtype | None = None) -> TuningState:
-    """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator in turn.
+def tune(
+    renderer: Callable,
+    discriminator: torch.nn.Module | None,
+    inputs: TuningInputs,
+    *,
+    steps: int = STEPS,
+    finetune_back: bool = False,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+    seed: int = 0,
+    state: TuningState | None = None,
+    stop_after: int | None = None,
+    reuse_render: bool = False,
+    progress: bool = True,
+    autocast: torch.dtype | None = None,
+) -> TuningState:
+    """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator
+    in turn.
 
-    renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode; its parameters get no gradient.
+    renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode;
+    its parameters get no gradient.
     discriminator: a module rgb -> [1,1], tuned along on a copy of its weights that is put back at the end.
-    finetune_back: first `steps` steps of alpha and beta only (Eq. 7), then `steps` of the texels. lpips(a, b): the user's perceptual
-    distance of pictures in [-1,1]; without it that loss is left out, with a warning. state: go on from there to the same total;
+    finetune_back: first `steps` steps of alpha and beta only (Eq. 7), then `steps` of the texels. lpips(a,
+    b): the user's perceptual distance of pictures in [-1,1]; without it that loss is left out, with a
+    warning. state: go on from there to the same total;
     stop_after: stop once that many steps are done in all, to go on later.
-    reuse_render: the discriminator takes the texture step's picture instead of a fresh one (published: fresh); a third less work.
+    reuse_render: the discriminator takes the texture step's picture instead of a fresh one (published:
+        fresh); a third less work.
     autocast: torch.bfloat16 for the renderer (float16 would lose the gradients).
-    Same seed, same bits on one machine. Raises InputError for bad arguments and for losses that are not finite.
+    Same seed, same bits on one machine. Raises InputError for bad arguments and for losses that are not
+    finite.
     """
     if not (isinstance(steps, int) and 0 <= steps <= 100_000):
         raise InputError(f"tuning steps: got {steps!r}, expected a whole number in 0..100000")
     if autocast not in (None, torch.bfloat16):
-        raise InputError(f"autocast: got {autocast}, expected None or torch.bfloat16 (float16 loses the gradients)")
-    state = state or TuningState(rgb=inputs.texture[:, RGB].clone(), alpha=torch.ones_like(inputs.texture[:, RGB, :1, :1]),
-                                 beta=torch.zeros_like(inputs.texture[:, RGB, :1, :1]))
+        raise InputError(
+            f"autocast: got {autocast}, expected None or torch.bfloat16 (float16 loses the gradients)"
+        )
+    state = state or TuningState(
+        rgb=inputs.texture[:, RGB].clone(),
+        alpha=torch.ones_like(inputs.texture[:, RGB, :1, :1]),
+        beta=torch.zeros_like(inputs.texture[:, RGB, :1, :1]),
+    )
     rescale, total = (steps, 2 * steps) if finetune_back else (0, steps)
     last = total if stop_after is None else min(total, stop_after)
     if state.step >= last:
         return state
     if discriminator is None:
-        raise InputError("tuning: got no discriminator; the checkpoint must hold first_stage.discriminator, or tune for 0 steps")
+        raise InputError(
+            "tuning: got no discriminator; the checkpoint must hold first_stage.discriminator, or tune for 0 steps"
+        )
     if lpips is None:
-        warnings.warn("tuning runs without the LPIPS loss, because its VGG backbone was not given", stacklevel=2)
+        warnings.warn(
+            "tuning runs without the LPIPS loss, because its VGG backbone was not given", stacklevel=2
+        )
     run = _Run(renderer, discriminator, inputs, state, seed, rescale, lpips, reuse_render, autocast)
     try:
-        for _ in tqdm(range(state.step, last), desc="tuning", unit="step", initial=state.step, total=total, disable=not progress):
+        for _ in tqdm(
+            range(state.step, last),
+            desc="tuning",
+            unit="step",
+            initial=state.step,
+            total=total,
+            disable=not progress,
+        ):
             run.step()
         return run.state()
     finally:
@@ -118,8 +173,12 @@ class _Run:
         self.renderer, self.discriminator, self.inputs = renderer, discriminator, inputs
         self.rescale, self.lpips, self.reuse_render, self.autocast = rescale, lpips, reuse_render, autocast
         self.count, self.history = state.step, list(state.history)
-        self.rgb, self.alpha, self.beta = (v.detach().clone().requires_grad_(True) for v in (state.rgb, state.alpha, state.beta))
-        self.texel_weight = torch.from_numpy(gradient_mask(inputs.normal_angles[0, 0].cpu().numpy())).to(inputs.texture)
+        self.rgb, self.alpha, self.beta = (
+            v.detach().clone().requires_grad_(True) for v in (state.rgb, state.alpha, state.beta)
+        )
+        self.texel_weight = torch.from_numpy(gradient_mask(inputs.normal_angles[0, 0].cpu().numpy())).to(
+            inputs.texture
+        )
         self.uv, self.uv_mask = tuning_raster(inputs.uv, inputs.uv_mask)
         self.loss_mask = loss_mask(self.uv, inputs.segm)
         self.white = torch.ones_like(inputs.real_rgb)
@@ -128,14 +187,19 @@ class _Run:
         self._flags = [(p, p.requires_grad) for m in self._modules for p in m.parameters()]
         self._training = [(m, m.training) for m in self._modules]
         for m in self._modules:
-            m.eval().requires_grad_(False).to(memory_format=torch.channels_last)      # on a CPU a quarter faster, forward and backward
+            m.eval().requires_grad_(False).to(
+                memory_format=torch.channels_last
+            )  # on a CPU a quarter faster, forward and backward
         if state.discriminator is not None:
             discriminator.load_state_dict(state.discriminator)
         self.weights = list(discriminator.parameters())
-        self.optimizers = ZeroAdam([self.rgb, self.alpha, self.beta], LR_TEXTURE), ZeroAdam(self.weights, LR_DISCRIMINATOR)
+        self.optimizers = (
+            ZeroAdam([self.rgb, self.alpha, self.beta], LR_TEXTURE),
+            ZeroAdam(self.weights, LR_DISCRIMINATOR),
+        )
         if state.optimizers is not None:
             for optimizer, saved in zip(self.optimizers, state.optimizers, strict=True):
-                optimizer.load_state_dict(copy.deepcopy(saved))      # it would go on in the caller's tensors
+                optimizer.load_state_dict(copy.deepcopy(saved))  # it would go on in the caller's tensors
         self.generator = torch.Generator("cpu").manual_seed(seed)
         if state.generator is not None:
             self.generator.set_state(state.generator)
@@ -152,21 +216,27 @@ class _Run:
             if not self.reuse_render:
                 with torch.no_grad():
                     fake = self._render()
-            loss = losses["discriminator"] = discriminator_loss(fake.detach(), self.inputs.real_rgb, self.loss_mask, self.discriminator)
+            loss = losses["discriminator"] = discriminator_loss(
+                fake.detach(), self.inputs.real_rgb, self.loss_mask, self.discriminator
+            )
         self._update(self.optimizers[1], self.weights, loss)
         for w in self.weights:
             w.requires_grad_(False)
         self.count += 1
         self.history.append({k: float(v.detach()) for k, v in losses.items()})
         if not all(np.isfinite(v) for v in self.history[-1].values()):
-            raise InputError(f"tuning: step {self.count} has losses {self.history[-1]}; try full precision, and check the checkpoint")
+            raise InputError(
+                f"tuning: step {self.count} has losses {self.history[-1]}; try full precision, and check the checkpoint"
+            )
 
     def _texture_step(self) -> tuple[dict[str, Tensor], Tensor]:
         crop = None
         if self.lpips is not None:
             crop = random_crop(self.inputs.pixels, self.inputs.uv.shape[-2:], self.generator)
         fake = self._render()
-        losses = generator_loss(fake, self.inputs.real_rgb, self.loss_mask, self.discriminator, self.lpips, crop)
+        losses = generator_loss(
+            fake, self.inputs.real_rgb, self.loss_mask, self.discriminator, self.lpips, crop
+        )
         self._update(self.optimizers[0], [self.rgb, self.alpha, self.beta], sum(losses.values()))
         return losses, fake
 
@@ -183,7 +253,7 @@ class _Run:
             rgb = d[:, RGB] * self.alpha + self.beta
         else:
             rgb = blended_rgb(d[:, RGB], self.inputs.mask, self.rgb, self.alpha.detach(), self.beta.detach())
-        return torch.cat([d[:, :RGB.start], rgb, d[:, RGB.stop:]], 1)
+        return torch.cat([d[:, : RGB.start], rgb, d[:, RGB.stop :]], 1)
 
     def _render(self) -> Tensor:
         with torch.autocast(self.uv.device.type, dtype=self.autocast, enabled=self.autocast is not None):
@@ -191,10 +261,16 @@ class _Run:
         return rgb.to(self.uv)
 
     def state(self) -> TuningState:
-        return TuningState(rgb=self.rgb.detach(), alpha=self.alpha.detach(), beta=self.beta.detach(), step=self.count,
-                           optimizers=tuple(copy.deepcopy(o.state_dict()) for o in self.optimizers),
-                           discriminator={k: v.detach().clone() for k, v in self.discriminator.state_dict().items()},
-                           generator=self.generator.get_state(), history=self.history)
+        return TuningState(
+            rgb=self.rgb.detach(),
+            alpha=self.alpha.detach(),
+            beta=self.beta.detach(),
+            step=self.count,
+            optimizers=tuple(copy.deepcopy(o.state_dict()) for o in self.optimizers),
+            discriminator={k: v.detach().clone() for k, v in self.discriminator.state_dict().items()},
+            generator=self.generator.get_state(),
+            history=self.history,
+        )
 
     def restore(self) -> None:
         """Leave the caller's modules as they were."""
@@ -206,7 +282,8 @@ class _Run:
 
 
 def final_mask(mask: Tensor, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:
-    """Where the tuned RGB replaces the decoded one, f32[1,1,T,T]: the copy mask, softened by a 10x10 box, and all of the eyes and hands.
+    """Where the tuned RGB replaces the decoded one, f32[1,1,T,T]: the copy mask, softened by a 10x10 box, and
+    all of the eyes and hands.
 
     mask f32[1,1,T,T]; binary_uv f32[T,T] (1 = surface); additive_uv f32[T,T] (eyes and hands).
     """
@@ -220,11 +297,15 @@ def final_mask(mask: Tensor, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:
 
 
 def tuned_texture(inputs: TuningInputs, state: TuningState, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:
-    """The final texture f32[1,21,T,T]: the diffusion's decode, but RGB = k `blended_rgb` + (1 - k)(D alpha + beta).
+    """The final texture f32[1,21,T,T]: the diffusion's decode, but RGB = k `blended_rgb` + (1 - k)(D alpha +
+    beta).
 
-    binary_uv, additive_uv f32[T,T]: see `final_mask`. (The published code keeps Eq. 6 in the RGB channels only.)
+    binary_uv, additive_uv f32[T,T]: see `final_mask`. (The published code keeps Eq. 6 in the RGB channels
+    only.)
     """
     d = inputs.decoded[:, RGB]
     k = final_mask(inputs.mask, binary_uv, additive_uv)
-    rgb = k * blended_rgb(d, inputs.mask, state.rgb, state.alpha, state.beta) + (1 - k) * (d * state.alpha + state.beta)
-    return torch.cat([inputs.decoded[:, :RGB.start], rgb, inputs.decoded[:, RGB.stop:]], 1)
+    rgb = k * blended_rgb(d, inputs.mask, state.rgb, state.alpha, state.beta) + (1 - k) * (
+        d * state.alpha + state.beta
+    )
+    return torch.cat([inputs.decoded[:, : RGB.start], rgb, inputs.decoded[:, RGB.stop :]], 1)

@@ -1,4 +1,5 @@
 """Adam without momentum that leaves alone what has no gradient."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -7,8 +8,9 @@ import torch
 
 
 class ZeroAdam(torch.optim.Optimizer):
-    """Adam with betas (0, 0.99) and bias correction, which skips parameters whose gradient is None or zero everywhere:
-    neither their step count nor their second moment changes. An element with zero gradient does not move. (Published tuning.)"""
+    """Adam with betas (0, 0.99) and bias correction, which skips parameters whose gradient is None or zero
+    everywhere: neither their step count nor their second moment changes. An element with zero gradient does
+        not move. (Published tuning.)"""
 
     BETA2, EPS = 0.99, 1e-8
 

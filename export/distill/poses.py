@@ -1,4 +1,5 @@
-"""Poses for a teacher to be rendered in: natural ones from motions and captures, bent, mixed, and random ones within joint limits."""
+"""Poses for a teacher to be rendered in: natural ones from motions and captures, bent, mixed, and random ones
+within joint limits."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ...runtime.avatar import Rig
-from ...runtime.avatar.skeleton import JOINT_INDEX, JOINT_NAMES
-from ...runtime.motion import Motion
-from ...runtime.render import Pose
-from ..capture import SPLITS, Capture
+from dinar_live.export.capture import SPLITS, Capture
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES
+from dinar_live.runtime.motion import Motion
 
 BLOCK = 1.0  # seconds: a motion is cut into blocks, and every fifth is for validation alone
 EVERY = 5
@@ -20,7 +21,8 @@ KINDS = {"natural": 0.3, "bent": 0.3, "mixed": 0.25, "random": 0.15}  # share of
 BEND = 0.12  # radians, standard deviation per axis of what is added to a natural pose
 HAND_NOISE = 0.1  # radians
 
-# How far a joint turns about its x, y and z axis in radians, lower and upper, of the left side; the right side is its mirror image.
+# How far a joint turns about its x, y and z axis in radians, lower and upper, of the left side; the right
+# side is its mirror image.
 # Modest, clothed, everyday ranges: what lies beyond comes only from motions that do it.
 _SPINE = ((-0.15, 0.4), (-0.3, 0.3), (-0.2, 0.2))
 LIMITS = {
@@ -40,12 +42,15 @@ LIMITS = {
     "jaw": ((0.0, 0.3), (-0.05, 0.05), (0.0, 0.0)),
     "left_eye": ((-0.2, 0.2), (-0.35, 0.35), (0.0, 0.0)),
 }
-UPPER = [JOINT_INDEX[n] for n in JOINT_NAMES if JOINT_INDEX[n] >= 12 or n.startswith("spine")]  # what a mixed pose takes from another one
+UPPER = [
+    JOINT_INDEX[n] for n in JOINT_NAMES if JOINT_INDEX[n] >= 12 or n.startswith("spine")
+]  # what a mixed pose takes from another one
 HANDS = slice(25, 55)
 
 
 def joint_limits() -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper angle f32[55,3] of every joint about its axes, radians; 0 where nothing is varied (root, fingers)."""
+    """Lower and upper angle f32[55,3] of every joint about its axes, radians; 0 where nothing is varied
+    (root, fingers)."""
     low, high = np.zeros((55, 3), np.float32), np.zeros((55, 3), np.float32)
     for name, limits in LIMITS.items():
         a, b = np.array(limits, np.float32).T
@@ -64,8 +69,8 @@ class Source(Protocol):
 
 
 class MotionSource:
-    """Poses of a motion, fitted to the avatar's body. Every fifth second is kept for validation; a motion under five seconds is cut into
-    five parts."""
+    """Poses of a motion, fitted to the avatar's body. Every fifth second is kept for validation; a motion
+    under five seconds is cut into five parts."""
 
     def __init__(self, motion: Motion, rig: Rig):
         self._motion = motion.for_avatar(rig.joints, rig.expression_names, root="fixed")
@@ -84,7 +89,10 @@ class CaptureSource:
 
     def __init__(self, capture: Capture):
         self._capture = capture
-        self._frames = {v: np.flatnonzero(capture.split == SPLITS["validation" if v else "training"]) for v in (False, True)}
+        self._frames = {
+            v: np.flatnonzero(capture.split == SPLITS["validation" if v else "training"])
+            for v in (False, True)
+        }
         for validation in (False, True):
             if not len(self._frames[validation]):
                 capture.frames("validation" if validation else "training")  # raises, saying what is missing
@@ -101,7 +109,8 @@ class PoseSampler:
     sources: Sequence[Source]
 
     def draw(self, rng: np.random.Generator, validation: bool = False) -> Pose:
-        """One pose: natural; natural and bent; upper body of another one, and bent; or random within the joint limits."""
+        """One pose: natural; natural and bent; upper body of another one, and bent; or random within the
+        joint limits."""
         kind = rng.choice(list(KINDS), p=list(KINDS.values()))
         base = self._natural(rng, validation)
         if kind == "natural":
@@ -115,7 +124,9 @@ class PoseSampler:
         else:
             varied = high > low
             # what a motion does beyond the limits is kept
-            bent = np.clip(body + rng.normal(0, BEND, body.shape), np.minimum(low, body), np.maximum(high, body))
+            bent = np.clip(
+                body + rng.normal(0, BEND, body.shape), np.minimum(low, body), np.maximum(high, body)
+            )
             body = np.where(varied, bent, body)
         body[HANDS] = self._hands(rng, body[HANDS])
         return Pose(body, base.transl, self._expression(rng, base.expression))
@@ -123,7 +134,9 @@ class PoseSampler:
     def _natural(self, rng: np.random.Generator, validation: bool) -> Pose:
         return self.sources[rng.integers(len(self.sources))].pose(rng, validation)
 
-    def _random(self, rng: np.random.Generator, body: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    def _random(
+        self, rng: np.random.Generator, body: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> np.ndarray:
         """Between standing at ease and uniform within the limits, upright, arms more often down than up."""
         out = body.copy()
         ease = np.zeros((55, 3))
@@ -142,11 +155,11 @@ class PoseSampler:
         return hands + rng.normal(0, HAND_NOISE, (30, 3))
 
     def _expression(self, rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
-        """The pose's own expression and up to three coefficients more: shares of named shapes, or standard deviations of unnamed ones."""
+        """The pose's own expression and up to three coefficients more: shares of named shapes, or standard
+        deviations of unnamed ones."""
         n = self.rig.expressions
         out = np.zeros(n, np.float32)
         out[: len(base)] = base
         for k in rng.choice(n, min(n, rng.integers(4)), replace=False):
             out[k] += rng.uniform(0, 0.7) if self.rig.expression_names else rng.normal(0, 0.8)
         return out
-

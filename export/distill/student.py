@@ -1,4 +1,5 @@
-"""The student: a light renderer trained on a teacher's pictures with the loop that fits captures, put beside the teacher."""
+"""The student: a light renderer trained on a teacher's pictures with the loop that fits captures, put beside
+the teacher."""
 
 from __future__ import annotations
 
@@ -9,20 +10,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ...runtime.avatar import Avatar, RendererSpec, Rig
-from ...runtime.avatar.avatar import RENDERER_NAME
-from ...runtime.errors import InputError
-from ...runtime.render import Pose
-from ..capture import Capture
-from ..checks import make_checks
-from ..evaluate import Evaluation, evaluate
-from ..fit.colours import filled_texture, mean_texture
-from ..fit.frames import Frame, read_frames
-from ..fit.light import MAX_WIDTH, WIDTH, gflop
-from ..fit.pipeline import light_renderer
-from ..fit.samples import Crops
-from ..fit.train import Model, Settings, Trainer
-from ..texture_space import texels
+from dinar_live.export.capture import Capture
+from dinar_live.export.checks import make_checks
+from dinar_live.export.evaluate import Evaluation, evaluate
+from dinar_live.export.fit.colours import filled_texture, mean_texture
+from dinar_live.export.fit.frames import Frame, read_frames
+from dinar_live.export.fit.light import MAX_WIDTH, WIDTH, gflop
+from dinar_live.export.fit.pipeline import light_renderer
+from dinar_live.export.fit.samples import Crops
+from dinar_live.export.fit.train import Model, Settings, Trainer
+from dinar_live.export.texture_space import texels
+from dinar_live.runtime.avatar import Avatar, RendererSpec, Rig
+from dinar_live.runtime.avatar.avatar import RENDERER_NAME
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
 
 CHECKS = 2  # poses
 TEXTURE = 512  # texels a side, where the teacher's texture is not square
@@ -32,7 +33,8 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class Student:
-    """What is learned. name: of the renderer in the bundle; neural: texture channels beside the colour; width: of the network."""
+    """What is learned. name: of the renderer in the bundle; neural: texture channels beside the colour;
+    width: of the network."""
 
     name: str = "light"
     neural: int = 16
@@ -50,14 +52,19 @@ def check_names(avatar: Avatar, teacher: str, student: Student) -> None:
     if teacher not in avatar.renderers:
         raise InputError(f"teacher: got {teacher!r}, the avatar has {', '.join(avatar.renderers)}")
     if not RENDERER_NAME.fullmatch(student.name):
-        raise InputError(f"student: got {student.name!r}, expected up to 32 lower-case letters, digits and '_'")
+        raise InputError(
+            f"student: got {student.name!r}, expected up to 32 lower-case letters, digits and '_'"
+        )
     if student.name in avatar.renderers:
         raise InputError(f"student: the avatar has a renderer {student.name!r} already; choose another name")
 
 
-def starting_textures(rig: Rig, frames: Sequence[Frame], spec: RendererSpec, neural: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """What the student starts with: colour f32[T,T,3], the mean of what the teacher's pictures show of each texel, and neural channels
-    f32[T,T,neural], those after the colour in the teacher's own texture where it is a square one of the same layout (None: random)."""
+def starting_textures(
+    rig: Rig, frames: Sequence[Frame], spec: RendererSpec, neural: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the student starts with: colour f32[T,T,3], the mean of what the teacher's pictures show of each
+    texel, and neural channels f32[T,T,neural], those after the colour in the teacher's own texture where it
+    is a square one of the same layout (None: random)."""
     texture = spec.float_texture()
     size = texture.shape[0] if texture.shape[0] == texture.shape[1] else TEXTURE
     colour = filled_texture(rig, texels(rig, size), *mean_texture(rig, frames, size))
@@ -75,7 +82,8 @@ def train_student(
     file: pathlib.Path | None = None,
     report: Report = lambda step, loss: None,
 ) -> RendererSpec:
-    """Learn `student` from the training frames of `capture`, pictures of the avatar's renderer `teacher`, on the avatar's own mesh.
+    """Learn `student` from the training frames of `capture`, pictures of the avatar's renderer `teacher`, on
+    the avatar's own mesh.
 
     file: keeps the state of training, from which an interrupted run goes on. Raises InputError.
     """
@@ -84,19 +92,29 @@ def train_student(
     model = Model(colour, student.neural, student.width, settings.seed)
     if neural is not None:
         model.neural.data.copy_(torch.from_numpy(np.ascontiguousarray(neural.transpose(2, 0, 1))))
-    crops = Crops(avatar.rig, frames, settings.size, settings.seed, plain=1.0)  # pictures there are enough of; these are sharp
+    crops = Crops(
+        avatar.rig, frames, settings.size, settings.seed, plain=1.0
+    )  # pictures there are enough of; these are sharp
     model = Trainer(model, lambda step: crops.batch(step, settings.batch), settings, file).run(report)
     return light_renderer(model)
 
 
 def with_student(
-    avatar: Avatar, teacher: str, student: Student, spec: RendererSpec, capture: Capture, settings: Settings, options: dict | None = None
+    avatar: Avatar,
+    teacher: str,
+    student: Student,
+    spec: RendererSpec,
+    capture: Capture,
+    settings: Settings,
+    options: dict | None = None,
 ) -> tuple[Avatar, Evaluation]:
-    """The avatar with the student as its first renderer and the measured difference to the teacher: the student's pictures of the
-    capture's validation frames, in f32, against the teacher's."""
+    """The avatar with the student as its first renderer and the measured difference to the teacher: the
+    student's pictures of the capture's validation frames, in f32, against the teacher's."""
     frames = capture.frames("validation")
     both = replace(avatar, renderers={student.name: spec, **avatar.renderers}, checks=None)
-    difference = evaluate(both, capture, frames, student.name, options={**(options or {}), "precision": "f32"})
+    difference = evaluate(
+        both, capture, frames, student.name, options={**(options or {}), "precision": "f32"}
+    )
     channels = spec.texture.shape[2]
     provenance = {
         "teacher": teacher,

@@ -1,1 +1,2 @@
-"""Avatars fitted to a capture: mesh offsets from silhouettes, texture from the images, a light renderer network on top."""
+"""Avatars fitted to a capture: mesh offsets from silhouettes, texture from the images, a light renderer
+network on top."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ... import kernels
-from ...runtime.avatar import Rig
-from ..fill import extend, fill_texture
-from ..texture_space import Texels
+from dinar_live import kernels
+from dinar_live.export.fill import extend, fill_texture
+from dinar_live.export.texture_space import Texels
+from dinar_live.runtime.avatar import Rig
+
 from .frames import Frame
 from .samples import surface_uv
 
@@ -26,8 +27,8 @@ def rastered(rig: Rig, frame: Frame) -> kernels.Raster:
 
 
 def mean_texture(rig: Rig, frames: Sequence[Frame], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texture f32[T,T,3] and how much was seen of every texel f32[T,T] (sum of bilinear weights). Unseen texels take the nearest seen one's
-    colour. Pixels at outlines are left out: they hold two surfaces."""
+    """Texture f32[T,T,3] and how much was seen of every texel f32[T,T] (sum of bilinear weights). Unseen
+    texels take the nearest seen one's colour. Pixels at outlines are left out: they hold two surfaces."""
     colour, weight = np.zeros((3, size * size)), np.zeros(size * size)
     for frame in frames:
         uv, mask = surface_uv(rig, rastered(rig, frame))
@@ -37,17 +38,27 @@ def mean_texture(rig: Rig, frames: Sequence[Frame], size: int) -> tuple[np.ndarr
         fx, fy = (place - corner).T
         first = corner[:, 1] * size + corner[:, 0]
         values = frame.picture[use].astype(np.float64)
-        for step, w in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (size, (1 - fx) * fy), (size + 1, fx * fy)):
+        for step, w in (
+            (0, (1 - fx) * (1 - fy)),
+            (1, fx * (1 - fy)),
+            (size, (1 - fx) * fy),
+            (size + 1, fx * fy),
+        ):
             weight += np.bincount(first + step, w, size * size)
             for k in range(3):
                 colour[k] += np.bincount(first + step, w * values[:, k], size * size)
     texture = (colour / (255 * np.maximum(weight, 1e-9))).T.reshape(size, size, 3)
     weight = weight.reshape(size, size)
     seen = weight > SEEN
-    return np.ascontiguousarray(extend(texture, seen) if seen.any() else texture, np.float32), weight.astype(np.float32)
+    return np.ascontiguousarray(extend(texture, seen) if seen.any() else texture, np.float32), weight.astype(
+        np.float32
+    )
 
 
 def filled_texture(rig: Rig, tx: Texels, texture: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`mean_texture` with what no frame shows diffused over the mesh, across the seams of the atlas; f32[T,T,3]."""
+    """`mean_texture` with what no frame shows diffused over the mesh, across the seams of the atlas;
+    f32[T,T,3]."""
     confidence = np.clip(weight / 0.5, 0, 1) * tx.covered
-    return np.ascontiguousarray(np.clip(extend(fill_texture(rig, tx, texture, confidence, []), tx.covered), 0, 1), np.float32)
+    return np.ascontiguousarray(
+        np.clip(extend(fill_texture(rig, tx, texture, confidence, []), tx.covered), 0, 1), np.float32
+    )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...runtime.avatar import Rig
-from ...runtime.avatar.skeleton import PARENTS
-from ...runtime.motion.rotations import axis_angle_to_matrix
-from ...runtime.render import Pose
-from ..capture import Capture
+from dinar_live.export.capture import Capture
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.rotations import axis_angle_to_matrix
+from dinar_live.runtime.core.skeleton import PARENTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ def with_offsets(rig: Rig, offset: np.ndarray) -> Rig:
 def skinning(rig: Rig, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Linear blend skinning as an affine map of each rest vertex: posed = linear @ rest + shift.
 
-    Returns linear f64[V,3,3], shift f64[V,3] and rest f64[V,3] with the expression. The offset of a vertex is added to its rest place.
+    Returns linear f64[V,3,3], shift f64[V,3] and rest f64[V,3] with the expression. The offset of a vertex is
+    added to its rest place.
     """
     m, e = rig.model, len(pose.expression)
     coefficients = pose.expression.astype(np.float64)

@@ -1,18 +1,22 @@
-"""The light renderer network: its layers, its cost, and its ONNX file from weights. No torch; `network.py` has the same in torch.
+"""The light renderer network: its layers, its cost, and its ONNX file from weights. No torch; `network.py`
+has the same in torch.
 
-A half-resolution U-Net that corrects what the mesh shows: features [N, C+3, H, W] -> rgb [N, 3, H, W], alpha [N, 1, H, W]; N, H, W
-symbolic, H and W multiples of STRIDE.
+A half-resolution U-Net that corrects what the mesh shows: features [N, C+3, H, W] -> rgb [N, 3, H, W], alpha
+[N, 1, H, W]; N, H, W symbolic, H and W multiples of STRIDE.
 
-    4x4 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3, 3x3 -> up, + skip, 3x3 -> up, + skip, 3x3 -> 3x3 to 16 -> depth-to-space
-    alpha = clip(mean of the mask over 3x3 + correction)
-    rgb = clip(the texture's first three channels, off the mask their mean over the seen ones of 3x3, + correction)
+    4x4 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3 -> 2x2 conv /2 -> 3x3, 3x3 -> up, + skip, 3x3 -> up, + skip, 3x3
+    -> 3x3 to 16 -> depth-to-space alpha = clip(mean of the mask over 3x3 + correction)
+    rgb = clip(the texture's first three channels, off the mask their mean over the seen ones of 3x3, +
+    correction)
 
-The first three channels of the texture are the colour itself and pass by at full resolution, so the network starts from the textured mesh
-with softened outlines and only learns what that lacks: hair beyond the mesh, colours that depend on neighbours.
+The first three channels of the texture are the colour itself and pass by at full resolution, so the network
+starts from the textured mesh with softened outlines and only learns what that lacks: hair beyond the mesh,
+colours that depend on neighbours.
 
-Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is) and convolutions have no bias
-(on the body the mask channel stands in for it). So zero padding at the border of a crop is what the full frame has there: a crop whose
-border lies `reach()` pixels or more from the mask, at multiples of STRIDE, gives the same pixels, and alpha is 0 everywhere else.
+Background stays exactly zero: the stem ignores u and v (a texture made for one avatar knows where it is) and
+convolutions have no bias (on the body the mask channel stands in for it). So zero padding at the border of a
+crop is what the full frame has there: a crop whose border lies `reach()` pixels or more from the mask, at
+    multiples of STRIDE, gives the same pixels, and alpha is 0 everywhere else.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ MAX_WIDTH = 256
 
 
 class Layer(NamedTuple):
-    """One convolution: channels in and out, kernel, stride, and the frame's resolution divided by its input's."""
+    """One convolution: channels in and out, kernel, stride, and the frame's resolution divided by its
+    input's."""
 
     name: str
     n_in: int
@@ -76,11 +81,18 @@ def gflop(channels: int = 16, width: int = WIDTH, size: tuple[int, int] = (512, 
     """Arithmetic of one frame of (height, width) pixels in GFLOP, a multiply-add counted as two."""
     pixels = size[0] * size[1]
     means = 4 * 9 * pixels  # colour and mask, 3x3
-    return 2e-9 * (means + sum(x.n_in * x.n_out * x.kernel**2 * pixels / (x.divisor * x.stride) ** 2 for x in layers(channels, width)))
+    return 2e-9 * (
+        means
+        + sum(
+            x.n_in * x.n_out * x.kernel**2 * pixels / (x.divisor * x.stride) ** 2
+            for x in layers(channels, width)
+        )
+    )
 
 
 def reach() -> int:
-    """How many pixels away from the mask the output can still be non-zero, at most (the margin at which a crop is exact)."""
+    """How many pixels away from the mask the output can still be non-zero, at most (the margin at which a
+    crop is exact)."""
     farthest = 0
     for pixel in range(STRIDE):
         low = high = pixel  # the interval that depends on this pixel, in samples of the present resolution
@@ -102,13 +114,16 @@ def random_weights(channels: int = 16, width: int = WIDTH, seed: int = 0) -> dic
     for layer in layers(channels, width):
         gain = 1 if layer.name in ("up4", "up2", "head") else 2  # those without a ReLU
         scale = np.float32(np.sqrt(gain / (layer.n_in * layer.kernel**2)))
-        weights[layer.name] = rng.standard_normal((layer.n_out, layer.n_in, layer.kernel, layer.kernel), np.float32) * scale
+        weights[layer.name] = (
+            rng.standard_normal((layer.n_out, layer.n_in, layer.kernel, layer.kernel), np.float32) * scale
+        )
     weights["stem"][:, channels : channels + 2] = 0  # u and v: -10 in the background
     return weights
 
 
 def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
-    """ONNX file (opset 17, float32, self-contained) with these weights (see `random_weights`). ValueError for wrong shapes."""
+    """ONNX file (opset 17, float32, self-contained) with these weights (see `random_weights`). ValueError for
+    wrong shapes."""
     from onnx import TensorProto, helper, numpy_helper
 
     channels, width = weights["stem"].shape[1] - 3, weights["stem"].shape[0]
@@ -116,9 +131,13 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     for name, layer in table.items():
         expected = (layer.n_out, layer.n_in, layer.kernel, layer.kernel)
         if name not in weights or weights[name].shape != expected:
-            raise ValueError(f"weights of {name}: got {weights[name].shape if name in weights else 'none'}, expected {expected}")
+            raise ValueError(
+                f"weights of {name}: got {weights[name].shape if name in weights else 'none'}, expected {expected}"
+            )
     if np.any(weights["stem"][:, channels : channels + 2]):
-        raise ValueError("weights of stem: u and v have weights that are not zero, which would colour the background")
+        raise ValueError(
+            "weights of stem: u and v have weights that are not zero, which would colour the background"
+        )
     nodes, initializers = [], []
 
     def constant(name: str, array) -> str:
@@ -133,7 +152,14 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
         layer = table[name]
         k, s, (before, after) = layer.kernel, layer.stride, layer.padding
         weight = constant(f"{name}.weight", np.asarray(weights[name], np.float32))
-        y = node("Conv", [x, weight], f"{name}.conv", kernel_shape=[k, k], strides=[s, s], pads=[before, before, after, after])
+        y = node(
+            "Conv",
+            [x, weight],
+            f"{name}.conv",
+            kernel_shape=[k, k],
+            strides=[s, s],
+            pads=[before, before, after, after],
+        )
         return node("Relu", [y], name) if relu else y
 
     def up(name: str, x: str, skip: str) -> str:
@@ -152,7 +178,8 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
         return node("Slice", ["features", *ends, "axis"], name)
 
     def mean(x: str, count: int) -> str:
-        """3x3 means; as a convolution, which OpenVINO runs 2 ms faster than AveragePool (512x512, two cores)."""
+        """3x3 means; as a convolution, which OpenVINO runs 2 ms faster than AveragePool (512x512, two
+        cores)."""
         kernel = constant(f"{x}.ninth", np.full((count, 1, 3, 3), 1 / 9, np.float32))
         return node("Conv", [x, kernel], f"{x}.mean", kernel_shape=[3, 3], pads=[1] * 4, group=count)
 
@@ -166,12 +193,25 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     x = conv("decode2", up("up2", x, skip2))
     head = conv("head", x, relu=False)
     # split at half resolution, where it is small, rather than the finished picture
-    nodes.append(helper.make_node("Split", [head, constant("parts", np.array([12, 4]))], ["rgb.half", "alpha.half"], axis=1, name="split"))
+    nodes.append(
+        helper.make_node(
+            "Split",
+            [head, constant("parts", np.array([12, 4]))],
+            ["rgb.half", "alpha.half"],
+            axis=1,
+            name="split",
+        )
+    )
     colour, mask = channel_slice("colour", 0, 3), channel_slice("mask", channels + 2, channels + 3)
     around = {x: mean(x, count) for x, count in ((colour, 3), (mask, 1))}
     share = node("Max", [around[mask], constant("least", np.float32(1 / 9))], "share")
-    factor = node("Div", [node("Sub", ["one", mask], "off"), share], "off.factor")  # on one channel, where it is cheap
-    base = {"rgb": node("Add", [colour, node("Mul", [around[colour], factor], "beside")], "rgb.base"), "alpha": around[mask]}
+    factor = node(
+        "Div", [node("Sub", ["one", mask], "off"), share], "off.factor"
+    )  # on one channel, where it is cheap
+    base = {
+        "rgb": node("Add", [colour, node("Mul", [around[colour], factor], "beside")], "rgb.base"),
+        "alpha": around[mask],
+    }
     for name in ("rgb", "alpha"):
         correction = node("DepthToSpace", [f"{name}.half"], f"{name}.correction", blocksize=2, mode="CRD")
         node("Clip", [node("Add", [base[name], correction], f"{name}.sum"), *clamp], name)
@@ -179,6 +219,14 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     def info(name: str, count: int):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count, "H", "W"])
 
-    graph = helper.make_graph(nodes, "light_renderer", [info("features", channels + 3)], [info("rgb", 3), info("alpha", 1)], initializers)
+    graph = helper.make_graph(
+        nodes,
+        "light_renderer",
+        [info("features", channels + 3)],
+        [info("rgb", 3), info("alpha", 1)],
+        initializers,
+    )
     opsets = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="dinar-live").SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=opsets, ir_version=8, producer_name="dinar-live"
+    ).SerializeToString()

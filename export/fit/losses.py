@@ -1,4 +1,5 @@
-"""What a rendered picture is held to: colour over white, alpha, structure (SSIM) and edges at several scales."""
+"""What a rendered picture is held to: colour over white, alpha, structure (SSIM) and edges at several
+scales."""
 
 from __future__ import annotations
 
@@ -16,18 +17,29 @@ C1, C2 = 0.01**2, 0.03**2  # of SSIM (Wang et al. 2004), for values in [0,1]
 
 
 def picture_loss(rgb: Tensor, alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Scalar. rgb [N,3,H,W] straight and alpha [N,1,H,W] as the network gives them, truth [N,4,H,W] premultiplied, weight [N,1,H,W]."""
+    """Scalar. rgb [N,3,H,W] straight and alpha [N,1,H,W] as the network gives them, truth [N,4,H,W]
+    premultiplied, weight [N,1,H,W]."""
     picture = rgb * alpha + 1 - alpha
     target = truth[:, :3] + 1 - truth[:, 3:]
     total = weight.sum().clamp(min=1)
     error = (picture - target) * weight
-    loss = (error.abs().sum() / 3 + SQUARE * (error**2).sum() / 3 + ALPHA * ((alpha - truth[:, 3:]) * weight).abs().sum()) / total
+    loss = (
+        error.abs().sum() / 3
+        + SQUARE * (error**2).sum() / 3
+        + ALPHA * ((alpha - truth[:, 3:]) * weight).abs().sum()
+    ) / total
     loss = loss + STRUCTURE * (1 - ((_ssim(picture * weight, target * weight) * weight).sum() / (3 * total)))
     a, b, w = picture, target, weight
     for _ in range(SCALES):
         for axis in (2, 3):
-            d = (a.diff(dim=axis) - b.diff(dim=axis)).abs() * w.narrow(axis, 1, w.shape[axis] - 1) * w.narrow(axis, 0, w.shape[axis] - 1)
-            loss = loss + EDGES / SCALES / 2 * d.sum() / (3 * total * a.shape[2] * a.shape[3] / picture.shape[2] / picture.shape[3])
+            d = (
+                (a.diff(dim=axis) - b.diff(dim=axis)).abs()
+                * w.narrow(axis, 1, w.shape[axis] - 1)
+                * w.narrow(axis, 0, w.shape[axis] - 1)
+            )
+            loss = loss + EDGES / SCALES / 2 * d.sum() / (
+                3 * total * a.shape[2] * a.shape[3] / picture.shape[2] / picture.shape[3]
+            )
         a, b, w = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2), -F.max_pool2d(-w, 2)
     return loss
 

@@ -11,13 +11,16 @@ from .light import WIDTH, layers, random_weights
 
 
 class LightRenderer(nn.Module):
-    """features [N,C+3,H,W] -> rgb [N,3,H,W], alpha [N,1,H,W], both in [0,1]. Starts as the textured mesh: the head's weights are zero."""
+    """features [N,C+3,H,W] -> rgb [N,3,H,W], alpha [N,1,H,W], both in [0,1]. Starts as the textured mesh: the
+    head's weights are zero."""
 
     def __init__(self, channels: int, width: int = WIDTH, seed: int = 0):
         super().__init__()
         self.channels, self.width = channels, width
         weights = random_weights(channels, width, seed)
-        self.convs = nn.ParameterDict({name: nn.Parameter(torch.from_numpy(w)) for name, w in weights.items()})
+        self.convs = nn.ParameterDict(
+            {name: nn.Parameter(torch.from_numpy(w)) for name, w in weights.items()}
+        )
         nn.init.zeros_(self.convs["head"])
         self._table = {layer.name: layer for layer in layers(channels, width)}
 

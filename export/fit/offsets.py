@@ -1,8 +1,10 @@
-"""Per-vertex offsets of the rest pose that bring the body's mesh to hair and clothes: from silhouettes, then from colours.
+"""Per-vertex offsets of the rest pose that bring the body's mesh to hair and clothes: from silhouettes, then
+from colours.
 
-Every frame sees the body's contour from one side, and its mask says how far outside (or inside) of it the person ends; every pixel with a
-texture says which way the surface lies beside its place. Both are linear equations for the offsets (contours.py, shading.py). A smooth
-offset field that satisfies all of them in the least-squares sense is solved for, and they are looked up again on the moved mesh.
+Every frame sees the body's contour from one side, and its mask says how far outside (or inside) of it the
+person ends; every pixel with a texture says which way the surface lies beside its place. Both are linear
+equations for the offsets (contours.py, shading.py). A smooth offset field that satisfies all of them in the
+least-squares sense is solved for, and they are looked up again on the moved mesh.
 """
 
 from __future__ import annotations
@@ -11,16 +13,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...runtime.avatar import Rig
-from ...runtime.avatar.skeleton import JOINT_INDEX
-from ...runtime.errors import InputError
-from ..fill import components
+from dinar_live.export.fill import components
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX
+
 from .colours import mean_texture
 from .contours import Edges, Equations, contour_equations
 from .frames import Frame, with_offsets
 from .shading import shading_equations
 
-SMOOTHNESS = (30.0, 10.0, 3.0, 1.0, 0.5, 0.5)  # of the rounds with silhouettes: first the large shapes, then the details
+SMOOTHNESS = (
+    30.0,
+    10.0,
+    3.0,
+    1.0,
+    0.5,
+    0.5,
+)  # of the rounds with silhouettes: first the large shapes, then the details
 BLUR = (3.0, 2.0, 2.0, 1.2, 1.2, 0.8, 0.8)  # pixels, of the rounds with colours too
 FINEST = 1.5  # smoothness of those
 STAY = 2e-3  # pull towards the body, against drift along the surface
@@ -34,7 +44,11 @@ COLOUR_WEIGHT = 0.04  # metres that one unit of colour is worth, so that both ki
 PIXELS = 4000  # of a frame, looked at in a round
 TEXTURE = 512  # texels a side
 SOLVER_STEPS = 400
-HAND_JOINTS = [j for name, j in JOINT_INDEX.items() if any(part in name for part in ("wrist", "index", "middle", "pinky", "ring", "thumb"))]
+HAND_JOINTS = [
+    j
+    for name, j in JOINT_INDEX.items()
+    if any(part in name for part in ("wrist", "index", "middle", "pinky", "ring", "thumb"))
+]
 
 
 def laplacian(faces: np.ndarray, vertices: int):
@@ -65,7 +79,11 @@ class _Solver:
         stay[moved] = np.maximum(stay[moved], STAY_FACE)
         stay = np.where(self.skin, stay, STAY_INSIDE)
         L = laplacian(rig.faces, V)
-        self._smooth, self._stay, self._V = sparse.kron(L.T @ L, sparse.identity(3), "csr"), sparse.diags(np.repeat(stay, 3)), V
+        self._smooth, self._stay, self._V = (
+            sparse.kron(L.T @ L, sparse.identity(3), "csr"),
+            sparse.diags(np.repeat(stay, 3)),
+            V,
+        )
 
     def matrix(self, parts: Sequence[Equations]):
         """The equations as a sparse matrix [n,3V] and targets [n]."""
@@ -74,10 +92,13 @@ class _Solver:
         vertex, row, target = (np.concatenate(a) for a in zip(*parts, strict=True))
         n, k = vertex.shape
         columns = 3 * vertex[:, :, None] + np.arange(3)
-        return sparse.csr_matrix((row.ravel(), columns.ravel(), np.arange(0, 3 * k * n + 1, 3 * k)), (n, 3 * self._V)), target
+        return sparse.csr_matrix(
+            (row.ravel(), columns.ravel(), np.arange(0, 3 * k * n + 1, 3 * k)), (n, 3 * self._V)
+        ), target
 
     def solve(self, systems, smoothness: float, offset: np.ndarray, robust: bool = True) -> np.ndarray:
-        """Offsets f64[V,3] for systems [(matrix, target, weight, huber), ...], from a first guess; reweighted twice if robust."""
+        """Offsets f64[V,3] for systems [(matrix, target, weight, huber), ...], from a first guess; reweighted
+        twice if robust."""
         from scipy import sparse
         from scipy.sparse.linalg import cg
 
@@ -87,13 +108,28 @@ class _Solver:
                 residual = np.abs(matrix @ offset.ravel() - target)
                 w = weight * (huber / np.maximum(residual, huber) if robust else np.ones(len(target)))
                 A, b = A + matrix.T @ sparse.diags(w) @ matrix, b + matrix.T @ (w * target)
-            solution, _ = cg(A.tocsr(), b, x0=offset.ravel(), rtol=1e-5, maxiter=SOLVER_STEPS, M=sparse.diags(1 / A.diagonal()))
+            solution, _ = cg(
+                A.tocsr(),
+                b,
+                x0=offset.ravel(),
+                rtol=1e-5,
+                maxiter=SOLVER_STEPS,
+                M=sparse.diags(1 / A.diagonal()),
+            )
             offset = solution.reshape(-1, 3)
         return offset
 
 
-def fit_offsets(rig: Rig, frames: Sequence[Frame], *, colours: bool = True, seed: int = 0, report: Callable[[str], None] = lambda _: None):
-    """Offsets f32[V,3] in metres, rest pose. Eyes, teeth and tongue keep their place. colours: refine by the pictures' colours too.
+def fit_offsets(
+    rig: Rig,
+    frames: Sequence[Frame],
+    *,
+    colours: bool = True,
+    seed: int = 0,
+    report: Callable[[str], None] = lambda _: None,
+):
+    """Offsets f32[V,3] in metres, rest pose. Eyes, teeth and tongue keep their place. colours: refine by the
+    pictures' colours too.
 
     report: told a line after each round. Raises InputError where no outline can be used.
     """
@@ -104,7 +140,9 @@ def fit_offsets(rig: Rig, frames: Sequence[Frame], *, colours: bool = True, seed
     for number, (smoothness, blur) in enumerate(rounds):
         matrix, target = solver.matrix([contour_equations(rig, f, offset, edges) for f in frames])
         if not len(target):
-            raise InputError("capture: no silhouette meets the body's outline; do pictures, cameras and poses belong together?")
+            raise InputError(
+                "capture: no silhouette meets the body's outline; do pictures, cameras and poses belong together?"
+            )
         systems = [(matrix, target, 1.0, HUBER_METRES)]
         if blur is not None:
             moved = with_offsets(rig, offset)
@@ -115,5 +153,7 @@ def fit_offsets(rig: Rig, frames: Sequence[Frame], *, colours: bool = True, seed
         residual = 1e3 * np.median(np.abs(matrix @ offset.ravel() - target))
         largest = 1e3 * np.linalg.norm(offset, axis=1).max()
         kind = "outlines" if blur is None else "colours"
-        report(f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f}")
+        report(
+            f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f}"
+        )
     return offset.astype(np.float32)

@@ -1,4 +1,5 @@
-"""`dinar fit`: a capture in, an avatar with hair and clothes out. The steps in order; each says in its own module what it does."""
+"""`dinar fit`: a capture in, an avatar with hair and clothes out. The steps in order; each says in its own
+module what it does."""
 
 from __future__ import annotations
 
@@ -10,12 +11,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from ...runtime.avatar import Avatar, Body, RendererSpec
-from ...runtime.errors import InputError
-from ..capture import Capture
-from ..checks import make_checks
-from ..texture_space import texels
-from ..work import Work, fingerprint
+from dinar_live.export.capture import Capture
+from dinar_live.export.checks import make_checks
+from dinar_live.export.texture_space import texels
+from dinar_live.export.work import Work, fingerprint
+from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
+from dinar_live.runtime.core.errors import InputError
+
 from . import light
 from .colours import filled_texture, mean_texture
 from .frames import read_frames, with_offsets
@@ -30,7 +32,8 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """texture: texels a side; neural: channels beside the colour; width: channels of the network at half resolution; steps of training;
+    """texture: texels a side; neural: channels beside the colour; width: channels of the network at half
+    resolution; steps of training;
     offsets: move the mesh; colours: refine that by colours; device: cpu or cuda."""
 
     texture: int = 512
@@ -51,7 +54,9 @@ class FitSettings:
         if self.width % 16:
             raise InputError(f"width: got {self.width}, expected a multiple of 16")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device cuda: torch sees no GPU; install a driver and a CUDA build of torch, or use cpu")
+            raise InputError(
+                "device cuda: torch sees no GPU; install a driver and a CUDA build of torch, or use cpu"
+            )
 
 
 def fit_capture(
@@ -60,8 +65,8 @@ def fit_capture(
 ) -> Avatar:  # fmt: skip
     """Fit an avatar (renderers `light` and `texture`) to the training frames of a capture.
 
-    work: a folder for finished stages, which are not computed again (None: nothing is kept). report: told a line per stage; progress: told
-    the step and the mean loss while training. Raises InputError.
+    work: a folder for finished stages, which are not computed again (None: nothing is kept). report: told a
+    line per stage; progress: told the step and the mean loss while training. Raises InputError.
     """
     s = settings
     began = time.monotonic()
@@ -73,7 +78,10 @@ def fit_capture(
     for_mesh = {"given": given, "colours": s.colours, "seed": s.seed}
     mesh_work, train_work = (Work(work, fingerprint([], kept)) for kept in (for_mesh, for_mesh | asdict(s)))
     if s.offsets:
-        mesh = mesh_work.stage("mesh", lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)})
+        mesh = mesh_work.stage(
+            "mesh",
+            lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)},
+        )
         rig = with_offsets(bare, mesh["offset"])
     else:
         rig = bare
@@ -83,7 +91,9 @@ def fit_capture(
     training = Settings(steps=s.steps, seed=s.seed, device=s.device)
     model = Model(colour, s.neural, s.width, s.seed)
     crops = Crops(rig, frames, training.size, s.seed)
-    trainer = Trainer(model, lambda step: crops.batch(step, training.batch), training, train_work.file("train"))
+    trainer = Trainer(
+        model, lambda step: crops.batch(step, training.batch), training, train_work.file("train")
+    )
     renderers = {
         "light": light_renderer(trainer.run(progress)),
         "texture": RendererSpec(eight_bits(colour), samples=2),
@@ -92,14 +102,21 @@ def fit_capture(
         "method": "fit", "capture": capture.name, "frames": len(frames), "settings": asdict(s),
         "seconds": {"mesh": round(mesh_seconds, 1), "all": round(time.monotonic() - began, 1)},
     }  # fmt: skip
-    avatar = Avatar(name=name, rig=rig, renderers=renderers, body_kind=body.kind, licence=licence, provenance=provenance)
+    avatar = Avatar(
+        name=name, rig=rig, renderers=renderers, body_kind=body.kind, licence=licence, provenance=provenance
+    )
     return make_checks(avatar, _apart(capture, indices))
 
 
 def light_renderer(model: Model) -> RendererSpec:
     """The trained texture, in 8 bits, and its network."""
     texture = eight_bits(model.texture().detach().permute(1, 2, 0).cpu().numpy())
-    return RendererSpec(texture, model=light.build_onnx(model.network.numpy_weights()), margin=light.reach(), stride=light.STRIDE)
+    return RendererSpec(
+        texture,
+        model=light.build_onnx(model.network.numpy_weights()),
+        margin=light.reach(),
+        stride=light.STRIDE,
+    )
 
 
 def eight_bits(texture: np.ndarray) -> np.ndarray:

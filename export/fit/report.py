@@ -1,26 +1,29 @@
-"""What is written beside a fitted or distilled avatar: scores on frames that were not learned from, and the worst of them to look at."""
+"""What is written beside a fitted or distilled avatar: scores on frames that were not learned from, and the
+worst of them to look at."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ...runtime.avatar import Avatar
-from ...runtime.bench.report import write_json
-from ...runtime.errors import InputError
-from ...runtime.render.sinks import write_png
-from ..capture import SPLITS, Capture
-from ..evaluate import evaluate, sheet, summary, table, true_picture
-from ..sheets import report_paths
+from dinar_live.export.capture import SPLITS, Capture
+from dinar_live.export.evaluate import evaluate, sheet, summary, table, true_picture
+from dinar_live.export.sheets import report_paths
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.bench.report import write_json
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.render.sinks import write_png
 
 
 def check_validation(capture: Capture) -> None:
-    """Read the validation frames, so that a damaged one is known before the work is done. Raises InputError naming the file."""
+    """Read the validation frames, so that a damaged one is known before the work is done. Raises InputError
+    naming the file."""
     for i in np.flatnonzero(capture.split == SPLITS["validation"]):
         true_picture(capture, i)
 
 
 def write_report(out, avatar: Avatar, capture: Capture) -> None:
-    """Score every renderer on the validation frames, print the table, write sheet and figures; says so where there are no such frames."""
+    """Score every renderer on the validation frames, print the table, write sheet and figures; says so where
+    there are no such frames."""
     try:
         frames = capture.frames("validation")
     except InputError:

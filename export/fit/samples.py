@@ -1,4 +1,5 @@
-"""Training pictures: crops of a capture's frames, turned and scaled together with their cameras, the mesh rasterized anew each time."""
+"""Training pictures: crops of a capture's frames, turned and scaled together with their cameras, the mesh
+rasterized anew each time."""
 
 from __future__ import annotations
 
@@ -9,19 +10,22 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ... import kernels
-from ...runtime.avatar import Rig
+from dinar_live import kernels
+from dinar_live.runtime.avatar import Rig
+
 from .frames import Frame
 
 TURN = 0.5  # radians, at most; about the viewing axis
 SCALE = 1.5  # at most, and its inverse
 AROUND = 17  # pixels
-PLAIN = 0.4  # share of crops that are only shifted by whole pixels: what is resampled is softer than what was taken
+# share of crops that are only shifted by whole pixels: what is resampled is softer than what was taken
+PLAIN = 0.4
 
 
 class Batch(NamedTuple):
-    """uv f32[N,S,S,2] in [0,1] (0 off the mesh), mask f32[N,S,S] of the mesh; truth f32[N,4,S,S] premultiplied RGBA in [0,1];
-    weight f32[N,S,S], 1 on and around the person, 0 far away, where everything is right anyway, and where the picture ends."""
+    """uv f32[N,S,S,2] in [0,1] (0 off the mesh), mask f32[N,S,S] of the mesh; truth f32[N,4,S,S]
+    premultiplied RGBA in [0,1]; weight f32[N,S,S], 1 on and around the person, 0 far away, where everything
+    is right anyway, and where the picture ends."""
 
     uv: np.ndarray
     mask: np.ndarray
@@ -32,7 +36,9 @@ class Batch(NamedTuple):
 class Crops:
     """Crops of one person's frames, `plain` of them only shifted by whole pixels."""
 
-    def __init__(self, rig: Rig, frames: Sequence[Frame], size: int = 256, seed: int = 0, plain: float = PLAIN):
+    def __init__(
+        self, rig: Rig, frames: Sequence[Frame], size: int = 256, seed: int = 0, plain: float = PLAIN
+    ):
         self._rig, self._frames, self._size, self._seed, self._plain = rig, frames, size, seed, plain
         self._inside = [np.flatnonzero(f.picture[..., 3] > 127) for f in frames]
 
@@ -58,16 +64,29 @@ class Crops:
         centres = affine.copy()  # cv2 puts the centre of the first pixel at 0, we at 0.5
         centres[:, 2] += 0.5 * affine[:, :2].sum(1) - 0.5
         truth = cv2.warpAffine(picture, centres, (S, S), flags=flags)
-        weight = cv2.warpAffine(np.ones(picture.shape[:2], np.float32), centres, (S, S), flags=cv2.INTER_LINEAR) > 0.999
+        weight = (
+            cv2.warpAffine(np.ones(picture.shape[:2], np.float32), centres, (S, S), flags=cv2.INTER_LINEAR)
+            > 0.999
+        )
         weight &= cv2.dilate(truth[..., 3], np.ones((AROUND, AROUND), np.uint8)) > 5
         uv, mask = self._surface(self._frames[f], affine)
-        return uv, mask, np.ascontiguousarray(truth.transpose(2, 0, 1).astype(np.float32) / 255), weight.astype(np.float32)
+        return (
+            uv,
+            mask,
+            np.ascontiguousarray(truth.transpose(2, 0, 1).astype(np.float32) / 255),
+            weight.astype(np.float32),
+        )
 
     def _surface(self, frame: Frame, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uv f32[S,S,2] and mask f32[S,S] seen through the frame's camera followed by `affine` [2,3] in pixels."""
-        vertices = kernels.lbs(self._rig.model, frame.pose.body, frame.pose.transl, frame.pose.expression, threads=1)
+        """uv f32[S,S,2] and mask f32[S,S] seen through the frame's camera followed by `affine` [2,3] in
+        pixels."""
+        vertices = kernels.lbs(
+            self._rig.model, frame.pose.body, frame.pose.transl, frame.pose.expression, threads=1
+        )
         projective, _ = kernels.project(vertices, np.vstack([affine, [0, 0, 1]]) @ frame.matrix)
-        return surface_uv(self._rig, kernels.rasterize(projective, self._rig.faces, (self._size, self._size), threads=1))
+        return surface_uv(
+            self._rig, kernels.rasterize(projective, self._rig.faces, (self._size, self._size), threads=1)
+        )
 
 
 def surface_uv(rig: Rig, raster: kernels.Raster) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""The state of a training run as safetensors, so that nothing is pickled and an interrupted run goes on where it was."""
+"""The state of a training run as safetensors, so that nothing is pickled and an interrupted run goes on where
+it was."""
 
 from __future__ import annotations
 
@@ -9,11 +10,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
-def save_state(file: pathlib.Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write parameters, their average, Adam's moments and the number of steps done; the file is replaced whole."""
+def save_state(
+    file: pathlib.Path,
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Write parameters, their average, Adam's moments and the number of steps done; the file is replaced
+    whole."""
     tensors = {f"average.{n}": t for n, t in average.items()}
     for name, p in model.named_parameters():
         tensors[f"model.{name}"] = p.detach()
@@ -26,8 +34,11 @@ def save_state(file: pathlib.Path, model: nn.Module, average: dict[str, Tensor],
     os.replace(part, file)
 
 
-def load_state(file: pathlib.Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
-    """The reverse of `save_state`, in place; returns the steps done. InputError where the file is of another model."""
+def load_state(
+    file: pathlib.Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> int:
+    """The reverse of `save_state`, in place; returns the steps done. InputError where the file is of another
+    model."""
     try:
         tensors = safetensors.torch.load_file(file)
     except (OSError, safetensors.SafetensorError) as e:
@@ -40,5 +51,9 @@ def load_state(file: pathlib.Path, model: nn.Module, average: dict[str, Tensor],
         with torch.no_grad():
             p.copy_(got[0])
             average[name].copy_(got[1])
-        optimizer.state[p] = {"step": torch.tensor(float(step)), "exp_avg": got[2].to(p.device), "exp_avg_sq": got[3].to(p.device)}
+        optimizer.state[p] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": got[2].to(p.device),
+            "exp_avg_sq": got[3].to(p.device),
+        }
     return step

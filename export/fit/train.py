@@ -49,7 +49,9 @@ class Model(nn.Module):
     def __init__(self, colour: np.ndarray, neural: int, width: int, seed: int):
         super().__init__()
         rng = np.random.default_rng(seed)
-        self.colour = nn.Parameter(torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32)))
+        self.colour = nn.Parameter(
+            torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32))
+        )
         start = 0.5 + NEURAL_START * rng.standard_normal((neural, *colour.shape[:2]), np.float32)
         self.neural = nn.Parameter(torch.from_numpy(start))
         self.network = LightRenderer(3 + neural, width, seed)
@@ -61,7 +63,11 @@ class Model(nn.Module):
         """uv [N,H,W,2] in [0,1], mask [N,H,W] -> [N,C+3,H,W], what `gather_uv` gives."""
         n, h, w = mask.shape
         grid = (2 * uv - 1).reshape(1, n * h, w, 2)  # one tall picture: the texture is not copied for each
-        seen = F.grid_sample(self.texture()[None], grid, align_corners=True)[0].reshape(-1, n, h, w).transpose(0, 1)
+        seen = (
+            F.grid_sample(self.texture()[None], grid, align_corners=True)[0]
+            .reshape(-1, n, h, w)
+            .transpose(0, 1)
+        )
         m = mask[:, None]
         return torch.cat([seen * m, torch.where(m > 0, (2 * uv - 1).permute(0, 3, 1, 2), -10.0), m], 1)
 
@@ -70,14 +76,25 @@ class Model(nn.Module):
 
 
 class Trainer:
-    """Trains a model on batches; `file` keeps its state, from which an interrupted run goes on (None: none is kept)."""
+    """Trains a model on batches; `file` keeps its state, from which an interrupted run goes on (None: none is
+    kept)."""
 
-    def __init__(self, model: Model, batches: Callable[[int], Batch], settings: Settings, file: pathlib.Path | None = None):
+    def __init__(
+        self,
+        model: Model,
+        batches: Callable[[int], Batch],
+        settings: Settings,
+        file: pathlib.Path | None = None,
+    ):
         self.settings, self.model, self._batches = settings, model.to(settings.device), batches
         s = settings
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": list(model.network.parameters()), "lr": s.learning_rate, "weight_decay": s.weight_decay},
+                {
+                    "params": list(model.network.parameters()),
+                    "lr": s.learning_rate,
+                    "weight_decay": s.weight_decay,
+                },
                 {"params": [model.neural], "lr": s.texture_rate, "weight_decay": 0.0},
                 {"params": [model.colour], "lr": s.colour_rate, "weight_decay": 0.0},
             ],
@@ -111,7 +128,8 @@ class Trainer:
         save_state(self._file, self.model, self.average, self._optimizer, self.step)
 
     def averaged(self) -> Model:
-        """The model with the averaged weights in place (training can go on afterwards only from a saved state)."""
+        """The model with the averaged weights in place (training can go on afterwards only from a saved
+        state)."""
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(self.average[name])
@@ -119,7 +137,9 @@ class Trainer:
 
     def _train(self, batch: Batch) -> float:
         s = self.settings
-        factor = min(1, (self.step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / s.steps)))
+        factor = min(1, (self.step + 1) / WARM_UP) * (
+            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
+        )
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         uv, mask, truth, weight = (torch.from_numpy(a).to(s.device, non_blocking=True) for a in batch)
@@ -153,7 +173,9 @@ class _Ahead:
     def __init__(self, make: Callable[[int], Batch], first: int, last: int):
         self._queue: queue.Queue = queue.Queue(2)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(make, first, last), name="dinar-batches", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(make, first, last), name="dinar-batches", daemon=True
+        )
         self._thread.start()
 
     def _work(self, make, first: int, last: int) -> None:

@@ -1,4 +1,5 @@
-"""Temporal flicker: how much the picture of a moving surface changes although the surface itself only moves."""
+"""Temporal flicker: how much the picture of a moving surface changes although the surface itself only
+moves."""
 
 from __future__ import annotations
 
@@ -6,16 +7,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ... import kernels
-from ...runtime.avatar import Rig
-from ...runtime.render import Camera, Pose, Renderer
+from dinar_live import kernels
+from dinar_live.runtime.avatar import Rig
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render import Renderer
+
 from .pictures import on_white
 
 SAME_SURFACE = 0.01  # metres: depths nearer than this to each other are the same part of the body
 
 
 class Surface:
-    """What of a posed body is seen where: made per frame, to find in one frame the surface points of another."""
+    """What of a posed body is seen where: made per frame, to find in one frame the surface points of
+    another."""
 
     def __init__(self, rig: Rig, pose: Pose, camera: Camera, size: tuple[int, int]):
         """size (height, width) in pixels."""
@@ -25,8 +30,9 @@ class Surface:
         self.raster = kernels.rasterize(self.projective, rig.faces, size)
 
     def seen_in(self, other: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pixels of this frame whose surface point is seen in the `other`: rows i64[n], columns i64[n], and f64[n,2] = (x, y) of the
-        point there, in pixels. All four pixels around that place show the same part of the body, so sampling there mixes nothing else in.
+        """The pixels of this frame whose surface point is seen in the `other`: rows i64[n], columns i64[n],
+        and f64[n,2] = (x, y) of the point there, in pixels. All four pixels around that place show the same
+        part of the body, so sampling there mixes nothing else in.
         """
         rows, columns = np.nonzero(self.raster.triangle_id >= 0)
         corners = other.projective[self._faces[self.raster.triangle_id[rows, columns]]].astype(np.float64)
@@ -45,7 +51,8 @@ class Surface:
 
 
 def sample(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """Bilinear samples f64[n,C] of image [H,W,C] at xy f64[n,2] pixels (centres at .5), which lie between pixel centres."""
+    """Bilinear samples f64[n,C] of image [H,W,C] at xy f64[n,2] pixels (centres at .5), which lie between
+    pixel centres."""
     base = np.floor(xy - 0.5).astype(np.int64)
     (fx, fy), (x, y) = (xy - 0.5 - base).T[..., None], base.T
     top = image[y, x] * (1 - fx) + image[y, x + 1] * fx
@@ -53,11 +60,12 @@ def sample(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
 
 def flicker(renderer: Renderer, frames: Iterable[tuple[Pose, Camera]]) -> float:
-    """Mean absolute difference, in steps of 0..255, between each frame and the one before warped onto it by the motion of the mesh, over
-    the pixels visible in both; mean over pairs of consecutive `frames`. The renderer returns premultiplied colour (as by default).
+    """Mean absolute difference, in steps of 0..255, between each frame and the one before warped onto it by
+    the motion of the mesh, over the pixels visible in both; mean over pairs of consecutive `frames`. The
+    renderer returns premultiplied colour (as by default).
 
-    Not 0 for a static texture: sampling twice blurs, and light that the renderer moves over the surface counts too. NaN for fewer than
-    two frames, or where nothing is visible in both.
+    Not 0 for a static texture: sampling twice blurs, and light that the renderer moves over the surface
+    counts too. NaN for fewer than two frames, or where nothing is visible in both.
     """
     before, values = None, []
     for pose, camera in frames:

@@ -1,5 +1,5 @@
-"""LDR-FLIP: the difference a person sees when flipping between two pictures (Andersson et al. 2020, "FLIP: A Difference Evaluator for
-Alternating Images", Proc. ACM CGIT 3(2))."""
+"""LDR-FLIP: the difference a person sees when flipping between two pictures (Andersson et al. 2020, "FLIP: A
+Difference Evaluator for Alternating Images", Proc. ACM CGIT 3(2))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 PIXELS_PER_DEGREE = 67.0  # a 4K screen 0.7 m wide seen from 0.7 m, the paper's default
-# Contrast sensitivity as sums of Gaussians (a1, b1, a2, b2), paper section 4.1.1: achromatic, red-green, blue-yellow.
+# Contrast sensitivity as sums of Gaussians (a1, b1, a2, b2), paper section 4.1.1: achromatic, red-green,
+# blue-yellow.
 CONTRAST = ((1.0, 0.0047, 0.0, 1e-5), (1.0, 0.0053, 0.0, 1e-5), (34.1, 0.04, 13.5, 0.025))
 COLOUR_POWER, COLOUR_KNEE, COLOUR_SHARE = 0.7, 0.4, 0.95  # q_c, p_c, p_t
 FEATURE_WIDTH, FEATURE_POWER = 0.082, 0.5  # w in degrees, q_f
@@ -43,7 +44,9 @@ def _hunt_lab(relative: np.ndarray) -> np.ndarray:
     f = np.where(relative > d**3, np.cbrt(relative), relative / (3 * d * d) + 4 / 29)
     lightness = 116 * f[..., 1] - 16
     chroma = 0.01 * lightness
-    return np.stack([lightness, chroma * 500 * (f[..., 0] - f[..., 1]), chroma * 200 * (f[..., 1] - f[..., 2])], -1)
+    return np.stack(
+        [lightness, chroma * 500 * (f[..., 0] - f[..., 1]), chroma * 200 * (f[..., 1] - f[..., 2])], -1
+    )
 
 
 def _hyab(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -75,7 +78,8 @@ def _contrast_kernels(ppd: float) -> list[list[tuple[float, np.ndarray]]]:
 
 @cache
 def _feature_kernels(ppd: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """1-D kernels: Gaussian of sum 1; its first and its second derivative, positive and negative weights of sum 1 and -1."""
+    """1-D kernels: Gaussian of sum 1; its first and its second derivative, positive and negative weights of
+    sum 1 and -1."""
     sigma = 0.5 * FEATURE_WIDTH * ppd
     radius = int(np.ceil(3 * sigma))
     x = np.arange(-radius, radius + 1, dtype=np.float64)
@@ -92,7 +96,8 @@ def _filter(x: np.ndarray, horizontal: np.ndarray, vertical: np.ndarray) -> np.n
 
 
 def _seen(relative: np.ndarray, ppd: float) -> np.ndarray:
-    """What the eye makes of a picture's colours: blurred by its contrast sensitivity, as Hunt-adjusted CIELAB."""
+    """What the eye makes of a picture's colours: blurred by its contrast sensitivity, as Hunt-adjusted
+    CIELAB."""
     opponent = relative @ RELATIVE_TO_OPPONENT.T + OPPONENT_OFFSET
     blurred = np.empty_like(opponent)
     for c, parts in enumerate(_contrast_kernels(ppd)):
@@ -111,15 +116,23 @@ def _features(y: np.ndarray, ppd: float) -> tuple[np.ndarray, np.ndarray]:
 def flip_map(truth: np.ndarray, picture: np.ndarray, ppd: float = PIXELS_PER_DEGREE) -> np.ndarray:
     """FLIP of each pixel f32[H,W] in [0,1], 0 = no visible difference; its mean is the FLIP of the pair.
 
-    truth, picture: f32[H,W,3] in [0,1], sRGB-encoded. ppd: pixels per degree of the viewer's eye. Raises ValueError.
+    truth, picture: f32[H,W,3] in [0,1], sRGB-encoded. ppd: pixels per degree of the viewer's eye. Raises
+        ValueError.
     """
     if truth.shape != picture.shape or truth.ndim != 3 or truth.shape[2] != 3:
-        raise ValueError(f"pictures: got shapes {list(truth.shape)} and {list(picture.shape)}, expected twice the same [H,W,3]")
-    relative = [_linear(np.clip(p.astype(np.float32, copy=False), 0, 1)).astype(np.float32) @ RGB_TO_RELATIVE.T for p in (truth, picture)]
+        raise ValueError(
+            f"pictures: got shapes {list(truth.shape)} and {list(picture.shape)}, expected twice the same [H,W,3]"
+        )
+    relative = [
+        _linear(np.clip(p.astype(np.float32, copy=False), 0, 1)).astype(np.float32) @ RGB_TO_RELATIVE.T
+        for p in (truth, picture)
+    ]
     colour = _hyab(*(_seen(r, ppd) for r in relative)) ** COLOUR_POWER
     knee = COLOUR_KNEE * MAX_COLOUR
     colour = np.where(
-        colour < knee, COLOUR_SHARE / knee * colour, COLOUR_SHARE + (colour - knee) / (MAX_COLOUR - knee) * (1 - COLOUR_SHARE)
+        colour < knee,
+        COLOUR_SHARE / knee * colour,
+        COLOUR_SHARE + (colour - knee) / (MAX_COLOUR - knee) * (1 - COLOUR_SHARE),
     )
     edges, points = zip(*(_features(np.ascontiguousarray(r[..., 1]), ppd) for r in relative), strict=True)
     feature = np.maximum(np.abs(edges[0] - edges[1]), np.abs(points[0] - points[1])) / np.sqrt(2)

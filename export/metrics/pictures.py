@@ -40,12 +40,16 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def person_box(alpha: np.ndarray) -> tuple[slice, slice] | None:
-    """Rows and columns of the pixels with alpha u8[H,W] >= 0.5, with 10 more on each side inside the picture; None without such pixels."""
+    """Rows and columns of the pixels with alpha u8[H,W] >= 0.5, with 10 more on each side inside the picture;
+    None without such pixels."""
     person = alpha >= OPAQUE
     rows, columns = np.flatnonzero(person.any(1)), np.flatnonzero(person.any(0))
     if not len(rows):
         return None
-    return tuple(slice(max(0, i[0] - BORDER), min(n, i[-1] + 1 + BORDER)) for i, n in zip((rows, columns), alpha.shape, strict=True))
+    return tuple(
+        slice(max(0, i[0] - BORDER), min(n, i[-1] + 1 + BORDER))
+        for i, n in zip((rows, columns), alpha.shape, strict=True)
+    )
 
 
 def _padded(x: np.ndarray) -> np.ndarray:
@@ -56,7 +60,8 @@ def _padded(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Scores, and what they come from: truth and picture f32[h,w,3] on white in the person's box, flip f32[h,w]."""
+    """Scores, and what they come from: truth and picture f32[h,w,3] on white in the person's box, flip
+    f32[h,w]."""
 
     scores: Scores
     truth: np.ndarray
@@ -65,7 +70,8 @@ class Comparison:
 
 
 class Truth:
-    """A true picture u8[H,W,4], to compare renders of it with. Raises ValueError where it shows nobody (no alpha of 0.5 or more)."""
+    """A true picture u8[H,W,4], to compare renders of it with. Raises ValueError where it shows nobody (no
+    alpha of 0.5 or more)."""
 
     def __init__(self, rgba: np.ndarray, premultiplied: bool = False):
         self._box = person_box(rgba[..., 3])
@@ -78,11 +84,16 @@ class Truth:
         return _padded(on_white(rgba[self._box], premultiplied))
 
     def compare(self, rgba: np.ndarray, premultiplied: bool = True) -> Comparison:
-        """Score a render u8[H,W,4] of the same size. PSNR, SSIM, MS-SSIM and FLIP in the person's box, IoU over the whole picture."""
+        """Score a render u8[H,W,4] of the same size. PSNR, SSIM, MS-SSIM and FLIP in the person's box, IoU
+        over the whole picture."""
         if rgba.shape != (*self._person.shape, 4):
-            raise ValueError(f"picture: got shape {list(rgba.shape)}, expected {[*self._person.shape, 4]} as in the true one")
+            raise ValueError(
+                f"picture: got shape {list(rgba.shape)}, expected {[*self._person.shape, 4]} as in the true one"
+            )
         a, b = self._truth, self._crop(rgba, premultiplied)
         person = rgba[..., 3] >= OPAQUE
         iou = np.count_nonzero(person & self._person) / np.count_nonzero(person | self._person)
         flip = flip_map(a, b)
-        return Comparison(Scores(psnr(a, b), ssim(a, b), ms_ssim(a, b), float(flip.mean(dtype=np.float64)), iou), a, b, flip)
+        return Comparison(
+            Scores(psnr(a, b), ssim(a, b), ms_ssim(a, b), float(flip.mean(dtype=np.float64)), iou), a, b, flip
+        )

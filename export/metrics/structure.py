@@ -13,7 +13,9 @@ MIN_SIDE = WINDOW << (len(SCALE_WEIGHTS) - 1)  # 176 pixels: the window must fit
 
 def _checked(a: np.ndarray, b: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
     if a.shape != b.shape or a.ndim != 3 or min(a.shape[:2]) < least:
-        raise ValueError(f"pictures: got shapes {list(a.shape)} and {list(b.shape)}, expected twice the same [H,W,C] of at least {least}")
+        raise ValueError(
+            f"pictures: got shapes {list(a.shape)} and {list(b.shape)}, expected twice the same [H,W,C] of at least {least}"
+        )
     return a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
 
@@ -38,8 +40,8 @@ def _terms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean SSIM of pictures f32[H,W,C] in [0,1], H and W >= 11: Gaussian window 11x11 of sigma 1.5, windows inside the picture, mean over
-    channels. Raises ValueError."""
+    """Mean SSIM of pictures f32[H,W,C] in [0,1], H and W >= 11: Gaussian window 11x11 of sigma 1.5, windows
+    inside the picture, mean over channels. Raises ValueError."""
     return float(_terms(*_checked(a, b, WINDOW))[0].mean())
 
 
@@ -52,7 +54,8 @@ def _halved(x: np.ndarray) -> np.ndarray:
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Five-scale SSIM of pictures f32[H,W,C] in [0,1], H and W >= 176, mean over channels. Raises ValueError.
 
-    A negative contrast and structure term (pictures that are each other's negative) counts as 0, because its power is undefined.
+    A negative contrast and structure term (pictures that are each other's negative) counts as 0, because its
+    power is undefined.
     """
     a, b = _checked(a, b, MIN_SIDE)
     product = np.ones(a.shape[2])

@@ -1,4 +1,5 @@
-"""The networks of DINAR (arXiv 2303.09375), each in its own file; state-dict names and numbers equal the published ones."""
+"""The networks of DINAR (arXiv 2303.09375), each in its own file; state-dict names and numbers equal the
+published ones."""
 
 from .discriminator import Discriminator
 from .encoder import Encoder

@@ -1,4 +1,5 @@
-"""Building blocks that several DINAR networks share: equalized layers, blurs and the residual trunk of StyleGAN2 (appendix B)."""
+"""Building blocks that several DINAR networks share: equalized layers, blurs and the residual trunk of
+StyleGAN2 (appendix B)."""
 
 from __future__ import annotations
 
@@ -30,13 +31,23 @@ def fused_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
 
 
 class EqualConv2d(nn.Module):
-    """Convolution with zero padding whose stored weight [out,in,k,k] is multiplied by `scale` = lr_mul / sqrt(in k^2) at run time."""
+    """Convolution with zero padding whose stored weight [out,in,k,k] is multiplied by `scale` = lr_mul /
+    sqrt(in k^2) at run time."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True, lr_mul: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        lr_mul: float = 1.0,
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel).normal_(0, 1 / lr_mul))
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels, kernel, kernel).normal_(0, 1 / lr_mul)
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.stride, self.padding, self.lr_mul = stride, padding, lr_mul
         self.scale = lr_mul / math.sqrt(in_channels * kernel * kernel)
@@ -51,9 +62,17 @@ class EqualConv2d(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """x [B,in] -> [B,out]; weight [out,in] scaled by lr_mul / sqrt(in), bias by lr_mul; `activate` adds the leaky ReLU of FusedLeakyReLU"""
+    """x [B,in] -> [B,out]; weight [out,in] scaled by lr_mul / sqrt(in), bias by lr_mul; `activate` adds the
+    leaky ReLU of FusedLeakyReLU"""
 
-    def __init__(self, in_features: int, out_features: int, lr_mul: float = 1.0, bias_init: float = 0.0, activate: bool = False):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        lr_mul: float = 1.0,
+        bias_init: float = 0.0,
+        activate: bool = False,
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, 1 / lr_mul))
         self.bias = nn.Parameter(torch.full((out_features,), bias_init))
@@ -66,20 +85,25 @@ class EqualLinear(nn.Module):
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that always uses the running statistics: an avatar maker never trains these networks' norms, whatever `train()` says."""
+    """Batch norm that always uses the running statistics: an avatar maker never trains these networks' norms,
+    whatever `train()` says."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
 
 
 def binomial_kernel(gain: float = 1.0) -> Tensor:
-    """The 4x4 blur outer([1,3,3,1]) / 64 times gain, f32[4,4]. Always real memory, also when networks are built on the meta device."""
+    """The 4x4 blur outer([1,3,3,1]) / 64 times gain, f32[4,4]. Always real memory, also when networks are
+    built on the meta device."""
     line = torch.tensor(BINOMIAL, dtype=torch.float32, device="cpu")
     return torch.outer(line, line) / line.sum() ** 2 * gain
 
 
 def upfirdn(x: Tensor, kernel: Tensor, up: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
-    """Put `up`-1 zeros after each sample of x [B,C,H,W], zero-pad both axes by `pad` = (before, after), convolve with `kernel` [k,k].
+    """Put `up`-1 zeros after each sample of x [B,C,H,W], zero-pad both axes by `pad` = (before, after),
+    convolve with `kernel` [k,k].
 
     Result [B,C,up*H+sum(pad)-k+1,...]. A true convolution: the kernel is turned by 180 degrees.
     """
@@ -93,7 +117,8 @@ def upfirdn(x: Tensor, kernel: Tensor, up: int = 1, pad: tuple[int, int] = (0, 0
 
 
 class Blur(nn.Module):
-    """Low-pass x [B,C,H,W] with the binomial kernel; `gain` 4 restores the level after a 2x upsampling with zeros."""
+    """Low-pass x [B,C,H,W] with the binomial kernel; `gain` 4 restores the level after a 2x upsampling with
+    zeros."""
 
     def __init__(self, pad: tuple[int, int], gain: float = 1.0, up: int = 1):
         super().__init__()
@@ -107,23 +132,34 @@ class Blur(nn.Module):
 class ConvLayer(nn.Sequential):
     """[Blur if downsample] -> EqualConv2d -> [FusedLeakyReLU]: [B,in,H,W] -> [B,out,H,W] or half the size.
 
-    An activated layer's bias is in the activation, where lr_mul does not scale it; one without activation has none.
+    An activated layer's bias is in the activation, where lr_mul does not scale it; one without activation has
+    none.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, downsample: bool = False, activate: bool = True, lr_mul: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        downsample: bool = False,
+        activate: bool = True,
+        lr_mul: float = 1.0,
     ):
-        # StyleGAN2 centres the 4-tap blur together with the k-tap strided convolution: 2 + (k - 1) zeros in all.
+        # StyleGAN2 centres the 4-tap blur together with the k-tap strided convolution: 2 + (k - 1) zeros in
+        # all.
         layers: list[nn.Module] = [Blur(pad=((kernel + 2) // 2, (kernel + 1) // 2))] if downsample else []
         stride, padding = (2, 0) if downsample else (1, kernel // 2)
-        layers.append(EqualConv2d(in_channels, out_channels, kernel, stride, padding, bias=False, lr_mul=lr_mul))
+        layers.append(
+            EqualConv2d(in_channels, out_channels, kernel, stride, padding, bias=False, lr_mul=lr_mul)
+        )
         if activate:
             layers.append(FusedLeakyReLU(out_channels))
         super().__init__(*layers)
 
 
 class DownBlock(nn.Module):
-    """StyleGAN2 discriminator block: [B,in,H,W] -> [B,out,H/2,W/2], `(conv2(conv1(x)) + skip(x)) / sqrt(2)`."""
+    """StyleGAN2 discriminator block: [B,in,H,W] -> [B,out,H/2,W/2], `(conv2(conv1(x)) + skip(x)) /
+    sqrt(2)`."""
 
     def __init__(self, in_channels: int, out_channels: int, lr_mul: float):
         super().__init__()

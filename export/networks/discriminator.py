@@ -15,6 +15,7 @@ class Discriminator(Trunk):
         super().__init__(in_channels=3, out_features=1, lr_mul=1.0)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """rgb [B,3,512,512] in [-1,1], masked -> logit [B,1], positive for real. Raises InputError for other shapes."""
+        """rgb [B,3,512,512] in [-1,1], masked -> logit [B,1], positive for real. Raises InputError for other
+        shapes."""
         expect("rgb", rgb, (None, 3, TRUNK_SIZE, TRUNK_SIZE))
         return self.trunk(rgb)

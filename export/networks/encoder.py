@@ -20,8 +20,9 @@ class Encoder(Trunk):
     def forward(self, rgb: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
         """Encode a cropped photo (DINAR section 3.1).
 
-        rgb [B,3,512,512] in [-1,1] with the background at -1, mask [B,1,512,512] in {0,1}, noise [B,1,512,512] ~ N(0,1), which the
-        published model draws anew at every call. Returns style [B,512]. Raises InputError for other shapes.
+        rgb [B,3,512,512] in [-1,1] with the background at -1, mask [B,1,512,512] in {0,1}, noise
+        [B,1,512,512] ~ N(0,1), which the published model draws anew at every call. Returns style [B,512].
+        Raises InputError for other shapes.
         """
         expect("rgb", rgb, (None, 3, TRUNK_SIZE, TRUNK_SIZE))
         expect("mask", mask, (rgb.shape[0], 1, TRUNK_SIZE, TRUNK_SIZE))

@@ -1,4 +1,5 @@
-"""Texture generator G (DINAR section 3.1): a style vector to the 16 generated channels of the neural texture, by StyleGAN2 synthesis."""
+"""Texture generator G (DINAR section 3.1): a style vector to the 16 generated channels of the neural texture,
+by StyleGAN2 synthesis."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
+
 from .blocks import Blur, EqualLinear, FusedLeakyReLU
 from .encoder import STYLE_SIZE
 from .shapes import expect
@@ -20,12 +22,21 @@ NOISE_SIZES = (4, *(size for size in list(CHANNELS)[1:] for _ in range(2)))
 
 
 class ModulatedConv2d(nn.Module):
-    """Convolution whose input channels a style scales; demodulated to unit variance; `upsample` doubles the size (StyleGAN2 section 2.2).
+    """Convolution whose input channels a style scales; demodulated to unit variance; `upsample` doubles the
+    size (StyleGAN2 section 2.2).
 
-    Scaling the activations around one shared convolution equals the published per-sample weights and needs no grouped convolution.
+    Scaling the activations around one shared convolution equals the published per-sample weights and needs no
+    grouped convolution.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, demodulate: bool = True, upsample: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        demodulate: bool = True,
+        upsample: bool = False,
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel, kernel))
         self.modulation = EqualLinear(STYLE_SIZE, in_channels, bias_init=1.0)
@@ -97,7 +108,8 @@ class ConstantInput(nn.Module):
 
 
 class NoiseMaps(nn.Module):
-    """The stored noise maps noise_i [1,1,s,s], s in NOISE_SIZES; iterates like a list, so it can be passed as `noise`."""
+    """The stored noise maps noise_i [1,1,s,s], s in NOISE_SIZES; iterates like a list, so it can be passed as
+    `noise`."""
 
     def __init__(self):
         super().__init__()
@@ -115,7 +127,8 @@ class NoiseMaps(nn.Module):
 
 
 class Generator(nn.Module):
-    """Neural texture of a style; no mapping network: the style modulates all 14 layers. 8.1 M parameters, 23.1 GFLOP."""
+    """Neural texture of a style; no mapping network: the style modulates all 14 layers. 8.1 M parameters,
+    23.1 GFLOP."""
 
     def __init__(self):
         super().__init__()
@@ -132,20 +145,27 @@ class Generator(nn.Module):
         self.noises = NoiseMaps()
 
     def fresh_noise(self, batch: int = 1, rng: torch.Generator | None = None) -> list[Tensor]:
-        """13 new maps [B,1,s,s] ~ N(0,1), drawn on the CPU (so that a seed gives the same texture on every device)."""
+        """13 new maps [B,1,s,s] ~ N(0,1), drawn on the CPU (so that a seed gives the same texture on every
+        device)."""
         at = self.input.input
-        return [torch.randn(batch, 1, size, size, generator=rng, device="cpu").to(at.device, at.dtype) for size in NOISE_SIZES]
+        return [
+            torch.randn(batch, 1, size, size, generator=rng, device="cpu").to(at.device, at.dtype)
+            for size in NOISE_SIZES
+        ]
 
     def forward(self, style: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Synthesize the generated part of the texture (DINAR section 3.1).
 
-        style [B,512]; noise = 13 maps [1 or B,1,s,s] with s in NOISE_SIZES, e.g. `generator.noises` (the stored ones), or None for fresh
-        N(0,1) noise per sample, as published. Returns [B,16,256,256], unbounded. Raises InputError for other shapes.
+        style [B,512]; noise = 13 maps [1 or B,1,s,s] with s in NOISE_SIZES, e.g. `generator.noises` (the
+        stored ones), or None for fresh N(0,1) noise per sample, as published. Returns [B,16,256,256],
+        unbounded. Raises InputError for other shapes.
         """
         expect("style", style, (None, STYLE_SIZE))
         maps = self.fresh_noise(style.shape[0]) if noise is None else list(noise)
         if len(maps) != len(NOISE_SIZES):
-            raise InputError(f"noise: got {len(maps)} maps, expected {len(NOISE_SIZES)} with sizes {list(NOISE_SIZES)}")
+            raise InputError(
+                f"noise: got {len(maps)} maps, expected {len(NOISE_SIZES)} with sizes {list(NOISE_SIZES)}"
+            )
         for i, (n, size) in enumerate(zip(maps, NOISE_SIZES, strict=True)):
             expect(f"noise[{i}]", n, (1 if n.ndim and n.shape[0] == 1 else style.shape[0], 1, size, size))
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
+
 from .discriminator import Discriminator
 from .encoder import Encoder
 from .generator import Generator
@@ -35,7 +36,8 @@ LAYOUT_KEYS = (FACES_KEY, UV_KEY, NORMAL_FACES_KEY)
 
 
 class UvLayout(NamedTuple):
-    """The texture layout that a checkpoint was trained with: faces i32[F,3] into uv f32[T,2] in [0,1], v downwards."""
+    """The texture layout that a checkpoint was trained with: faces i32[F,3] into uv f32[T,2] in [0,1], v
+    downwards."""
 
     faces: np.ndarray
     uv: np.ndarray
@@ -47,7 +49,8 @@ def ema_name(name: str) -> str:
 
 
 class EmaWeights(nn.Module):
-    """The published moving-average entries: names for the U-Net's own tensors, which are the averaged ones, and no second copy."""
+    """The published moving-average entries: names for the U-Net's own tensors, which are the averaged ones,
+    and no second copy."""
 
     def __init__(self, unet: UNet):
         super().__init__()
@@ -66,7 +69,11 @@ class EmaWeights(nn.Module):
             for name, parameter in self._unet[0].named_parameters():
                 if (value := state_dict.get(prefix + ema_name(name))) is not None:
                     parameter.copy_(value)
-        own = {prefix + name: state_dict[prefix + name] for name, _ in self.named_buffers() if prefix + name in state_dict}
+        own = {
+            prefix + name: state_dict[prefix + name]
+            for name, _ in self.named_buffers()
+            if prefix + name in state_dict
+        }
         super()._load_from_state_dict(own, prefix, *args)
 
 
@@ -103,9 +110,10 @@ class FirstStage(nn.Module):
 class DinarModel(nn.Module):
     """Encoder, generator, VQ model, diffusion U-Net, renderer and discriminator of one checkpoint.
 
-    Networks that were not asked for are None. `.unet` holds the weights to sample with (the moving average where there is one).
-    `missing` and `unexpected` list the published names that the checkpoint lacked and its names that are not published ones.
-    Weights of a directly built model are random as at the start of training; `export.checkpoint.load_checkpoint` builds and fills one.
+    Networks that were not asked for are None. `.unet` holds the weights to sample with (the moving average
+    where there is one). `missing` and `unexpected` list the published names that the checkpoint lacked and
+    its names that are not published ones. Weights of a directly built model are random as at the start of
+    training; `export.checkpoint.load_checkpoint` builds and fills one.
     """
 
     def __init__(self, networks: Collection[str] = tuple(PREFIXES), uv_layout: UvLayout | None = None):
@@ -159,9 +167,15 @@ def checked_layout(faces, uv) -> UvLayout:
     """UvLayout of faces [F,3] and uv [T,2]; InputError unless they are whole, finite and fit each other."""
     faces, uv = np.asarray(faces), np.asarray(uv, dtype=np.float32)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
-        raise InputError(f"faces of the UV layout: got {faces.dtype}{list(faces.shape)}, expected integers [F,3]")
+        raise InputError(
+            f"faces of the UV layout: got {faces.dtype}{list(faces.shape)}, expected integers [F,3]"
+        )
     if uv.ndim != 2 or uv.shape[1] != 2 or not np.isfinite(uv).all():
-        raise InputError(f"UV layout: got shape {list(uv.shape)} or non-finite numbers, expected finite [T,2]")
+        raise InputError(
+            f"UV layout: got shape {list(uv.shape)} or non-finite numbers, expected finite [T,2]"
+        )
     if faces.size and not (0 <= faces.min() and faces.max() < len(uv)):
-        raise InputError(f"faces of the UV layout: got indices {faces.min()}..{faces.max()}, expected 0..{len(uv) - 1}")
+        raise InputError(
+            f"faces of the UV layout: got indices {faces.min()}..{faces.max()}, expected 0..{len(uv) - 1}"
+        )
     return UvLayout(faces.astype(np.int32), uv)

@@ -11,17 +11,23 @@ from torch import Tensor
 
 from .model import EMA, PREFIXES, UNET, DinarModel, UvLayout, ema_name
 
-DISPLAY_LAYERS = ("rgb_head.8.weight", "segm_head.14.weight")  # halved: tanh and sigmoid stay off their limits
+DISPLAY_LAYERS = (
+    "rgb_head.8.weight",
+    "segm_head.14.weight",
+)  # halved: tanh and sigmoid stay off their limits
 
 
 class RandomStateDict(Mapping[str, Tensor]):
-    """Published names to weights that are drawn when asked for, each from its own seed: small in memory, the same in any order."""
+    """Published names to weights that are drawn when asked for, each from its own seed: small in memory, the
+    same in any order."""
 
     def __init__(self, seed: int = 0, uv_layout: UvLayout | None = None, ema: bool = False):
         self.seed = seed
         with torch.device("meta"):
             model = DinarModel(uv_layout=uv_layout)
-        self._plan = {key: value for key, value in model.state_dict().items() if ema or not key.startswith(EMA)}
+        self._plan = {
+            key: value for key, value in model.state_dict().items() if ema or not key.startswith(EMA)
+        }
         self._parameter_of = {EMA + ema_name(name): UNET + name for name, _ in model.unet.named_parameters()}
 
     def __len__(self) -> int:
@@ -46,7 +52,8 @@ class RandomStateDict(Mapping[str, Tensor]):
 
 
 def _scaled(key: str, x: Tensor) -> Tensor:
-    """Turn standard normal x into a plausible weight, so that signals neither vanish nor saturate through the depth of a network."""
+    """Turn standard normal x into a plausible weight, so that signals neither vanish nor saturate through the
+    depth of a network."""
     owner, leaf = key.split(".")[-2:]
     if leaf == "running_mean":
         return x.mul_(0.1)
@@ -69,8 +76,11 @@ def _scaled(key: str, x: Tensor) -> Tensor:
     return x.div_(math.sqrt(math.prod(x.shape[1:])))
 
 
-def random_state_dict(seed: int = 0, uv_layout: UvLayout | None = None, *, ema: bool = False) -> RandomStateDict:
-    """A mapping as `load_checkpoint` takes it: every network, the schedule, and the three layout keys where `uv_layout` is given.
+def random_state_dict(
+    seed: int = 0, uv_layout: UvLayout | None = None, *, ema: bool = False
+) -> RandomStateDict:
+    """A mapping as `load_checkpoint` takes it: every network, the schedule, and the three layout keys where
+    `uv_layout` is given.
 
     `ema` adds a moving average that differs from the raw U-Net weights (1.5 GB more in a file).
     """

@@ -1,4 +1,5 @@
-"""Noise schedule of the diffusion (DINAR section 3.3; latent diffusion's "linear" one, which is linear in sqrt(beta))."""
+"""Noise schedule of the diffusion (DINAR section 3.3; latent diffusion's "linear" one, which is linear in
+sqrt(beta))."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ BETA_START, BETA_END = 0.0003, 0.02
 
 
 def noise_schedule() -> dict[str, np.ndarray]:
-    """The 13 published buffers by name, float64 [1000] (a checkpoint stores them as float32); `alphas_cumprod` is alpha-bar."""
+    """The 13 published buffers by name, float64 [1000] (a checkpoint stores them as float32);
+    `alphas_cumprod` is alpha-bar."""
     betas = np.linspace(BETA_START**0.5, BETA_END**0.5, STEPS) ** 2
     alphas = 1 - betas
     total = np.cumprod(alphas)

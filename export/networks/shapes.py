@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 def expect(name: str, x: Tensor, shape: tuple[int | None, ...]) -> None:

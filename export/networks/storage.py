@@ -1,4 +1,5 @@
-"""Tensors inside weight files, read one at a time straight into fresh memory: no file is held twice, none is trusted."""
+"""Tensors inside weight files, read one at a time straight into fresh memory: no file is held twice, none is
+trusted."""
 
 from __future__ import annotations
 
@@ -16,13 +17,15 @@ import safetensors
 import torch
 from torch import Tensor
 
-from ...runtime.errors import CheckpointError
-from ..restricted_unpickle import Inert, UnpickleError, pairs, read_pickle
+from dinar_live.runtime.core.errors import CheckpointError
+from dinar_live.runtime.formats.restricted_unpickle import Inert, UnpickleError, pairs, read_pickle
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_DIMENSIONS = 8
 LITTLE = b"little"
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, then the lengths of name and extra field
+LOCAL_HEADER = struct.Struct(
+    "<4s22xHH"
+)  # of a zip member: signature, then the lengths of name and extra field
 
 STORAGE_TYPES = {
     "DoubleStorage": torch.float64,
@@ -36,12 +39,19 @@ STORAGE_TYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32"}
+SAFETENSORS_NAMES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+}
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that still lies in its file: type, shape and how to get it. `load()` returns fresh, contiguous CPU memory."""
+    """A tensor that still lies in its file: type, shape and how to get it. `load()` returns fresh, contiguous
+    CPU memory."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -64,7 +74,11 @@ class _View:
 
     def span(self) -> int:
         """Elements of the storage from the first to the last one used."""
-        return 0 if 0 in self.shape else 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
+        return (
+            0
+            if 0 in self.shape
+            else 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
+        )
 
 
 def _persistent(pid) -> object:
@@ -79,7 +93,11 @@ def _rebuild_tensor(storage, offset, size, stride, *_) -> object:
     if not isinstance(storage, _Storage):
         return Inert("tensor of an unknown storage")
     numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in numbers):
+    if (
+        len(size) != len(stride)
+        or len(size) > MAX_DIMENSIONS
+        or any(type(n) is not int or n < 0 for n in numbers)
+    ):
         raise UnpickleError("a tensor of impossible shape")
     view = _View(storage, offset, tuple(size), tuple(stride))
     if math.prod(view.shape) > storage.numel or offset + view.span() > storage.numel:
@@ -105,7 +123,8 @@ CONSTRUCTORS: dict[tuple[str, str], object] = {
 
 
 def read_torch_file(path: pathlib.Path) -> dict[str, StoredTensor]:
-    """Tensors of the state dict in a file of torch.save (zip format of torch >= 1.6), top level or under "state_dict"; no more.
+    """Tensors of the state dict in a file of torch.save (zip format of torch >= 1.6), top level or under
+    "state_dict"; no more.
 
     Nothing in the file is executed or imported. Raises CheckpointError.
     """
@@ -114,11 +133,15 @@ def read_torch_file(path: pathlib.Path) -> dict[str, StoredTensor]:
             members = {info.filename: info for info in archive.infolist()}
             roots = [name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")]
             if len(roots) != 1:
-                raise CheckpointError(f"{path}: a zip file with {len(roots)} data.pkl, expected the one of a torch checkpoint")
+                raise CheckpointError(
+                    f"{path}: a zip file with {len(roots)} data.pkl, expected the one of a torch checkpoint"
+                )
             root = roots[0]
             content = members[root + "data.pkl"]
             if content.file_size > MAX_PICKLE_BYTES or content.compress_type != zipfile.ZIP_STORED:
-                raise CheckpointError(f"{path}: data.pkl is compressed or larger than {MAX_PICKLE_BYTES} bytes")
+                raise CheckpointError(
+                    f"{path}: data.pkl is compressed or larger than {MAX_PICKLE_BYTES} bytes"
+                )
             order = members.get(root + "byteorder")
             if order is not None and (order.file_size != len(LITTLE) or archive.read(order) != LITTLE):
                 raise CheckpointError(f"{path}: saved on a big-endian machine, expected little-endian")
@@ -127,21 +150,35 @@ def read_torch_file(path: pathlib.Path) -> dict[str, StoredTensor]:
     except UnpickleError as e:
         raise CheckpointError(f"{path}: not a readable torch checkpoint ({e})") from e
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as e:
-        raise CheckpointError(f"{path}: not a readable torch checkpoint ({e}); is the download complete?") from e
+        raise CheckpointError(
+            f"{path}: not a readable torch checkpoint ({e}); is the download complete?"
+        ) from e
     state = top.get("state_dict", top) if isinstance(top, dict) else None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds no dict of weights, expected one at the top or under 'state_dict'")
+        raise CheckpointError(
+            f"{path}: holds no dict of weights, expected one at the top or under 'state_dict'"
+        )
     views = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, _View)}
     return {
-        key: StoredTensor(view.storage.dtype, view.shape, _loader(path, members.get(f"{root}data/{view.storage.key}"), key, view))
+        key: StoredTensor(
+            view.storage.dtype,
+            view.shape,
+            _loader(path, members.get(f"{root}data/{view.storage.key}"), key, view),
+        )
         for key, view in views.items()
     }
 
 
-def _loader(path: pathlib.Path, member: zipfile.ZipInfo | None, key: str, view: _View) -> Callable[[], Tensor]:
+def _loader(
+    path: pathlib.Path, member: zipfile.ZipInfo | None, key: str, view: _View
+) -> Callable[[], Tensor]:
     def load() -> Tensor:
         itemsize = view.storage.dtype.itemsize
-        if member is None or member.compress_type != zipfile.ZIP_STORED or member.file_size < view.storage.numel * itemsize:
+        if (
+            member is None
+            or member.compress_type != zipfile.ZIP_STORED
+            or member.file_size < view.storage.numel * itemsize
+        ):
             raise CheckpointError(f"{path}: the numbers of {key} are missing, compressed or too short")
         flat = torch.empty(view.span(), dtype=view.storage.dtype)
         try:
@@ -176,16 +213,22 @@ def read_safetensors(path: pathlib.Path) -> dict[str, StoredTensor]:
 
         return load
 
-    return {key: StoredTensor(dtype, shape, loader(key)) for key, (dtype, shape) in entries.items() if dtype is not None}
+    return {
+        key: StoredTensor(dtype, shape, loader(key))
+        for key, (dtype, shape) in entries.items()
+        if dtype is not None
+    }
 
 
 def write_safetensors(
-    path: pathlib.Path, specs: Mapping[str, tuple[torch.dtype, tuple[int, ...]]], tensor: Callable[[str], Tensor]
+    path: pathlib.Path,
+    specs: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    tensor: Callable[[str], Tensor],
 ) -> None:
     """Write entries of `specs` (type and shape by name) to `path`, asking `tensor(name)` for one at a time.
 
-    The file appears whole or not at all. The library would hold a second copy of all the numbers. Raises CheckpointError when the disk
-    refuses.
+    The file appears whole or not at all. The library would hold a second copy of all the numbers. Raises
+    CheckpointError when the disk refuses.
     """
     # Wide types first: every offset is then a multiple of its type's size, as readers that map the file want.
     order = sorted(specs, key=lambda key: (-specs[key][0].itemsize, key))
@@ -208,7 +251,9 @@ def write_safetensors(
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as e:
-        raise CheckpointError(f"{path}: cannot be written ({e}); {(8 + len(text) + end) / 1e9:.1f} GB are needed there") from e
+        raise CheckpointError(
+            f"{path}: cannot be written ({e}); {(8 + len(text) + end) / 1e9:.1f} GB are needed there"
+        ) from e
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

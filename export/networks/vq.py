@@ -1,4 +1,5 @@
-"""Vector-quantized autoencoder of textures (DINAR section 3.3): [B,21,256,256] to the latent [B,6,64,64] that is diffused, and back."""
+"""Vector-quantized autoencoder of textures (DINAR section 3.3): [B,21,256,256] to the latent [B,6,64,64] that
+is diffused, and back."""
 
 from __future__ import annotations
 
@@ -58,13 +59,17 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         # [B,1,HW,C]: one head, tokens before channels; scores are scaled by C^-1/2
-        q, k, v = (layer(h).flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(h).flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+            for layer in (self.q, self.k, self.v)
+        )
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape(x.shape))
 
 
 class Resample(nn.Module):
-    """3x3 convolution after doubling the size (nearest), or with stride 2 after one zero row and column at the far side."""
+    """3x3 convolution after doubling the size (nearest), or with stride 2 after one zero row and column at
+    the far side."""
 
     def __init__(self, channels: int, down: bool):
         super().__init__()
@@ -72,7 +77,9 @@ class Resample(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.down else F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv(
+            F.pad(x, (0, 1, 0, 1)) if self.down else F.interpolate(x, scale_factor=2.0, mode="nearest")
+        )
 
 
 class Level(nn.Module):
@@ -158,7 +165,9 @@ class TextureDecoder(nn.Module):
 
 
 def _tail(channels: int) -> nn.Sequential:
-    return nn.Sequential(FrozenBatchNorm2d(channels), nn.LeakyReLU(0.01), nn.Conv2d(channels, channels, 3, padding=1))
+    return nn.Sequential(
+        FrozenBatchNorm2d(channels), nn.LeakyReLU(0.01), nn.Conv2d(channels, channels, 3, padding=1)
+    )
 
 
 class Codebook(nn.Module):
@@ -171,8 +180,8 @@ class Codebook(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z [B,6,h,w] -> (nearest codes [B,6,h,w], their indices int64 [B,h,w]); on a tie the lower index.
 
-        Distances are summed from differences, not expanded into squares and a product: equal codes then tie exactly and rounding cannot
-        choose between near ones.
+        Distances are summed from differences, not expanded into squares and a product: equal codes then tie
+        exactly and rounding cannot choose between near ones.
         """
         codes = self.embedding.weight
         points = z.movedim(1, -1).reshape(-1, LATENT_CHANNELS).to(codes.dtype)
@@ -199,12 +208,14 @@ class VQModel(nn.Module):
         self.post_quant_conv = nn.Conv2d(LATENT_CHANNELS, LATENT_CHANNELS, 1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Texture [B,21,256,256] -> latent [B,6,64,64], not quantized: what is diffused (section 3.3). InputError for other shapes."""
+        """Texture [B,21,256,256] -> latent [B,6,64,64], not quantized: what is diffused (section 3.3).
+        InputError for other shapes."""
         expect("texture", x, (None, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE))
         return self.quant_conv(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latent [B,6,64,64] -> texture [B,21,256,256], quantizing first; unbounded. InputError for other shapes."""
+        """Latent [B,6,64,64] -> texture [B,21,256,256], quantizing first; unbounded. InputError for other
+        shapes."""
         expect("latent", z, (None, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE))
         return self.decode_codes(self.quantize(z)[0])
 

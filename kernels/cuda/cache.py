@@ -1,4 +1,5 @@
 """A folder of compiled kernels that only its user can write to."""
+
 from __future__ import annotations
 
 import contextlib
@@ -16,8 +17,8 @@ KEEP = 32
 class Cache:
     """Bytes by key, in files that are written whole or not at all and carry the hash of their content.
 
-    folder: made on the first write, for this user alone. None, or a folder that somebody else may write to: nothing is read or kept,
-    because compiled kernels are code.
+    folder: made on the first write, for this user alone. None, or a folder that somebody else may write to:
+    nothing is read or kept, because compiled kernels are code.
     """
 
     def __init__(self, folder: pathlib.Path | None):
@@ -71,7 +72,7 @@ class Cache:
     def _private(self) -> bool:
         if self.folder is None:
             return False
-        if sys.platform == "win32":      # the user's profile is private there
+        if sys.platform == "win32":  # the user's profile is private there
             return self.folder.is_dir()
         try:
             status = os.lstat(self.folder)

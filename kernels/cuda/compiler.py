@@ -1,4 +1,6 @@
-"""The kernels' source as one file, and its compilation by NVRTC for one architecture; needs no driver and no GPU."""
+"""The kernels' source as one file, and its compilation by NVRTC for one architecture; needs no driver and no
+GPU."""
+
 from __future__ import annotations
 
 import functools
@@ -48,32 +50,50 @@ def nvrtc_version() -> tuple[int, int]:
         from cuda.bindings import nvrtc
 
         error, major, minor = nvrtc.nvrtcVersion()
-    except (ImportError, RuntimeError) as e:          # the bindings raise a RuntimeError of their own when the library is not found
-        raise CudaError(f"NVRTC cannot be loaded ({str(e).splitlines()[0]}); pip install 'dinar-live[gpu]'") from None
+    except (
+        ImportError,
+        RuntimeError,
+    ) as e:  # the bindings raise a RuntimeError of their own when the library is not found
+        raise CudaError(
+            f"NVRTC cannot be loaded ({str(e).splitlines()[0]}); pip install 'dinar-live[gpu]'"
+        ) from None
     if int(error):
-        raise CudaError(f"NVRTC does not work: error {int(error)}; pip install --force-reinstall nvidia-cuda-nvrtc")
+        raise CudaError(
+            f"NVRTC does not work: error {int(error)}; pip install --force-reinstall nvidia-cuda-nvrtc"
+        )
     return major, minor
 
 
 def compile_cubin(arch: str) -> bytes:
-    """Machine code of all kernels for `arch` ("sm_90"). Takes about a second. Raises CudaError with the compiler's words."""
+    """Machine code of all kernels for `arch` ("sm_90"). Takes about a second. Raises CudaError with the
+    compiler's words."""
     version = nvrtc_version()
     try:
         from cuda.core import Program, ProgramOptions
     except ImportError as e:
-        raise CudaError(f"the package cuda-core cannot be imported ({e}); pip install 'dinar-live[gpu]'") from None
+        raise CudaError(
+            f"the package cuda-core cannot be imported ({e}); pip install 'dinar-live[gpu]'"
+        ) from None
     text = source()
-    # No contraction into fused multiply-adds, as in the CPU build: the same bits, and the kernels are bound by memory.
+    # No contraction into fused multiply-adds, as in the CPU build: the same bits, and the kernels are bound
+    # by memory.
     options = ProgramOptions(std="c++17", arch=arch, fma=False, name="dinar_live.cu")
     try:
         return bytes(Program(text, "c++", options).compile("cubin").code)
-    except Exception as e:               # cuda.core raises several types; all of them mean the same here
-        hint = "; a GPU newer than this NVRTC needs a newer one: pip install -U nvidia-cuda-nvrtc" if "arch" in str(e) else ""
-        raise CudaError(f"the kernels do not compile for {arch} with NVRTC {version[0]}.{version[1]}: {e}{hint}") from e
+    except Exception as e:  # cuda.core raises several types; all of them mean the same here
+        hint = (
+            "; a GPU newer than this NVRTC needs a newer one: pip install -U nvidia-cuda-nvrtc"
+            if "arch" in str(e)
+            else ""
+        )
+        raise CudaError(
+            f"the kernels do not compile for {arch} with NVRTC {version[0]}.{version[1]}: {e}{hint}"
+        ) from e
 
 
 def cubin(arch: str, cache: Cache | None = None) -> bytes:
-    """As compile_cubin, from the user's cache if it is there; the key covers the source, the architecture and NVRTC's version."""
+    """As compile_cubin, from the user's cache if it is there; the key covers the source, the architecture and
+    NVRTC's version."""
     cache = Cache.of_user() if cache is None else cache
     key = hashlib.sha256(repr((source(), arch, nvrtc_version(), "c++17", "fma=False")).encode()).hexdigest()
     found = cache.read(key)

@@ -1,4 +1,5 @@
 """One GPU: its context, streams, events and captured graphs."""
+
 from __future__ import annotations
 
 import contextlib
@@ -16,23 +17,28 @@ from .memory import DeviceArray
 class Device:
     """GPU number `index`, through its primary context, which torch and TensorRT use as well.
 
-    name; compute_capability (major, minor); arch ("sm_90"); memory, bytes; multiprocessors; driver_version (major, minor) of CUDA.
-    The context is made current on the calling thread; another thread that works with the device calls `make_current` first.
-    Raises CudaError, in one sentence and at once, where the package, the driver or the GPU is missing.
+    name; compute_capability (major, minor); arch ("sm_90"); memory, bytes; multiprocessors; driver_version
+    (major, minor) of CUDA. The context is made current on the calling thread; another thread that works with
+    the device calls `make_current` first. Raises CudaError, in one sentence and at once, where the package,
+    the driver or the GPU is missing.
     """
 
     def __init__(self, index: int = 0):
         d = driver()
         count = call("cuDeviceGetCount")
         if not 0 <= index < count:
-            raise CudaError(f"there is no GPU {index}: the driver sees {count}" + (", numbered from 0" if count else ""))
+            raise CudaError(
+                f"there is no GPU {index}: the driver sees {count}" + (", numbered from 0" if count else "")
+            )
         self.index = index
         handle = call("cuDeviceGet", index)
         self.name = call("cuDeviceGetName", 256, handle).split(b"\0", 1)[0].decode()
         attribute = d.CUdevice_attribute
 
         def get(name):
-            return int(call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle))
+            return int(
+                call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle)
+            )
 
         self.compute_capability = get("COMPUTE_CAPABILITY_MAJOR"), get("COMPUTE_CAPABILITY_MINOR")
         self.arch = "sm_{}{}".format(*self.compute_capability)
@@ -41,7 +47,9 @@ class Device:
         version = call("cuDriverGetVersion")
         self.driver_version = version // 1000, version % 1000 // 10
         self._context = call("cuDevicePrimaryCtxRetain", handle)
-        weakref.finalize(self, call, "cuDevicePrimaryCtxRelease", handle)      # after all that came from here: see finalizer
+        weakref.finalize(
+            self, call, "cuDevicePrimaryCtxRelease", handle
+        )  # after all that came from here: see finalizer
         self.make_current()
 
     def __repr__(self) -> str:
@@ -80,11 +88,13 @@ class Device:
         return out
 
     def pinned(self, shape, dtype) -> np.ndarray:
-        """Zeroed page-locked host memory as a numpy array: copies to and from it are asynchronous. Make it before capturing a graph."""
+        """Zeroed page-locked host memory as a numpy array: copies to and from it are asynchronous. Make it
+        before capturing a graph."""
         return memory.pinned(self, shape, dtype)
 
     def finalizer(self, owner, function: str, handle) -> weakref.finalize:
-        """Calls driver function `function(handle)` when `owner` is gone, on whatever thread that is, and keeps the device until then."""
+        """Calls driver function `function(handle)` when `owner` is gone, on whatever thread that is, and
+        keeps the device until then."""
         return weakref.finalize(owner, _release, self, function, handle)
 
 
@@ -108,7 +118,8 @@ def _no_garbage_collection():
 
 
 class Stream:
-    """A queue of work on the device. handle: the cudaStream_t / CUstream as an int, which engines and torch take."""
+    """A queue of work on the device. handle: the cudaStream_t / CUstream as an int, which engines and torch
+    take."""
 
     def __init__(self, device: Device):
         self.device = device
@@ -134,19 +145,25 @@ class Stream:
 
     @contextlib.contextmanager
     def capture(self):
-        """`with stream.capture() as graph: ...` records what is put on the stream instead of running it; then `graph.launch(stream)`.
+        """`with stream.capture() as graph: ...` records what is put on the stream instead of running it; then
+        `graph.launch(stream)`.
 
-        Everything to be captured must have run once before (engines initialise themselves), and may not allocate or synchronise.
-        The arrays in it must outlive the graph. If the block raises, the capture is ended and the exception goes on; CudaError if the
-        capture was broken, for instance by a call that is not allowed.
+        Everything to be captured must have run once before (engines initialise themselves), and may not
+        allocate or synchronise. The arrays in it must outlive the graph. If the block raises, the capture is
+        ended and the exception goes on; CudaError if the capture was broken, for instance by a call that is
+        not allowed.
         """
         graph = Graph(self.device)
-        with _no_garbage_collection():       # it might free device memory, which would break the capture
-            call("cuStreamBeginCapture", self._stream, driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        with _no_garbage_collection():  # it might free device memory, which would break the capture
+            call(
+                "cuStreamBeginCapture",
+                self._stream,
+                driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+            )
             try:
                 yield graph
             except BaseException:
-                with contextlib.suppress(CudaError):     # the first error counts
+                with contextlib.suppress(CudaError):  # the first error counts
                     call("cuGraphDestroy", call("cuStreamEndCapture", self._stream))
                 raise
             captured = call("cuStreamEndCapture", self._stream)
@@ -158,7 +175,9 @@ class Event:
 
     def __init__(self, device: Device, timing: bool, blocking: bool):
         flags = driver().CUevent_flags
-        value = (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING)) | (int(flags.CU_EVENT_BLOCKING_SYNC) if blocking else 0)
+        value = (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING)) | (
+            int(flags.CU_EVENT_BLOCKING_SYNC) if blocking else 0
+        )
         self.handle = call("cuEventCreate", value)
         self.close = device.finalizer(self, "cuEventDestroy", self.handle)
 

@@ -1,4 +1,5 @@
 """The CUDA driver through cuda.bindings: found at first use, every return code checked."""
+
 import ctypes
 import sys
 import threading
@@ -13,8 +14,9 @@ _loaded = None
 def driver():
     """The module cuda.bindings.driver, with the driver initialised.
 
-    Raises CudaError at once where the package, the driver or a GPU is missing. The driver's library is looked for before the package
-    is touched: with cuda-core 1.2 a call that fails because it is missing can leave the next one waiting for ever.
+    Raises CudaError at once where the package, the driver or a GPU is missing. The driver's library is looked
+    for before the package is touched: with cuda-core 1.2 a call that fails because it is missing can leave
+        the next one waiting for ever.
     """
     global _loaded
     with _lock:
@@ -27,19 +29,26 @@ def _load():
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
-        raise CudaError(f"no NVIDIA driver: {LIBRARY} cannot be loaded; install the driver of your GPU, or use the CPU") from None
+        raise CudaError(
+            f"no NVIDIA driver: {LIBRARY} cannot be loaded; install the driver of your GPU, or use the CPU"
+        ) from None
     try:
         from cuda.bindings import driver as module
     except ImportError as e:
-        raise CudaError(f"the package cuda-bindings cannot be imported ({e}); pip install 'dinar-live[gpu]'") from None
+        raise CudaError(
+            f"the package cuda-bindings cannot be imported ({e}); pip install 'dinar-live[gpu]'"
+        ) from None
     (error,) = module.cuInit(0)
     if error != module.CUresult.CUDA_SUCCESS:
-        raise CudaError(f"the NVIDIA driver does not start: {_text(module, error)}; is a GPU present and visible (nvidia-smi)?")
+        raise CudaError(
+            f"the NVIDIA driver does not start: {_text(module, error)}; is a GPU present and visible (nvidia-smi)?"
+        )
     return module
 
 
 def call(name: str, *arguments):
-    """driver.<name>(*arguments) without its return code: nothing, one value or a tuple. Raises CudaError naming the function."""
+    """driver.<name>(*arguments) without its return code: nothing, one value or a tuple. Raises CudaError
+    naming the function."""
     module = driver()
     error, *values = getattr(module, name)(*arguments)
     if error != module.CUresult.CUDA_SUCCESS:

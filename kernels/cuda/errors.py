@@ -2,4 +2,5 @@
 
 
 class CudaError(RuntimeError):
-    """No package, no driver, no GPU, or a call that the driver refused; the text says which, and what to do."""
+    """No package, no driver, no GPU, or a call that the driver refused; the text says which, and what to
+    do."""

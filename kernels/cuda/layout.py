@@ -1,15 +1,17 @@
-"""How bodies, scenes and a frame's parameters lie in device memory: plain numpy, so that it is tested without a GPU."""
+"""How bodies, scenes and a frame's parameters lie in device memory: plain numpy, so that it is tested without
+a GPU."""
+
 from __future__ import annotations
 
 import numpy as np
 
-from .. import _check
-from ..gather import MAX_CHANNELS
-from ..lbs import BodyModel
+from dinar_live.kernels import _check
+from dinar_live.kernels.gather import MAX_CHANNELS
+from dinar_live.kernels.lbs import BodyModel
 
-MAX_JOINTS = 128        # as in lbs.cu
-GROUP = 32              # vertices whose pose directions lie together, as in lbs.cu
-LANES = 8               # textures are padded to a multiple of these channels, as in gather.cu
+MAX_JOINTS = 128  # as in lbs.cu
+GROUP = 32  # vertices whose pose directions lie together, as in lbs.cu
+LANES = 8  # textures are padded to a multiple of these channels, as in gather.cu
 
 
 def joint_levels(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +24,8 @@ def joint_levels(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
-    """The arrays of lbs.cu by the name of the kernel's argument; `pose_dirs` only where the body has them. Raises ValueError."""
+    """The arrays of lbs.cu by the name of the kernel's argument; `pose_dirs` only where the body has them.
+    Raises ValueError."""
     V, J, E = len(model.vertices), len(model.joints), model.expression_count
     if J > MAX_JOINTS:
         raise ValueError(f"the body has {J} joints; the CUDA kernels take up to {MAX_JOINTS}")
@@ -33,14 +36,21 @@ def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
     ascending = np.argsort(model.expression_vertex, kind="stable")
     row[model.expression_vertex[ascending]] = np.arange(len(ascending))
     arrays = dict(
-        rest=model.vertices, rest_joints=model.joints, parents=model.parents, order=order, level_start=level_start,
-        skin_index=np.take_along_axis(model.skin_index, used, 1).T, skin_weight=np.take_along_axis(model.skin_weight, used, 1).T,
-        expression_row=row, expression_dirs=model.expression_dirs[ascending].transpose(2, 1, 0),
-        joint_dirs=model.expression_joint_dirs.reshape(3 * J, E).T)
+        rest=model.vertices,
+        rest_joints=model.joints,
+        parents=model.parents,
+        order=order,
+        level_start=level_start,
+        skin_index=np.take_along_axis(model.skin_index, used, 1).T,
+        skin_weight=np.take_along_axis(model.skin_weight, used, 1).T,
+        expression_row=row,
+        expression_dirs=model.expression_dirs[ascending].transpose(2, 1, 0),
+        joint_dirs=model.expression_joint_dirs.reshape(3 * J, E).T,
+    )
     if model.pose_dirs is not None and J > 1:
         groups = -(-V // GROUP)
         dirs = np.zeros((groups, 9 * (J - 1), 3 * GROUP), np.float32)
-        for g in range(groups):          # group by group: no second copy of 60 MB
+        for g in range(groups):  # group by group: no second copy of 60 MB
             part = model.pose_dirs[:, g * GROUP : (g + 1) * GROUP]
             dirs[g, :, : 3 * part.shape[1]] = part.reshape(9 * (J - 1), -1)
         arrays["pose_dirs"] = dirs
@@ -48,10 +58,11 @@ def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
 
 
 def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str, np.ndarray]:
-    """faces i32[F,3], corner_uv f32[F,8] (u, v of the corners, padding), texture [Ht,Wt,C padded to 8] of `dtype` (float16 or float32).
+    """faces i32[F,3], corner_uv f32[F,8] (u, v of the corners, padding), texture [Ht,Wt,C padded to 8] of
+    `dtype` (float16 or float32).
 
-    Arguments as in kernels.gather_uv and kernels.rasterize; indices are checked here, once, because the kernels do not.
-    Raises TypeError or ValueError.
+    Arguments as in kernels.gather_uv and kernels.rasterize; indices are checked here, once, because the
+    kernels do not. Raises TypeError or ValueError.
     """
     F = len(_check.array("faces", faces, np.int32, (None, 3)))
     T = len(_check.array("uv", uv, np.float32, (None, 2)))
@@ -61,7 +72,9 @@ def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str
     if np.dtype(dtype) not in (np.float16, np.float32):
         raise ValueError(f"dtype is {np.dtype(dtype)}; expected float16 or float32")
     if not (1 <= Ht <= 32768 and 1 <= Wt <= 32768 and 1 <= C <= MAX_CHANNELS):
-        raise ValueError(f"texture has shape {texture.shape}; expected sides of 1 to 32768 texels and 1 to {MAX_CHANNELS} channels")
+        raise ValueError(
+            f"texture has shape {texture.shape}; expected sides of 1 to 32768 texels and 1 to {MAX_CHANNELS} channels"
+        )
     for name, indices, limit in (("faces", faces, vertices), ("uv_faces", uv_faces, T)):
         if F and (indices.min() < 0 or indices.max() >= limit):
             raise ValueError(f"{name} spans {indices.min()} to {indices.max()}; expected 0 to {limit - 1}")
@@ -76,11 +89,24 @@ def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str
 
 
 def parameters_dtype(joints: int, expressions: int, views: int) -> np.dtype:
-    """One frame's parameters as they lie in memory, every field on a multiple of 16 bytes: see FrameParameters."""
-    fields = [("matrices", np.float64, (views, 3, 4)), ("origins", np.int32, (views, 2)), ("transl", np.float32, (3,)),
-              ("body", np.float32, (joints, 3)), ("expression", np.float32, (expressions,))]
+    """One frame's parameters as they lie in memory, every field on a multiple of 16 bytes: see
+    FrameParameters."""
+    fields = [
+        ("matrices", np.float64, (views, 3, 4)),
+        ("origins", np.int32, (views, 2)),
+        ("transl", np.float32, (3,)),
+        ("body", np.float32, (joints, 3)),
+        ("expression", np.float32, (expressions,)),
+    ]
     offsets, end = [], 0
     for _, scalar, shape in fields:
         offsets.append(end)
         end += -(-np.dtype((scalar, shape)).itemsize // 16) * 16
-    return np.dtype({"names": [f[0] for f in fields], "formats": [f[1:] for f in fields], "offsets": offsets, "itemsize": max(end, 16)})
+    return np.dtype(
+        {
+            "names": [f[0] for f in fields],
+            "formats": [f[1:] for f in fields],
+            "offsets": offsets,
+            "itemsize": max(end, 16),
+        }
+    )

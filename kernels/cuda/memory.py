@@ -1,4 +1,5 @@
 """Device memory with a shape and a type, and page-locked host memory."""
+
 from __future__ import annotations
 
 import ctypes
@@ -10,16 +11,17 @@ from .driver import call, driver
 
 
 class DeviceArray:
-    """C-contiguous array in device memory: pointer (int), shape, dtype, nbytes. Freed with the object or by `free()`.
+    """C-contiguous array in device memory: pointer (int), shape, dtype, nbytes. Freed with the object or by
+    `free()`.
 
-    Made by Device.empty and Device.upload, or over memory of somebody else by `DeviceArray.wrap`. torch and others see it without a copy
-    through `__cuda_array_interface__`.
+    Made by Device.empty and Device.upload, or over memory of somebody else by `DeviceArray.wrap`. torch and
+    others see it without a copy through `__cuda_array_interface__`.
     """
 
     def __init__(self, pointer: int, shape: tuple[int, ...], dtype, owner=None):
         self.pointer, self.shape, self.dtype = int(pointer), tuple(int(n) for n in shape), np.dtype(dtype)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        self._owner = owner              # keeps the memory alive
+        self._owner = owner  # keeps the memory alive
 
     @classmethod
     def wrap(cls, pointer: int, shape, dtype, owner=None) -> DeviceArray:
@@ -31,22 +33,32 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict:
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.pointer, False), "strides": None, "version": 3}
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, False),
+            "strides": None,
+            "version": 3,
+        }
 
     def view(self, offset: int, shape, dtype) -> DeviceArray:
-        """`shape` and `dtype` from byte `offset` on; shares and keeps the memory. Raises ValueError where it does not fit."""
+        """`shape` and `dtype` from byte `offset` on; shares and keeps the memory. Raises ValueError where it
+        does not fit."""
         part = DeviceArray(self.pointer + offset, shape, dtype, self)
         if offset < 0 or offset + part.nbytes > self.nbytes or offset % part.dtype.itemsize:
-            raise ValueError(f"view: bytes {offset} to {offset + part.nbytes} as {part.dtype}; expected an aligned part of {self.nbytes}")
+            raise ValueError(
+                f"view: bytes {offset} to {offset + part.nbytes} as {part.dtype}; expected an aligned part of {self.nbytes}"
+            )
         return part
 
     def copy_from(self, host: np.ndarray, stream) -> None:
-        """Host to device, on the stream; `host` must stay unchanged until it is done. Asynchronous if it is page-locked (Device.pinned).
-        Raises ValueError for another shape, type or layout."""
+        """Host to device, on the stream; `host` must stay unchanged until it is done. Asynchronous if it is
+        page-locked (Device.pinned). Raises ValueError for another shape, type or layout."""
         call("cuMemcpyHtoDAsync", self.pointer, self._like(host).ctypes.data, self.nbytes, stream.handle)
 
     def copy_to(self, host: np.ndarray, stream) -> None:
-        """Device to host, on the stream; valid after a synchronisation or an event. Otherwise as copy_from."""
+        """Device to host, on the stream; valid after a synchronisation or an event. Otherwise as
+        copy_from."""
         if not self._like(host).flags.writeable:
             raise ValueError("host is read-only; pass a writable array")
         call("cuMemcpyDtoHAsync", host.ctypes.data, self.pointer, self.nbytes, stream.handle)
@@ -63,12 +75,18 @@ class DeviceArray:
         return host
 
     def free(self) -> None:
-        """Give the memory back now (only of arrays made by Device). Nothing may use it any more, graphs included."""
+        """Give the memory back now (only of arrays made by Device). Nothing may use it any more, graphs
+        included."""
         if isinstance(self._owner, _Allocation):
             self._owner.free()
 
     def _like(self, host: np.ndarray) -> np.ndarray:
-        if not isinstance(host, np.ndarray) or host.shape != self.shape or host.dtype != self.dtype or not host.flags.c_contiguous:
+        if (
+            not isinstance(host, np.ndarray)
+            or host.shape != self.shape
+            or host.dtype != self.dtype
+            or not host.flags.c_contiguous
+        ):
             got = f"{host.dtype} {host.shape}" if isinstance(host, np.ndarray) else type(host).__name__
             raise ValueError(f"host: got {got}, expected a C-contiguous array of {self.dtype} {self.shape}")
         return host
@@ -93,7 +111,9 @@ def pinned(device, shape, dtype) -> np.ndarray:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
     pointer = int(call("cuMemHostAlloc", nbytes, driver().CU_MEMHOSTALLOC_PORTABLE))
-    memory = (ctypes.c_uint8 * nbytes).from_address(pointer)     # the base of the array: lives as long as any view of it
+    memory = (ctypes.c_uint8 * nbytes).from_address(
+        pointer
+    )  # the base of the array: lives as long as any view of it
     device.finalizer(memory, "cuMemFreeHost", pointer)
     ctypes.memset(pointer, 0, nbytes)
     return np.ndarray(shape, dtype, memory)

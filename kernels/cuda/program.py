@@ -1,5 +1,6 @@
-"""The kernels on a device. A step of a frame is described once, as a list of launches, and run as often as needed: nothing in it depends
-on the pose, the camera or the window's place."""
+"""The kernels on a device. A step of a frame is described once, as a list of launches, and run as often as
+needed: nothing in it depends on the pose, the camera or the window's place."""
+
 from __future__ import annotations
 
 import math
@@ -7,21 +8,34 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import _check
-from ..lbs import NEAR
+from dinar_live.kernels import _check
+from dinar_live.kernels.lbs import NEAR
+
 from . import compiler, launches
 from .device import Device, Stream
 from .driver import call
 from .errors import CudaError
 from .launches import Launch
 
-KERNELS = ("pose_joints", "skin_vertices", "skin_posed_vertices", "clear_visibility", "draw_triangles", "draw_tiles", "gather_f16",
-           "gather_f32", "compose", "nvdiffrast_vertices", "nvdiffrast_faces", "nvdiffrast_pixels")
+KERNELS = (
+    "pose_joints",
+    "skin_vertices",
+    "skin_posed_vertices",
+    "clear_visibility",
+    "draw_triangles",
+    "draw_tiles",
+    "gather_f16",
+    "gather_f32",
+    "compose",
+    "nvdiffrast_vertices",
+    "nvdiffrast_faces",
+    "nvdiffrast_pixels",
+)
 
 
 class Planes(NamedTuple):
-    """Planes of H x W inside a larger array, for compose: pointer to the first plane of the first view; size (H, W); dtype float16 or
-    float32; stride: elements from one view to the next."""
+    """Planes of H x W inside a larger array, for compose: pointer to the first plane of the first view; size
+    (H, W); dtype float16 or float32; stride: elements from one view to the next."""
 
     pointer: int
     size: tuple[int, int]
@@ -30,20 +44,24 @@ class Planes(NamedTuple):
 
     @classmethod
     def of(cls, array, first: int = 0) -> Planes:
-        """Of anything with pointer, shape [views,C,H,W] and dtype (DeviceArray, an engine's tensor), from channel `first` on."""
+        """Of anything with pointer, shape [views,C,H,W] and dtype (DeviceArray, an engine's tensor), from
+        channel `first` on."""
         _, C, H, W = array.shape
         dtype = np.dtype(array.dtype)
         if dtype not in (np.float16, np.float32) or not 0 <= first < C:
-            raise ValueError(f"channel {first} of {dtype} {tuple(array.shape)}; expected float16 or float32 [views,C,H,W]")
+            raise ValueError(
+                f"channel {first} of {dtype} {tuple(array.shape)}; expected float16 or float32 [views,C,H,W]"
+            )
         return cls(int(array.pointer) + first * H * W * dtype.itemsize, (H, W), dtype, C * H * W)
 
 
 class Program:
     """All kernels, compiled for `device` (from the user's cache, else by NVRTC in about a second).
 
-    `lbs`, `rasterize`, `gather` and `compose` check shapes and types and return launches, which may be joined (`+`); `run` puts them on a
-    stream, eagerly or into a graph that is being captured. Arrays are DeviceArrays or anything with `pointer`, `shape` and `dtype`; the
-    launches keep them alive, a graph does not. Raises CudaError, and ValueError for what does not fit together.
+    `lbs`, `rasterize`, `gather` and `compose` check shapes and types and return launches, which may be joined
+    (`+`); `run` puts them on a stream, eagerly or into a graph that is being captured. Arrays are
+    DeviceArrays or anything with `pointer`, `shape` and `dtype`; the launches keep them alive, a graph does
+    not. Raises CudaError, and ValueError for what does not fit together.
     """
 
     def __init__(self, device: Device):
@@ -53,21 +71,32 @@ class Program:
         except CudaError as e:
             version = "{}.{}".format(*compiler.nvrtc_version())
             supported = "{}.{}".format(*device.driver_version)
-            raise CudaError(f"the kernels compiled by NVRTC {version} do not load: {e}; the driver supports CUDA {supported}: "
-                            f"update it, or install cuda-bindings and NVRTC of that major version") from e
+            raise CudaError(
+                f"the kernels compiled by NVRTC {version} do not load: {e}; the driver supports CUDA {supported}: "
+                f"update it, or install cuda-bindings and NVRTC of that major version"
+            ) from e
         device.finalizer(self, "cuModuleUnload", self._module)
         self._functions = {name: call("cuModuleGetFunction", self._module, name.encode()) for name in KERNELS}
 
     def run(self, stream: Stream, steps: list[Launch]) -> None:
         """Put launches on the stream, in order: asynchronous, without waiting or allocating."""
         for launch in steps:
-            call("cuLaunchKernel", self._functions[launch.kernel], *launch.grid, *launch.block, 0, stream.handle, launch.packed[1], 0)
+            call(
+                "cuLaunchKernel",
+                self._functions[launch.kernel],
+                *launch.grid,
+                *launch.block,
+                0,
+                stream.handle,
+                launch.packed[1],
+                0,
+            )
 
     def lbs(self, body, parameters, projective, vertices=None) -> list[Launch]:
         """Skin `body` (DeviceBody) and project it into every view.
 
-        parameters: FrameParameters, uploaded. Writes projective f32[views,V,3] = (px*z, py*z, z), body.posed_joints and, if given,
-        vertices f32[V,3] (world, metres).
+        parameters: FrameParameters, uploaded. Writes projective f32[views,V,3] = (px*z, py*z, z),
+        body.posed_joints and, if given, vertices f32[V,3] (world, metres).
         """
         _expect("projective", projective, (parameters.views, body.vertices, 3), np.float32)
         if vertices is not None:
@@ -76,34 +105,86 @@ class Program:
         _expect("parameters.expression", parameters.device["expression"], (body.expressions,), np.float32)
         return launches.lbs(body, parameters, projective, vertices)
 
-    def rasterize(self, scene, parameters, projective, target, *, samples: int = 1, cull: bool = True, near: float = NEAR) -> list[Launch]:
-        """Draw the scene's faces into `target` (RasterTarget), one window a view: the same triangles as kernels.rasterize.
+    def rasterize(
+        self,
+        scene,
+        parameters,
+        projective,
+        target,
+        *,
+        samples: int = 1,
+        cull: bool = True,
+        near: float = NEAR,
+    ) -> list[Launch]:
+        """Draw the scene's faces into `target` (RasterTarget), one window a view: the same triangles as
+        kernels.rasterize.
 
-        The window has the target's size, in samples, and lies at parameters["origins"] pixels, each of samples x samples samples; the
-        matrices contain that factor. target.visibility is written in full.
+        The window has the target's size, in samples, and lies at parameters["origins"] pixels, each of
+        samples x samples samples; the matrices contain that factor. target.visibility is written in full.
         """
         self._window(scene, parameters, projective, target, samples, near)
-        return launches.rasterize(scene, parameters, projective, target, samples=samples, cull=cull, near=near,
-                                  multiprocessors=self.device.multiprocessors)
+        return launches.rasterize(
+            scene,
+            parameters,
+            projective,
+            target,
+            samples=samples,
+            cull=cull,
+            near=near,
+            multiprocessors=self.device.multiprocessors,
+        )
 
-    def gather(self, scene, parameters, projective, target, features, depth=None, *, samples: int = 1, near: float = NEAR) -> list[Launch]:
-        """From visibility to the network's input: features [views,C+3,H,W] of the scene's dtype (C texture channels, u, v, mask), as
-        kernels.gather_uv, and, if given, depth f32[views,H,W] in metres. Both are written in full."""
+    def gather(
+        self,
+        scene,
+        parameters,
+        projective,
+        target,
+        features,
+        depth=None,
+        *,
+        samples: int = 1,
+        near: float = NEAR,
+    ) -> list[Launch]:
+        """From visibility to the network's input: features [views,C+3,H,W] of the scene's dtype (C texture
+        channels, u, v, mask), as kernels.gather_uv, and, if given, depth f32[views,H,W] in metres. Both are
+        written in full."""
         self._window(scene, parameters, projective, target, samples, near)
-        _expect("features", features, (target.views, scene.channels + 3, target.height, target.width), scene.dtype)
+        _expect(
+            "features", features, (target.views, scene.channels + 3, target.height, target.width), scene.dtype
+        )
         if depth is not None:
             _expect("depth", depth, (target.views, target.height, target.width), np.float32)
-        return launches.gather(scene, parameters, projective, target, features, depth, samples=samples, near=near)
+        return launches.gather(
+            scene, parameters, projective, target, features, depth, samples=samples, near=near
+        )
 
-    def compose(self, parameters, rgb: Planes, alpha: Planes, rgba, *, mask: Planes | None = None, depth=None, depth_out=None,
-                samples: int = 1, threshold: float = 0.0, background=None, straight: bool = False) -> list[Launch]:
-        """Write rgba u8[views,Hf,Wf,4] in full, the window at parameters["origins"]; arguments as in kernels.compose.
+    def compose(
+        self,
+        parameters,
+        rgb: Planes,
+        alpha: Planes,
+        rgba,
+        *,
+        mask: Planes | None = None,
+        depth=None,
+        depth_out=None,
+        samples: int = 1,
+        threshold: float = 0.0,
+        background=None,
+        straight: bool = False,
+    ) -> list[Launch]:
+        """Write rgba u8[views,Hf,Wf,4] in full, the window at parameters["origins"]; arguments as in
+        kernels.compose.
 
-        rgb: three planes a view, alpha and mask one (Planes.of). depth f32[views,H,W] fills depth_out f32[views,Hf,Wf].
+        rgb: three planes a view, alpha and mask one (Planes.of). depth f32[views,H,W] fills depth_out
+            f32[views,Hf,Wf].
         """
         H, W = rgb.size
         if samples not in (1, 2, 4) or H % samples or W % samples:
-            raise ValueError(f"samples is {samples} for planes of {H} x {W}; expected 1, 2 or 4, and a divisor of both")
+            raise ValueError(
+                f"samples is {samples} for planes of {H} x {W}; expected 1, 2 or 4, and a divisor of both"
+            )
         for name, planes in (("alpha", alpha), ("mask", mask)):
             if planes is not None and planes.size != rgb.size:
                 raise ValueError(f"{name} has planes of {planes.size}; expected {rgb.size}")
@@ -117,8 +198,19 @@ class Program:
             raise ValueError(f"threshold is {threshold!r}; expected a finite number")
         if background is not None and not (len(background) == 3 and all(0 <= c <= 1 for c in background)):
             raise ValueError(f"background is {background!r}; expected three numbers in [0,1]")
-        return launches.compose(parameters, rgb, alpha, rgba, mask=mask, depth=depth, depth_out=depth_out, samples=samples,
-                                threshold=threshold, background=background, straight=straight)
+        return launches.compose(
+            parameters,
+            rgb,
+            alpha,
+            rgba,
+            mask=mask,
+            depth=depth,
+            depth_out=depth_out,
+            samples=samples,
+            threshold=threshold,
+            background=background,
+            straight=straight,
+        )
 
     @staticmethod
     def _window(scene, parameters, projective, target, samples, near) -> None:
@@ -132,6 +224,12 @@ class Program:
 
 def _expect(name: str, array, shape: tuple, dtype) -> None:
     got = tuple(array.shape)
-    if np.dtype(array.dtype) != dtype or len(got) != len(shape) or any(w is not None and w != g for w, g in zip(shape, got, strict=True)):
-        raise ValueError(f"{name} is {np.dtype(array.dtype)} {got}; expected {np.dtype(dtype)} "
-                         f"{tuple('any' if n is None else n for n in shape)}")
+    if (
+        np.dtype(array.dtype) != dtype
+        or len(got) != len(shape)
+        or any(w is not None and w != g for w, g in zip(shape, got, strict=True))
+    ):
+        raise ValueError(
+            f"{name} is {np.dtype(array.dtype)} {got}; expected {np.dtype(dtype)} "
+            f"{tuple('any' if n is None else n for n in shape)}"
+        )

@@ -1,26 +1,29 @@
 """What stays on the GPU from frame to frame, and the buffers that a frame goes through."""
+
 from __future__ import annotations
 
 import numpy as np
 
-from .. import _check
-from ..lbs import BodyModel
-from ..rasterize import MAX_SIZE
+from dinar_live.kernels import _check
+from dinar_live.kernels.lbs import BodyModel
+from dinar_live.kernels.rasterize import MAX_SIZE
+
 from . import layout
 from .device import Device
 from .memory import DeviceArray
 
-QUEUED_TRIANGLE = 64    # bytes, as in rasterize.cu
+QUEUED_TRIANGLE = 64  # bytes, as in rasterize.cu
 TILE_W, TILE_H = 32, 8  # pixels, as in rasterize.cu
-TILE_BITS = 40          # as in rasterize.cu
+TILE_BITS = 40  # as in rasterize.cu
 
 
 class DeviceBody:
     """A BodyModel on the GPU, with the small arrays that skinning leaves there.
 
-    vertices, joints, slots, expressions: counts. arrays: by the name of the kernels' argument. After Program.lbs: `posed_joints`
-    f32[J,3] (metres, world). One frame at a time may use it; frames in flight together need one each (`share` keeps one copy of the
-    directions). Raises ValueError for more joints than the kernels take, CudaError.
+    vertices, joints, slots, expressions: counts. arrays: by the name of the kernels' argument. After
+    Program.lbs: `posed_joints` f32[J,3] (metres, world). One frame at a time may use it; frames in flight
+    together need one each (`share` keeps one copy of the directions). Raises ValueError for more joints than
+    the kernels take, CudaError.
     """
 
     def __init__(self, device: Device, model: BodyModel):
@@ -30,13 +33,19 @@ class DeviceBody:
 
     def _allocate(self) -> None:
         model = self.model
-        self.vertices, self.joints, self.slots = len(model.vertices), len(model.joints), model.skin_index.shape[1]
+        self.vertices, self.joints, self.slots = (
+            len(model.vertices),
+            len(model.joints),
+            model.skin_index.shape[1],
+        )
         self.expressions, self.expression_rows = model.expression_count, len(model.expression_vertex)
         self.levels = self.arrays["level_start"].shape[0] - 1
         self.columns = self.device.empty((self.joints, 16), np.float32)
         self.posed_joints = self.device.empty((self.joints, 3), np.float32)
         self.active = self.device.empty((2 + self.joints + self.expressions,), np.int32)
-        self.features = self.device.empty((9 * (self.joints - 1),), np.float32) if "pose_dirs" in self.arrays else None
+        self.features = (
+            self.device.empty((9 * (self.joints - 1),), np.float32) if "pose_dirs" in self.arrays else None
+        )
 
     def share(self) -> DeviceBody:
         """The same body with small arrays of its own, for another frame in flight."""
@@ -47,26 +56,32 @@ class DeviceBody:
 
 
 class DeviceScene:
-    """What is drawn: faces i32[F,3] of the body, uv f32[T,2], uv_faces i32[F,3], texture f32[Ht,Wt,C] as in kernels.gather_uv.
+    """What is drawn: faces i32[F,3] of the body, uv f32[T,2], uv_faces i32[F,3], texture f32[Ht,Wt,C] as in
+    kernels.gather_uv.
 
-    dtype float16 or float32: of the texture on the GPU and of the features that Program.gather writes. Indices are checked here.
-    Raises TypeError, ValueError, CudaError.
+    dtype float16 or float32: of the texture on the GPU and of the features that Program.gather writes.
+    Indices are checked here. Raises TypeError, ValueError, CudaError.
     """
 
     def __init__(self, device: Device, vertices: int, faces, uv, uv_faces, texture, dtype=np.float16):
         self.dtype, self.vertices, self.channels = np.dtype(dtype), vertices, np.shape(texture)[-1]
         arrays = layout.scene_arrays(vertices, faces, uv, uv_faces, texture, dtype)
-        self.faces, self.corner_uv, self.texture = (device.upload(arrays[n]) for n in ("faces", "corner_uv", "texture"))
+        self.faces, self.corner_uv, self.texture = (
+            device.upload(arrays[n]) for n in ("faces", "corner_uv", "texture")
+        )
 
 
 class FrameParameters:
-    """Everything that changes from frame to frame, in one block that one copy brings to the GPU, so that a captured graph replays as is.
+    """Everything that changes from frame to frame, in one block that one copy brings to the GPU, so that a
+    captured graph replays as is.
 
     host: numpy record over page-locked memory, to be filled before `upload`:
-        host["body"] f32[J,3], host["transl"] f32[3], host["expression"] f32[E] (all of it: unused coefficients are 0),
-        host["matrices"] f64[views,3,4] = K @ world_to_camera[:3], times the samples a pixel (diag(s, s, 1) @ ...),
-        host["origins"] i32[views,2] = x0, y0 of the window in the picture, pixels.
-    device[name]: the same fields as DeviceArray. A frame in flight needs its own block: the copy reads `host` when it runs.
+        host["body"] f32[J,3], host["transl"] f32[3], host["expression"] f32[E] (all of it: unused
+        coefficients are 0), host["matrices"] f64[views,3,4] = K @ world_to_camera[:3], times the samples a
+        pixel (diag(s, s, 1) @ ...), host["origins"] i32[views,2] = x0, y0 of the window in the picture,
+        pixels.
+    device[name]: the same fields as DeviceArray. A frame in flight needs its own block: the copy reads `host`
+    when it runs.
     """
 
     def __init__(self, device: Device, joints: int, expressions: int, views: int = 1):
@@ -75,7 +90,10 @@ class FrameParameters:
         self._bytes = device.pinned((dtype.itemsize,), np.uint8)
         self.host = self._bytes.view(dtype)[0]
         self._block = device.empty((dtype.itemsize,), np.uint8)
-        self.device = {name: self._block.view(dtype.fields[name][1], dtype[name].shape, dtype[name].base) for name in dtype.names}
+        self.device = {
+            name: self._block.view(dtype.fields[name][1], dtype[name].shape, dtype[name].base)
+            for name in dtype.names
+        }
 
     def upload(self, stream) -> None:
         """One asynchronous copy of `host`."""
@@ -83,10 +101,11 @@ class FrameParameters:
 
 
 class RasterTarget:
-    """Visibility of `views` windows of (height, width) samples, and the rasterizer's queue for `faces` triangles.
+    """Visibility of `views` windows of (height, width) samples, and the rasterizer's queue for `faces`
+    triangles.
 
-    visibility u64[views,H,W]: key of what is seen (Program.rasterize; ~0 = empty, else the triangle in the low 32 bits).
-    Raises ValueError, CudaError.
+    visibility u64[views,H,W]: key of what is seen (Program.rasterize; ~0 = empty, else the triangle in the
+    low 32 bits). Raises ValueError, CudaError.
     """
 
     def __init__(self, device: Device, height: int, width: int, faces: int, views: int = 1):
@@ -96,7 +115,9 @@ class RasterTarget:
         self.capacity = max(1, 2 * faces * self.views)
         tiles = -(-self.width // TILE_W) * -(-self.height // TILE_H)
         if 6 * faces * self.views * tiles >= 1 << TILE_BITS:
-            raise ValueError(f"{faces} faces in {views} windows of {height} x {width}; too many for the rasterizer's queue")
+            raise ValueError(
+                f"{faces} faces in {views} windows of {height} x {width}; too many for the rasterizer's queue"
+            )
         self.pairs = (pixels + 1) // 2
         self._storage = device.empty((2 * self.pairs,), np.uint64)
         self.visibility: DeviceArray = self._storage.view(0, (self.views, self.height, self.width), np.uint64)

@@ -1,11 +1,26 @@
 """Compositing in float64."""
+
 import numpy as np
 
 
-def compose(rgb, alpha, *, mask=None, threshold=0.0, background=None, straight=False, samples=1, origin=(0, 0), size=None, depth=None):
-    """Bytes before rounding, f64[Hf,Wf,4] in 0..255, and depth f64[Hf,Wf] or None; `size` is that of the picture.
-    Other arguments as in dinar_live.kernels.compose."""
-    rgb, a = (np.clip(np.nan_to_num(np.asarray(x, np.float64), posinf=1, neginf=0), 0, 1) for x in (rgb, alpha))
+def compose(
+    rgb,
+    alpha,
+    *,
+    mask=None,
+    threshold=0.0,
+    background=None,
+    straight=False,
+    samples=1,
+    origin=(0, 0),
+    size=None,
+    depth=None,
+):
+    """Bytes before rounding, f64[Hf,Wf,4] in 0..255, and depth f64[Hf,Wf] or None; `size` is that of the
+    picture. Other arguments as in dinar_live.kernels.compose."""
+    rgb, a = (
+        np.clip(np.nan_to_num(np.asarray(x, np.float64), posinf=1, neginf=0), 0, 1) for x in (rgb, alpha)
+    )
     if mask is not None:
         a = np.minimum(1, a + mask)
     if threshold != 0:
@@ -29,7 +44,11 @@ def compose(rgb, alpha, *, mask=None, threshold=0.0, background=None, straight=F
     H, W = size or (h, w)
     near = None
     if depth is not None:
-        d = np.where(np.asarray(depth) > 0, np.asarray(depth, np.float64), np.inf).reshape(h, samples, w, samples).min((1, 3))
+        d = (
+            np.where(np.asarray(depth) > 0, np.asarray(depth, np.float64), np.inf)
+            .reshape(h, samples, w, samples)
+            .min((1, 3))
+        )
         near = _place(np.where(np.isfinite(d), d, 0), (H, W), origin, 0.0)
     return 255 * _place(window, (H, W), origin, rest), near
 

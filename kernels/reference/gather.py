@@ -1,4 +1,5 @@
 """Texture sampling in float64."""
+
 import numpy as np
 
 
@@ -14,9 +15,14 @@ def gather_uv(triangle_id, barycentrics, uv, uv_faces, texture):
     features[C][covered], features[C + 1][covered] = 2 * u - 1, 2 * v - 1
     padded = np.zeros((Ht + 2, Wt + 2, C))
     padded[1:-1, 1:-1] = texture
-    x, y = np.clip(u * (Wt - 1) + 1, 0, Wt + 1), np.clip(v * (Ht - 1) + 1, 0, Ht + 1)      # the border of zeros is reached and not passed
+    x, y = (
+        np.clip(u * (Wt - 1) + 1, 0, Wt + 1),
+        np.clip(v * (Ht - 1) + 1, 0, Ht + 1),
+    )  # the border of zeros is reached and not passed
     i, j = np.minimum(np.floor(x), Wt).astype(int), np.minimum(np.floor(y), Ht).astype(int)
     s, t = (x - i)[:, None], (y - j)[:, None]
-    features[:C, covered] = ((1 - t) * ((1 - s) * padded[j, i] + s * padded[j, i + 1])
-                             + t * ((1 - s) * padded[j + 1, i] + s * padded[j + 1, i + 1])).T
+    features[:C, covered] = (
+        (1 - t) * ((1 - s) * padded[j, i] + s * padded[j, i + 1])
+        + t * ((1 - s) * padded[j + 1, i] + s * padded[j + 1, i + 1])
+    ).T
     return features

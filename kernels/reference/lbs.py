@@ -1,18 +1,23 @@
 """Linear blend skinning and projection in float64."""
+
 import numpy as np
 
 
 def rotation_matrices(axis_angle):
-    """[n,3] radians -> [n,3,3], as the exponential of the cross-product matrix: quaternion form, no division by the angle."""
+    """[n,3] radians -> [n,3,3], as the exponential of the cross-product matrix: quaternion form, no division
+    by the angle."""
     a = np.asarray(axis_angle, np.float64)
     half = np.linalg.norm(a, axis=-1) / 2
     w = np.cos(half)
     x, y, z = (a * np.sinc(half / np.pi)[:, None] / 2).T
-    return np.stack([
-        np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-        np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-        np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-    ], -2)
+    return np.stack(
+        [
+            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
+            np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
+            np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+        ],
+        -2,
+    )
 
 
 def lbs(model, body, transl, expression):

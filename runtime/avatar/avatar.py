@@ -1,11 +1,12 @@
-"""Avatar: a bundle in memory. `load_avatar` and `write_avatar` are the only code that knows the layout of a bundle."""
+"""Avatar: a bundle in memory. `load_avatar` and `write_avatar` are the only code that knows the layout of a
+bundle."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import math
+import pathlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from ..errors import BundleError
+from dinar_live.runtime.core.errors import BundleError
+
 from .files import MAX_MANIFEST_BYTES, BundleFiles, png, replaced_whole, tensors
 from .rig import Rig, check_array
 
@@ -29,10 +31,12 @@ MAX_CHECK_PIXELS = 1 << 22
 class RendererSpec:
     """How one renderer of a bundle makes pixels.
 
-    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three channels are the colour and the
-    mask is alpha.
-    hardsegm: alpha = min(1, alpha + mask); threshold: tau of the remap, 0 = off; samples: 1, 2 or 4, supersampling per axis;
-    margin: pixels around the body's box that the network needs; stride: the box starts and ends on multiples of it.
+    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three
+    channels are the colour and the mask is alpha.
+    hardsegm: alpha = min(1, alpha + mask); threshold: tau of the remap, 0 = off; samples: 1, 2 or 4,
+        supersampling per axis;
+    margin: pixels around the body's box that the network needs; stride: the box starts and ends on multiples
+        of it.
     """
 
     texture: np.ndarray
@@ -54,9 +58,21 @@ class RendererSpec:
             )
         for name, ok, expected in (
             ("hardsegm", isinstance(self.hardsegm, bool), "true or false"),
-            ("threshold", isinstance(self.threshold, int | float) and 0 <= self.threshold < 1, "a number in [0, 1)"),
-            ("samples", self.samples in (1, 2, 4) and (self.model is None or self.samples == 1), "1, 2 or 4 (1 with a network)"),
-            ("margin", isinstance(self.margin, int) and 0 <= self.margin <= 1024, "a whole number of pixels in 0..1024"),
+            (
+                "threshold",
+                isinstance(self.threshold, int | float) and 0 <= self.threshold < 1,
+                "a number in [0, 1)",
+            ),
+            (
+                "samples",
+                self.samples in (1, 2, 4) and (self.model is None or self.samples == 1),
+                "1, 2 or 4 (1 with a network)",
+            ),
+            (
+                "margin",
+                isinstance(self.margin, int) and 0 <= self.margin <= 1024,
+                "a whole number of pixels in 0..1024",
+            ),
             ("stride", self.stride in (1, 2, 4, 8, 16, 32, 64), "a power of two up to 64"),
         ):
             if not ok:
@@ -71,8 +87,8 @@ class RendererSpec:
 @dataclass(frozen=True, eq=False)
 class Checks:
     """A few frames with the reference picture each renderer must reproduce.
-    body f32[n,55,3], transl f32[n,3], expression f32[n,E], K f32[n,3,3], world_to_camera f32[n,4,4]; rgba: renderer -> u8[n,H,W,4]
-    premultiplied."""
+    body f32[n,55,3], transl f32[n,3], expression f32[n,E], K f32[n,3,3], world_to_camera f32[n,4,4]; rgba:
+    renderer -> u8[n,H,W,4] premultiplied."""
 
     body: np.ndarray
     transl: np.ndarray
@@ -96,14 +112,15 @@ class Avatar:
 
     @classmethod
     def load(cls, path) -> Avatar:
-        """Read a bundle folder or .zip, checking schema, hashes, shapes, finiteness and caps. Raises BundleError naming file and field."""
+        """Read a bundle folder or .zip, checking schema, hashes, shapes, finiteness and caps. Raises
+        BundleError naming file and field."""
         return load_avatar(path)
 
     @classmethod
     def demo(cls) -> Avatar:
-        """The avatar that ships with the package: made from two pictures of a person who does not exist (CC0)."""
-        with importlib.resources.as_file(importlib.resources.files(__package__.rpartition(".")[0]) / "assets" / "demo_avatar") as path:
-            return load_avatar(path)
+        """The avatar that ships with the package: made from two pictures of a person who does not exist
+        (CC0)."""
+        return load_avatar(pathlib.Path(__file__).parents[1] / "assets" / "demo_avatar")
 
     def save(self, path, overwrite: bool = False) -> None:
         """Write the bundle to a folder or .zip: whole, or not at all."""
@@ -135,7 +152,9 @@ def load_avatar(path) -> Avatar:
         hashes = _field(where, manifest, "sha256", dict)
         names = _field(where, manifest, "expression_names", list, [])
         if not all(isinstance(n, str) and len(n) <= 64 for n in names):
-            raise BundleError(f"{where}: expression_names holds something that is not a name of at most 64 characters")
+            raise BundleError(
+                f"{where}: expression_names holds something that is not a name of at most 64 characters"
+            )
 
         def content(name: str) -> bytes:
             if not isinstance(hashes.get(name), str):
@@ -147,11 +166,19 @@ def load_avatar(path) -> Avatar:
         for name, spec in _field(where, manifest, "renderers", dict).items():
             if not RENDERER_NAME.fullmatch(name) or not isinstance(spec, dict):
                 raise BundleError(f"{where}: renderer {name[:40]!r} is not an object with a lower-case name")
-            arrays = tensors(f"renderers/{name}/texture.safetensors", content(f"renderers/{name}/texture.safetensors"))
+            arrays = tensors(
+                f"renderers/{name}/texture.safetensors", content(f"renderers/{name}/texture.safetensors")
+            )
             if set(arrays) != {"texture"}:
-                raise BundleError(f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected only 'texture'")
-            model = content(f"renderers/{name}/model.onnx") if f"renderers/{name}/model.onnx" in hashes else None
-            options = {k: spec[k] for k in ("hardsegm", "threshold", "samples", "margin", "stride") if k in spec}
+                raise BundleError(
+                    f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected only 'texture'"
+                )
+            model = (
+                content(f"renderers/{name}/model.onnx") if f"renderers/{name}/model.onnx" in hashes else None
+            )
+            options = {
+                k: spec[k] for k in ("hardsegm", "threshold", "samples", "margin", "stride") if k in spec
+            }
             try:
                 renderers[name] = RendererSpec(arrays["texture"], model, **options)
             except BundleError as e:
@@ -191,12 +218,26 @@ def _read_checks(content, rig: Rig, renderers) -> Checks:
         images = []
         for i in range(symbols["n"]):
             data = content(f"check/{renderer}_{i}.png")
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if _png_pixels(data) <= MAX_CHECK_PIXELS else None
-            if image is None or image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8 or image[..., 0].size > MAX_CHECK_PIXELS:
-                raise BundleError(f"check/{renderer}_{i}.png: not an 8-bit RGBA picture of at most {MAX_CHECK_PIXELS} pixels")
+            image = (
+                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+                if _png_pixels(data) <= MAX_CHECK_PIXELS
+                else None
+            )
+            if (
+                image is None
+                or image.ndim != 3
+                or image.shape[2] != 4
+                or image.dtype != np.uint8
+                or image[..., 0].size > MAX_CHECK_PIXELS
+            ):
+                raise BundleError(
+                    f"check/{renderer}_{i}.png: not an 8-bit RGBA picture of at most {MAX_CHECK_PIXELS} pixels"
+                )
             images.append(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
         if len({i.shape for i in images}) > 1:
-            raise BundleError(f"check: the pictures of {renderer} differ in size: {sorted({i.shape for i in images})}")
+            raise BundleError(
+                f"check: the pictures of {renderer} differ in size: {sorted({i.shape for i in images})}"
+            )
         rgba[renderer] = np.stack(images) if images else np.zeros((0, 1, 1, 4), np.uint8)
     return Checks(rgba=rgba, **a)
 
@@ -223,13 +264,25 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
         for name, r in avatar.renderers.items():
             if not RENDERER_NAME.fullmatch(name):
                 raise BundleError(f"renderer name {name!r}: expected lower-case letters, digits and '_'")
-            put(f"renderers/{name}/texture.safetensors", safetensors.numpy.save({"texture": np.ascontiguousarray(r.texture)}))
+            put(
+                f"renderers/{name}/texture.safetensors",
+                safetensors.numpy.save({"texture": np.ascontiguousarray(r.texture)}),
+            )
             if r.model is not None:
                 put(f"renderers/{name}/model.onnx", r.model)
-            specs[name] = {"hardsegm": r.hardsegm, "threshold": r.threshold, "samples": r.samples, "margin": r.margin, "stride": r.stride}
+            specs[name] = {
+                "hardsegm": r.hardsegm,
+                "threshold": r.threshold,
+                "samples": r.samples,
+                "margin": r.margin,
+                "stride": r.stride,
+            }
         if (c := avatar.checks) is not None:
             poses = {k: getattr(c, k) for k in ("body", "transl", "expression", "K", "world_to_camera")}
-            put("check/poses.safetensors", safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in poses.items()}))
+            put(
+                "check/poses.safetensors",
+                safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in poses.items()}),
+            )
             for name, images in c.rgba.items():
                 for i, image in enumerate(images):
                     put(f"check/{name}_{i}.png", png(image))

@@ -1,18 +1,19 @@
-"""Body: a parametric body in the SMPL-X layout, from the free open body or from a user's own SMPL-X model file."""
+"""Body: a parametric body in the SMPL-X layout, from the free open body or from a user's own SMPL-X model
+file."""
 
 from __future__ import annotations
 
-import importlib.resources
 import pathlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import BodyError
-from ..npz import Npz
-from ..validate import checked
+from dinar_live.runtime.core.errors import BodyError
+from dinar_live.runtime.core.skeleton import JOINT_NAMES, PARENTS
+from dinar_live.runtime.core.validate import checked
+from dinar_live.runtime.formats.npz import Npz
+
 from .rig import Rig
-from .skeleton import JOINT_NAMES, PARENTS
 
 MAX_BYTES = 1 << 30  # SMPL-X with 300+100 columns in float64 takes 250 MB
 COMMON_KEYS = ("v_template", "shapedirs")
@@ -32,15 +33,26 @@ OPEN_KEYS = (
     "hands_mean_l",
     "hands_mean_r",
 )
-SMPLX_KEYS = ("f", "kintree_table", "J_regressor", "weights", "posedirs", "hands_meanl", "hands_meanr", "vt", "ft")
+SMPLX_KEYS = (
+    "f",
+    "kintree_table",
+    "J_regressor",
+    "weights",
+    "posedirs",
+    "hands_meanl",
+    "hands_meanr",
+    "vt",
+    "ft",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Body:
     """A parametric body with the 55 SMPL-X joints.
 
-    template f32[V,3] metres (T-pose, Y up, facing +Z); shape_dirs f32[V,3,B]; expression_dirs f32[V,3,E]; pose_dirs f32[486,V,3] | None;
-    joint_regressor f32[55,V]; weights f32[V,55]; faces i32[F,3]; uv f32[T,2] (v down); uv_faces i32[F,3]; hands_mean_l/_r f32[45].
+    template f32[V,3] metres (T-pose, Y up, facing +Z); shape_dirs f32[V,3,B]; expression_dirs f32[V,3,E];
+    pose_dirs f32[486,V,3] | None; joint_regressor f32[55,V]; weights f32[V,55]; faces i32[F,3]; uv f32[T,2]
+    (v down); uv_faces i32[F,3]; hands_mean_l/_r f32[45].
     """
 
     kind: str
@@ -60,13 +72,12 @@ class Body:
     @classmethod
     def open(cls) -> Body:
         """The open body that ships with the package (CC0)."""
-        with importlib.resources.as_file(importlib.resources.files(__package__.rpartition(".")[0]) / "assets" / "open_body.npz") as path:
-            return cls.load(path)
+        return cls.load(pathlib.Path(__file__).parents[1] / "assets" / "open_body.npz")
 
     @classmethod
     def load(cls, path) -> Body:
-        """An .npz with the keys of open_body.npz or of an SMPL-X model (10+10 or 300+100 columns). Object arrays are never read.
-        Raises BodyError naming the file and the key."""
+        """An .npz with the keys of open_body.npz or of an SMPL-X model (10+10 or 300+100 columns). Object
+        arrays are never read. Raises BodyError naming the file and the key."""
         path = pathlib.Path(path)
         if not path.is_file():
             raise BodyError(f"{path}: no such file; expected a body model .npz (SMPL-X: SMPLX_NEUTRAL.npz)")
@@ -114,7 +125,9 @@ class Body:
         columns = a["shapedirs"].shape[-1]
         split = {20: 10, 400: 300}.get(columns)
         if split is None:
-            raise ValueError(f"shapedirs: got {columns} columns, expected 20 (10 shape + 10 expression) or 400 (300 + 100)")
+            raise ValueError(
+                f"shapedirs: got {columns} columns, expected 20 (10 shape + 10 expression) or 400 (300 + 100)"
+            )
         posedirs = np.asarray(a["posedirs"])
         if posedirs.ndim != 3 or posedirs.shape[1:] != (3, 486):
             raise ValueError(f"posedirs: got shape {list(posedirs.shape)}, expected [V,3,486]")
@@ -140,7 +153,21 @@ class Body:
 
     @classmethod
     def _checked(
-        cls, kind, template, shape_dirs, expression_dirs, pose_dirs, regressor, weights, parents, faces, uv, uv_faces, hand_l, hand_r, names
+        cls,
+        kind,
+        template,
+        shape_dirs,
+        expression_dirs,
+        pose_dirs,
+        regressor,
+        weights,
+        parents,
+        faces,
+        uv,
+        uv_faces,
+        hand_l,
+        hand_r,
+        names,
     ) -> Body:
         V, F = len(template), len(faces)
         if [int(p) for p in parents] != list(PARENTS):
@@ -164,7 +191,9 @@ class Body:
             pose_dirs = checked("posedirs", pose_dirs, (486, V, 3))
         for name, index, limit in (("faces", faces, V), ("uv faces", uv_faces, len(f["uv"]))):
             if index.shape != (F, 3) or index.min() < 0 or index.max() >= limit:
-                raise ValueError(f"{name}: got shape {list(index.shape)} with indices up to {index.max()}, expected [{F},3] below {limit}")
+                raise ValueError(
+                    f"{name}: got shape {list(index.shape)} with indices up to {index.max()}, expected [{F},3] below {limit}"
+                )
         return cls(
             kind=kind,
             template=f["v_template"],
@@ -184,14 +213,18 @@ class Body:
         )
 
     def rig(self, betas=()) -> Rig:
-        """Fold `betas` [up to B] into a rig. Weights are kept sparse (as many slots as the busiest vertex has joints), expressions
-        sparse over vertices."""
+        """Fold `betas` [up to B] into a rig. Weights are kept sparse (as many slots as the busiest vertex has
+        joints), expressions sparse over vertices."""
         betas = checked("betas", betas, (-1,), 50.0)
         if len(betas) > self.shape_dirs.shape[2]:
-            raise BodyError(f"betas: got {len(betas)} values, expected at most {self.shape_dirs.shape[2]} for this body")
+            raise BodyError(
+                f"betas: got {len(betas)} values, expected at most {self.shape_dirs.shape[2]} for this body"
+            )
         vertices = self.template + self.shape_dirs[..., : len(betas)] @ betas
         regressor = self.joint_regressor.astype(np.float64)
-        joint_dirs = np.einsum("jv,vce->jce", regressor, self.expression_dirs.astype(np.float64), optimize=True)
+        joint_dirs = np.einsum(
+            "jv,vce->jce", regressor, self.expression_dirs.astype(np.float64), optimize=True
+        )
         moved = np.flatnonzero(np.abs(self.expression_dirs).max(axis=(1, 2), initial=0) > 0)
         slots = max(1, int((self.weights > 1e-7).sum(1).max()))
         index = np.argsort(-self.weights, axis=1, kind="stable")[:, :slots]

@@ -1,4 +1,5 @@
-"""Reading and writing the files of a bundle: a folder or an uncompressed .zip, hash-checked, capped, written whole or not at all."""
+"""Reading and writing the files of a bundle: a folder or an uncompressed .zip, hash-checked, capped, written
+whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..errors import BundleError
+from dinar_live.runtime.core.errors import BundleError
 
 MAX_FILES = 256
 MAX_FILE_BYTES = 512 << 20
@@ -26,7 +27,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,
 
 
 class BundleFiles:
-    """Read access to the files of a bundle. Names are relative, checked against NAME, so nothing outside is ever opened."""
+    """Read access to the files of a bundle. Names are relative, checked against NAME, so nothing outside is
+    ever opened."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -34,7 +36,9 @@ class BundleFiles:
         if self.path.is_dir():
             return
         if not self.path.is_file():
-            raise BundleError(f"{self.path}: no such avatar; expected a bundle folder or .zip (make one with 'dinar export')")
+            raise BundleError(
+                f"{self.path}: no such avatar; expected a bundle folder or .zip (make one with 'dinar export')"
+            )
         try:
             self._zip = zipfile.ZipFile(self.path)
             entries = self._zip.infolist()
@@ -46,7 +50,9 @@ class BundleFiles:
                 f"{MAX_TOTAL_BYTES} bytes"
             )
         if packed := [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]:
-            raise BundleError(f"{self.path}: {packed[0]} is compressed, expected an uncompressed .zip (zip -0)")
+            raise BundleError(
+                f"{self.path}: {packed[0]} is compressed, expected an uncompressed .zip (zip -0)"
+            )
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """The bytes of one file. Raises BundleError for bad names, missing or oversized files."""
@@ -57,7 +63,9 @@ class BundleFiles:
         try:
             if self._zip is not None:
                 if self._zip.getinfo(name).file_size > limit:
-                    raise BundleError(f"{self.path}: {name} has {self._zip.getinfo(name).file_size} bytes, expected at most {limit}")
+                    raise BundleError(
+                        f"{self.path}: {name} has {self._zip.getinfo(name).file_size} bytes, expected at most {limit}"
+                    )
                 return self._zip.read(name)
             file = self.path / name
             if not file.resolve().is_relative_to(self.path.resolve()):
@@ -65,7 +73,9 @@ class BundleFiles:
             if file.exists() and not file.is_file():
                 raise BundleError(f"{self.path}: {name} is no plain file")  # reading a pipe would never end
             if file.stat().st_size > limit:
-                raise BundleError(f"{self.path}: {name} has {file.stat().st_size} bytes, expected at most {limit}")
+                raise BundleError(
+                    f"{self.path}: {name} has {file.stat().st_size} bytes, expected at most {limit}"
+                )
             return file.read_bytes()
         except KeyError:
             raise BundleError(f"{self.path}: {name} is missing") from None
@@ -98,7 +108,15 @@ def tensors(name: str, content: bytes) -> dict[str, np.ndarray]:
     """Arrays of a .safetensors file; BundleError when it is not one."""
     try:
         return safetensors.numpy.load(content)
-    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as e:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as e:
         raise BundleError(f"{name}: not a safetensors file of plain arrays ({e})") from e
 
 
@@ -112,8 +130,9 @@ def refuse_existing(path: pathlib.Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def replaced_whole(path, overwrite: bool = False):
-    """Yield a temporary folder beside `path` that becomes `path` when the block ends well and vanishes when it does not.
-    A `path` that ends in .zip is packed (uncompressed). Refuses an existing `path` unless `overwrite`."""
+    """Yield a temporary folder beside `path` that becomes `path` when the block ends well and vanishes when
+    it does not. A `path` that ends in .zip is packed (uncompressed). Refuses an existing `path` unless
+    `overwrite`."""
     path = pathlib.Path(path)
     refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import kernels
-from ..errors import BundleError
-from .skeleton import PARENTS
+from dinar_live import kernels
+from dinar_live.runtime.core.errors import BundleError
+from dinar_live.runtime.core.skeleton import PARENTS
 
 # name: (dtype, shape with symbols); a symbol must have one value over the whole rig
 ARRAYS: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -33,9 +33,9 @@ CAPS = {"V": 200_000, "T": 400_000, "F": 400_000, "n": 200_000, "E": 512, "k": 5
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """A body of one shape. `model` (kernels.BodyModel) is what `lbs` takes; faces i32[F,3] counter-clockwise from outside;
-    uv f32[T,2] in [0,1], v down; uv_faces i32[F,3]; hands_mean_l/_r f32[45] a relaxed hand; expression_names one per column (may be
-    empty)."""
+    """A body of one shape. `model` (kernels.BodyModel) is what `lbs` takes; faces i32[F,3] counter-clockwise
+    from outside; uv f32[T,2] in [0,1], v down; uv_faces i32[F,3]; hands_mean_l/_r f32[45] a relaxed hand;
+    expression_names one per column (may be empty)."""
 
     model: kernels.BodyModel
     faces: np.ndarray
@@ -75,11 +75,15 @@ class Rig:
                 raise BundleError(f"rig: array {name!r} is missing, got {sorted(arrays)}")
             check_array(f"rig: {name}", arrays[name], dtype, shape, symbols, CAPS)
         if unknown := set(arrays) - set(ARRAYS) - set(OPTIONAL):
-            raise BundleError(f"rig: got unknown arrays {sorted(unknown)}, expected only {sorted(ARRAYS | OPTIONAL)}")
+            raise BundleError(
+                f"rig: got unknown arrays {sorted(unknown)}, expected only {sorted(ARRAYS | OPTIONAL)}"
+            )
         a, V, T = arrays, symbols["V"], symbols["T"]
         for name, limit in (("faces", V), ("uv_faces", T), ("expression_vertex", V), ("skin_index", 55)):
             if a[name].size and not (0 <= int(a[name].min()) and int(a[name].max()) < limit):
-                raise BundleError(f"rig: {name} holds indices {int(a[name].min())}..{int(a[name].max())}, expected 0..{limit - 1}")
+                raise BundleError(
+                    f"rig: {name} holds indices {int(a[name].min())}..{int(a[name].max())}, expected 0..{limit - 1}"
+                )
         if np.abs(a["skin_weight"].sum(1) - 1).max(initial=0) > 1e-3 or a["skin_weight"].min(initial=0) < 0:
             raise BundleError("rig: skin_weight has negative weights or rows that do not sum to 1")
         if len(expression_names) not in (0, symbols["E"]):
@@ -109,9 +113,11 @@ class Rig:
         )
 
 
-def check_array(name: str, array: np.ndarray, dtype: str, shape: tuple, symbols: dict[str, int], caps: dict[str, int]) -> None:
-    """Refuse an array of another dtype, rank or size, above a cap, or not finite (BundleError naming it). Symbols are filled in and must
-    agree."""
+def check_array(
+    name: str, array: np.ndarray, dtype: str, shape: tuple, symbols: dict[str, int], caps: dict[str, int]
+) -> None:
+    """Refuse an array of another dtype, rank or size, above a cap, or not finite (BundleError naming it).
+    Symbols are filled in and must agree."""
     if str(array.dtype) != dtype or array.ndim != len(shape):
         raise BundleError(f"{name}: got {array.dtype}{list(array.shape)}, expected {dtype}{list(shape)}")
     for size, want in zip(array.shape, shape, strict=True):
@@ -119,7 +125,9 @@ def check_array(name: str, array: np.ndarray, dtype: str, shape: tuple, symbols:
             if size > caps.get(want, size):
                 raise BundleError(f"{name}: got shape {list(array.shape)}, expected {want} <= {caps[want]}")
             if symbols.setdefault(want, size) != size:
-                raise BundleError(f"{name}: got shape {list(array.shape)}, expected {want} = {symbols[want]} as in the other arrays")
+                raise BundleError(
+                    f"{name}: got shape {list(array.shape)}, expected {want} = {symbols[want]} as in the other arrays"
+                )
         elif size != want:
             raise BundleError(f"{name}: got shape {list(array.shape)}, expected {list(shape)}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

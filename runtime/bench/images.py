@@ -1,4 +1,5 @@
 """Are the frames right? A fast wrong frame is no result."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -6,32 +7,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..avatar import Avatar
-from ..render import Camera, Pose, Renderer
-from ..stream import Format
-from ..stream.codec import FrameEncoder, decode_view
-from ..stream.messages import CameraView
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.stream import Format
+from dinar_live.runtime.stream.protocol.image_codec import FrameEncoder, decode_view
+from dinar_live.runtime.stream.protocol.messages import CameraView
 
-MAX_PSNR = 99.0     # dB; what identical pictures are reported as
-# Least PSNR in dB over the pixels of the person. Another machine's f32 differs in the last bit of a few silhouette pixels.
+MAX_PSNR = 99.0  # dB; what identical pictures are reported as
+# Least PSNR in dB over the pixels of the person. Another machine's f32 differs in the last bit of a few
+# silhouette pixels.
 CHECK_PSNR = 40.0
-FRAME_PSNR = 35.0   # bf16 against f32
-# The person's share of a square as high as the picture, standing at 85 % of the height: about 0.1; arms wide, crouching, sideways
-# and narrow pictures stay within these.
+FRAME_PSNR = 35.0  # bf16 against f32
+# The person's share of a square as high as the picture, standing at 85 % of the height: about 0.1; arms wide,
+# crouching, sideways and narrow pictures stay within these.
 COVERAGE = 0.01, 0.75
-STEP = 8            # every 8th pixel both ways is enough to see whether somebody is there
+STEP = 8  # every 8th pixel both ways is enough to see whether somebody is there
 
 
 @dataclass(frozen=True)
 class Difference:
-    """psnr in dB over the pixels that either picture covers (all four channels, 0..255); max_abs the largest difference, 0..255."""
+    """psnr in dB over the pixels that either picture covers (all four channels, 0..255); max_abs the largest
+    difference, 0..255."""
 
     psnr: float
     max_abs: int
 
     def worse(self, other: Difference | None) -> Difference:
         """The worst of both."""
-        return self if other is None else Difference(min(self.psnr, other.psnr), max(self.max_abs, other.max_abs))
+        return (
+            self
+            if other is None
+            else Difference(min(self.psnr, other.psnr), max(self.max_abs, other.max_abs))
+        )
 
 
 def compare(image: np.ndarray, reference: np.ndarray) -> Difference:
@@ -44,7 +53,8 @@ def compare(image: np.ndarray, reference: np.ndarray) -> Difference:
 
 
 def coverage_fault(rgba: np.ndarray) -> str | None:
-    """Why a frame u8[H,W,4] cannot be a picture of a whole person (empty or flooded, which is what NaN turns into); None if it can."""
+    """Why a frame u8[H,W,4] cannot be a picture of a whole person (empty or flooded, which is what NaN turns
+    into); None if it can."""
     height, width = rgba.shape[:2]
     sample = rgba[STEP // 2 :: STEP, STEP // 2 :: STEP, 3] if min(height, width) >= 8 * STEP else rgba[..., 3]
     covered = np.count_nonzero(sample > 127) / sample.size
@@ -63,7 +73,13 @@ class References:
 
     def __init__(self, avatar: Avatar, options: dict):
         engine = "auto" if options.get("engine") == "tensorrt" else options.get("engine", "auto")
-        reference = {"device": "cpu", "rasterizer": "native", "engine": engine, "precision": "f32", "crop": False}
+        reference = {
+            "device": "cpu",
+            "rasterizer": "native",
+            "engine": engine,
+            "precision": "f32",
+            "crop": False,
+        }
         self._avatar, self._options = avatar, {**options, **reference, "background_compile": False}
 
     def _renderer(self, size: tuple[int, int]) -> Renderer:
@@ -83,11 +99,17 @@ class References:
                 worst = compare(frame.rgba, picture).worse(worst)
         return worst
 
-    def frames(self, samples: Iterable[tuple[Pose, Camera, np.ndarray]], size: tuple[int, int],
-               encoding: Format | None = None) -> Difference | None:
-        """The worst difference of frames (pose, camera, rgba) of `size` (height, width) from what they should be; None for no frames.
+    def frames(
+        self,
+        samples: Iterable[tuple[Pose, Camera, np.ndarray]],
+        size: tuple[int, int],
+        encoding: Format | None = None,
+    ) -> Difference | None:
+        """The worst difference of frames (pose, camera, rgba) of `size` (height, width) from what they should
+        be; None for no frames.
 
-        encoding: what the frames went through on their way; the references then do too, so that what a JPEG loses is no difference.
+        encoding: what the frames went through on their way; the references then do too, so that what a JPEG
+            loses is no difference.
         """
         worst, encoder = None, FrameEncoder()
         with self._renderer(size) as renderer:
@@ -95,7 +117,9 @@ class References:
                 expected = renderer.render(pose, camera).rgba
                 if encoding is not None:
                     view = CameraView(camera.K, camera.world_to_camera, size[1], size[0])
-                    expected = decode_view(encoder.encode(view, expected, None, encoding), encoding.straight).rgba
+                    expected = decode_view(
+                        encoder.encode(view, expected, None, encoding), encoding.straight
+                    ).rgba
                 worst = compare(rgba, expected).worse(worst)
         return worst
 
@@ -104,10 +128,14 @@ def judge(check: Difference | None, frames: Difference | None) -> list[str]:
     """What is wrong with the pictures, as sentences; empty if nothing is."""
     faults = []
     if check is not None and check.psnr < CHECK_PSNR:
-        faults.append(f"the f32 renderer is {check.psnr:.1f} dB from the check pictures in the bundle, expected at least {CHECK_PSNR:g}")
+        faults.append(
+            f"the f32 renderer is {check.psnr:.1f} dB from the check pictures in the bundle, expected at least {CHECK_PSNR:g}"
+        )
     if frames is None:
         faults.append("no frame was compared with its reference")
     elif frames.psnr < FRAME_PSNR:
-        faults.append(f"a frame is {frames.psnr:.1f} dB from its f32 reference (off by up to {frames.max_abs}), "
-                      f"expected at least {FRAME_PSNR:g}")
+        faults.append(
+            f"a frame is {frames.psnr:.1f} dB from its f32 reference (off by up to {frames.max_abs}), "
+            f"expected at least {FRAME_PSNR:g}"
+        )
     return faults

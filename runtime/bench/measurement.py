@@ -1,4 +1,5 @@
 """What a scenario hands to the report."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from .stats import Staleness
 class Measurement:
     """One run of a scenario, one value per frame in order.
 
-    latency_ms: f64[n]; stages_ms: stage -> f64[n], summing to the latency; fps: frames per second of what the user sees.
-    includes: what the latency spans, as a sentence. staleness: of open-loop scenarios. faults: why the run is invalid.
+    latency_ms: f64[n]; stages_ms: stage -> f64[n], summing to the latency; fps: frames per second of what the
+        user sees.
+    includes: what the latency spans, as a sentence. staleness: of open-loop scenarios. faults: why the run is
+        invalid.
     """
 
     scenario: str

@@ -1,8 +1,10 @@
-"""Open loop over ZeroMQ: a pose every 1/rate seconds, whatever has come back, as a headset or a motion capture sends them.
+"""Open loop over ZeroMQ: a pose every 1/rate seconds, whatever has come back, as a headset or a motion
+capture sends them.
 
-Latency counts from the time a request was planned, not from when it left, so a stall is charged to every request it delays
-(no coordinated omission).
+Latency counts from the time a request was planned, not from when it left, so a stall is charged to every
+request it delays (no coordinated omission).
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -14,27 +16,28 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
-from ..avatar import Avatar
-from ..errors import DinarError, InputError, StreamTimeout
-from ..memory import settle_memory
-from ..motion.motion import Motion
-from ..render import Renderer
-from ..stream import Client, Frame, FrameFormat
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
+from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.motion.motion import Motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.stream import Client, Frame, FrameFormat
+
 from . import images
-from .company import Company
 from .measurement import Measurement
+from .neighbours import Company
 from .stats import frame_times, stages, staleness
 from .workload import Shot, shots, window_examples
 
-SAMPLES = 8             # frames compared with their references
-CLIENT_SECONDS = 30.0   # how long a frame may take before it counts as lost
-LAST_SECONDS = 2.0      # how long to wait for the last answers
-LEAD_NS = 50_000_000    # from the end of warming up to the first tick
+SAMPLES = 8  # frames compared with their references
+CLIENT_SECONDS = 30.0  # how long a frame may take before it counts as lost
+LAST_SECONDS = 2.0  # how long to wait for the last answers
+LEAD_NS = 50_000_000  # from the end of warming up to the first tick
 WARM_SHOTS = 16
 WARM_ROUNDS = 3
 WARM_SPREAD = 1.15
 WARM_SECONDS = 20.0
-FORMAT = FrameFormat().wire       # what a Client asks for unless told otherwise: JPEG quality 85, deflated alpha
+FORMAT = FrameFormat().wire  # what a Client asks for unless told otherwise: JPEG quality 85, deflated alpha
 
 
 class _Reader:
@@ -44,7 +47,9 @@ class _Reader:
         self._client, self._tick = client, {int(t): k for k, t in enumerate(planned)}
         self._wanted = np.linspace(0, len(planned) - 1, min(len(planned), SAMPLES)).astype(int).tolist()
         self._closing = threading.Event()
-        self.rows: list[tuple[int, tuple[int, ...], dict[str, float]]] = []      # planned time, the five times of `stages`, timings
+        self.rows: list[
+            tuple[int, tuple[int, ...], dict[str, float]]
+        ] = []  # planned time, the five times of `stages`, timings
         self.pictures: list[tuple[int, np.ndarray]] = []
         self.fault: str | None = None
         self.error: DinarError | None = None
@@ -62,7 +67,7 @@ class _Reader:
                 self.error = e
                 return
             tick = self._tick.get(frame.pose_time_ns)
-            if tick is None:        # of the warm-up
+            if tick is None:  # of the warm-up
                 continue
             self._take(tick, frame)
 
@@ -84,23 +89,39 @@ class _Reader:
 def tick_count(rate: float, seconds: float) -> int:
     """How many requests a run makes. Raises InputError."""
     if not (0.5 <= rate <= 1000 and 0 < seconds <= 86_400 and rate * seconds >= 2):
-        raise InputError(f"--rate {rate:g} --seconds {seconds:g}: expected 0.5..1000 Hz and at least two ticks in up to a day")
+        raise InputError(
+            f"--rate {rate:g} --seconds {seconds:g}: expected 0.5..1000 Hz and at least two ticks in up to a day"
+        )
     return round(rate * seconds)
 
 
-def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, seconds: float, options: dict, *,
-              access: Mapping | None = None, alive: Callable[[], None] = lambda: None, progress: bool = False,
-              neighbours: bool = False) -> Measurement:
+def run_paced(
+    avatar: Avatar,
+    motion: Motion,
+    endpoint: str,
+    rate: float,
+    seconds: float,
+    options: dict,
+    *,
+    access: Mapping | None = None,
+    alive: Callable[[], None] = lambda: None,
+    progress: bool = False,
+    neighbours: bool = False,
+) -> Measurement:
     """Send poses to the server of `avatar` at `endpoint` at `rate` Hz for `seconds` and time what comes back.
 
-    options: keyword arguments of Renderer that the server was started with. access: keys, as keyword arguments of Client.
+    options: keyword arguments of Renderer that the server was started with. access: keys, as keyword
+        arguments of Client.
     alive: raises if the server is gone. neighbours: with the two of `Company` at the same server.
     Raises InputError, DinarError.
     """
     size, ticks = options["size"], tick_count(rate, seconds)
     work = shots(avatar, motion, size, ticks, rate)
     notes = []
-    with (Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client, contextlib.ExitStack() as stack):
+    with (
+        Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client,
+        contextlib.ExitStack() as stack,
+    ):
         caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)
@@ -109,9 +130,11 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
             windows = window_examples(renderer, work)
         if not _warm(client, work, windows, size):
             notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
-        settle_memory()      # as the programs that drive a server do
+        settle_memory()  # as the programs that drive a server do
         company = stack.enter_context(Company(endpoint, size, rate, access)) if neighbours else None
-        planned = time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
+        planned = (
+            time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
+        )
         reader = _Reader(client, planned[:-1])
         try:
             for k in tqdm(range(ticks), desc="paced", unit="tick", disable=not progress, leave=False):
@@ -127,16 +150,23 @@ def run_paced(avatar: Avatar, motion: Motion, endpoint: str, rate: float, second
             reader.close()
         alive()
     if not reader.rows:
-        raise DinarError(f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s")
+        raise DinarError(
+            f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s"
+        )
     measurement = _measurement(avatar, work, reader, planned, options, caps, first, notes)
     if company is None:
         return measurement
-    return replace(measurement, scenario="neighbours", extra=measurement.extra | {"neighbours": company.result})
+    return replace(
+        measurement, scenario="neighbours", extra=measurement.extra | {"neighbours": company.result}
+    )
 
 
 def _warm(client: Client, work: list[Shot], windows: dict, size: tuple[int, int]) -> bool:
-    """Ask for the same few frames, one after the other, until rounds take the same time: the network's sizes are then compiled."""
-    chosen = [work[i] for i in {*windows.values(), *np.linspace(0, len(work) - 1, WARM_SHOTS).astype(int).tolist()}]
+    """Ask for the same few frames, one after the other, until rounds take the same time: the network's sizes
+    are then compiled."""
+    chosen = [
+        work[i] for i in {*windows.values(), *np.linspace(0, len(work) - 1, WARM_SHOTS).astype(int).tolist()}
+    ]
     medians: list[float] = []
     end = time.monotonic() + WARM_SECONDS
     while True:
@@ -159,23 +189,46 @@ def _sleep_until(planned_ns: int) -> None:
         time.sleep(left / 1e9)
 
 
-def _measurement(avatar: Avatar, work: list[Shot], reader: _Reader, planned: np.ndarray, options: dict, caps: dict, first: float,
-                 notes: list[str]) -> Measurement:
+def _measurement(
+    avatar: Avatar,
+    work: list[Shot],
+    reader: _Reader,
+    planned: np.ndarray,
+    options: dict,
+    caps: dict,
+    first: float,
+    notes: list[str],
+) -> Measurement:
     sent_for = np.array([row[0] for row in reader.rows], np.int64)
     times = np.array([row[1] for row in reader.rows], np.int64)
     table = stages(sent_for, times, [row[2] for row in reader.rows])
     if caps["engine"] == "none":
-        table["server"] += table.pop("network")     # two readings of the clock with nothing between them
+        table["server"] += table.pop("network")  # two readings of the clock with nothing between them
     references = images.References(avatar, {**options, "renderer": caps["renderer"]})
     check = references.check_pictures()
-    difference = references.frames(((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"], FORMAT)
+    difference = references.frames(
+        ((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"], FORMAT
+    )
     if check is None:
-        notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
+        notes.append(
+            "the bundle has no check pictures; frames were compared with this machine's f32 renderer only"
+        )
     ticks, seconds = len(planned) - 1, float(planned[-1] - planned[0]) / 1e9
     return Measurement(
-        scenario="paced", latency_ms=(times[:, -1] - sent_for) / 1e6, stages_ms=table, fps=len(sent_for) / seconds,
-        size=options["size"], renderer=caps["renderer"], engine=caps["engine"], precision=caps["precision"], rasterizer=caps["rasterizer"],
+        scenario="paced",
+        latency_ms=(times[:, -1] - sent_for) / 1e6,
+        stages_ms=table,
+        fps=len(sent_for) / seconds,
+        size=options["size"],
+        renderer=caps["renderer"],
+        engine=caps["engine"],
+        precision=caps["precision"],
+        rasterizer=caps["rasterizer"],
         includes="from the planned time of a request to decoded RGBA in the client, by ZeroMQ over loopback TCP, JPEG and lossless alpha",
-        staleness=staleness(planned, sent_for, times[:, -1]), check_difference=check, frame_difference=difference, notes=notes,
+        staleness=staleness(planned, sent_for, times[:, -1]),
+        check_difference=check,
+        frame_difference=difference,
+        notes=notes,
         faults=([reader.fault] if reader.fault else []) + images.judge(check, difference),
-        extra={"rate_hz": ticks / seconds, "dropped": ticks - len(sent_for), "first_frame_after_s": first})
+        extra={"rate_hz": ticks / seconds, "dropped": ticks - len(sent_for), "first_frame_after_s": first},
+    )

@@ -1,4 +1,6 @@
-"""Closed loop in one process: the next frame when the last one is done. Shows what the pipeline costs, hides how it copes with a clock."""
+"""Closed loop in one process: the next frame when the last one is done. Shows what the pipeline costs, hides
+how it copes with a clock."""
+
 from __future__ import annotations
 
 import time
@@ -6,29 +8,33 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from ..avatar import Avatar
-from ..errors import InputError
-from ..motion.motion import Motion
-from ..render import Renderer
-from ..render.frame import GPU_TIME, STAGES
-from ..render.sessions import MAX_SESSIONS
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.motion.motion import Motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.compiled_sizes import MAX_SESSIONS
+from dinar_live.runtime.render.frame import GPU_TIME, STAGES
+
 from . import images
 from .measurement import Measurement
 from .stats import residual, stage_table
 from .workload import shots, window_examples
 
-RATE = 30.0             # at most so many frames of each second of the motion, whatever the speed of rendering
-PASSES = 3              # in which the motion is gone through, so that each third of a run sees all of it
-SAMPLES = 8             # frames compared with their references
-WARM_FRAMES = 10        # per round
-WARM_ROUNDS = 3         # that must agree
+RATE = 30.0  # at most so many frames of each second of the motion, whatever the speed of rendering
+PASSES = 3  # in which the motion is gone through, so that each third of a run sees all of it
+SAMPLES = 8  # frames compared with their references
+WARM_FRAMES = 10  # per round
+WARM_ROUNDS = 3  # that must agree
 WARM_SPREAD = 1.1
 GPU_STAGE_FRAMES = 200  # measured once more stage by stage
-WARM_SECONDS = 10.0     # at most, after everything is compiled
+WARM_SECONDS = 10.0  # at most, after everything is compiled
 
 
-def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progress: bool = False) -> Measurement:
-    """Render `frames` frames and time each; options: keyword arguments of Renderer. Raises InputError, DinarError."""
+def run_single(
+    avatar: Avatar, motion: Motion, frames: int, options: dict, progress: bool = False
+) -> Measurement:
+    """Render `frames` frames and time each; options: keyword arguments of Renderer. Raises InputError,
+    DinarError."""
     if not 1 <= frames <= 1_000_000:
         raise InputError(f"--frames: got {frames}, expected 1..1000000")
     size, notes, faults = options["size"], [], []
@@ -39,7 +45,9 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
     with Renderer(avatar, **options, background_compile=False) as renderer:
         windows = window_examples(renderer, work)
         if len(windows) > MAX_SESSIONS:
-            notes.append(f"{len(windows)} window sizes, of which {MAX_SESSIONS} are kept: some frames waited for the compiler")
+            notes.append(
+                f"{len(windows)} window sizes, of which {MAX_SESSIONS} are kept: some frames waited for the compiler"
+            )
         for i in tqdm(windows.values(), desc="compile", unit="size", disable=not progress, leave=False):
             renderer.render(*work[i])
         ready = time.perf_counter() - began
@@ -64,8 +72,14 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
     references = images.References(avatar, {**options, "renderer": name})
     check, difference = references.check_pictures(), references.frames(kept, size)
     if check is None:
-        notes.append("the bundle has no check pictures; frames were compared with this machine's f32 renderer only")
-    stages = {name: table[:, i] for i, name in enumerate(names) if table[:, i].any() and (info is not None or name != "network")}
+        notes.append(
+            "the bundle has no check pictures; frames were compared with this machine's f32 renderer only"
+        )
+    stages = {
+        name: table[:, i]
+        for i, name in enumerate(names)
+        if table[:, i].any() and (info is not None or name != "network")
+    }
     stages["other"] = residual(latency, stages)
     extra = {"window_sizes": [list(w) for w in windows], "ready_s": ready}
     if on_gpu:
@@ -73,23 +87,41 @@ def run_single(avatar: Avatar, motion: Motion, frames: int, options: dict, progr
     else:
         extra["without_network_ms"] = latency - table[:, STAGES.index("network")]
     return Measurement(
-        scenario="single", latency_ms=latency, stages_ms=stages, fps=1e3 / float(latency.mean()), size=size, renderer=name,
-        engine=info.name if info else "none", precision=info.precision if info else "f32", rasterizer=rasterizer,
+        scenario="single",
+        latency_ms=latency,
+        stages_ms=stages,
+        fps=1e3 / float(latency.mean()),
+        size=size,
+        renderer=name,
+        engine=info.name if info else "none",
+        precision=info.precision if info else "f32",
+        rasterizer=rasterizer,
         includes="pose and camera in, RGBA out, in one process; not: making the pose, encoding, sending, decoding",
-        check_difference=check, frame_difference=difference, notes=notes,
+        check_difference=check,
+        frame_difference=difference,
+        notes=notes,
         faults=faults + images.judge(check, difference),
-        extra=extra)
+        extra=extra,
+    )
 
 
 def _gpu_stages(avatar: Avatar, work, options: dict) -> dict:
-    """What each stage takes on a GPU when a frame's work is launched one by one: "gpu_stages", p50 and p99 in ms."""
+    """What each stage takes on a GPU when a frame's work is launched one by one: "gpu_stages", p50 and p99 in
+    ms."""
     with Renderer(avatar, **{**options, "stage_times": True}, background_compile=False) as renderer:
         chosen = [work[i % len(work)] for i in range(GPU_STAGE_FRAMES)]
         for shot in chosen[:WARM_FRAMES]:
             renderer.render(*shot)
         timings = [renderer.render(*shot).timings for shot in chosen]
-    return {"gpu_stages": stage_table({stage: [t[stage] for t in timings] for stage in STAGES
-                                       if stage != "project" and any(t[stage] for t in timings)})}
+    return {
+        "gpu_stages": stage_table(
+            {
+                stage: [t[stage] for t in timings]
+                for stage in STAGES
+                if stage != "project" and any(t[stage] for t in timings)
+            }
+        )
+    }
 
 
 def _warm(renderer: Renderer, work) -> bool:

@@ -1,4 +1,5 @@
 """Latency statistics: percentiles, stages, residuals, stale frames."""
+
 from __future__ import annotations
 
 import math
@@ -7,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
-from ..render.frame import GPU_TIME, STAGES
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.render.frame import GPU_TIME, STAGES
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.975
@@ -22,15 +23,22 @@ def percentiles(values) -> dict[str, float]:
     values = np.asarray(values, np.float64)
     bad = int(values.size - np.isfinite(values).sum())
     if values.size == 0 or bad:
-        raise InputError(f"percentiles: got {values.size} values, {bad} of them not finite; expected at least one, all finite")
+        raise InputError(
+            f"percentiles: got {values.size} values, {bad} of them not finite; expected at least one, all finite"
+        )
     quantiles = np.quantile(values, list(PERCENTILES.values()))
-    return {**{name: float(q) for name, q in zip(PERCENTILES, quantiles, strict=True)}, "max": float(values.max())}
+    return {
+        **{name: float(q) for name, q in zip(PERCENTILES, quantiles, strict=True)},
+        "max": float(values.max()),
+    }
 
 
 def samples_for(quantile: float) -> int:
-    """How many samples a quantile in (0, 1) needs: enough that the largest one lies above the true quantile with 97.5 % confidence.
+    """How many samples a quantile in (0, 1) needs: enough that the largest one lies above the true quantile
+    with 97.5 % confidence.
 
-    n samples all lie below it with probability quantile**n (the distribution-free interval of an order statistic has no upper end before).
+    n samples all lie below it with probability quantile**n (the distribution-free interval of an order
+    statistic has no upper end before).
     """
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(quantile))
 
@@ -59,29 +67,43 @@ def frame_times(frame) -> tuple[int, int, int, int, int]:
     return frame.sent_ns, frame.server_recv_ns, frame.server_send_ns, frame.received_ns, frame.decoded_ns
 
 
-def stages(planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str, float]]) -> dict[str, np.ndarray]:
-    """Where the latency of each frame went, ms: stage -> f64[n], in the order of time, summing to decoded - planned.
+def stages(
+    planned_ns: np.ndarray, times_ns: np.ndarray, timings: list[dict[str, float]]
+) -> dict[str, np.ndarray]:
+    """Where the latency of each frame went, ms: stage -> f64[n], in the order of time, summing to decoded -
+    planned.
 
-    planned_ns: i64[n]. times_ns: i64[n,5] sent, server received, server sent, received, decoded (the server's two on its own clock, of
-    which only their difference is used). timings: the server's stages per frame, ms.
-    schedule: from the planned time to the sending (the tick loop's lateness, waiting for the answer before). wait: in the server's
-    mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode: waking up, decoding. transport: all the rest.
+    planned_ns: i64[n]. times_ns: i64[n,5] sent, server received, server sent, received, decoded (the server's
+    two on its own clock, of which only their difference is used). timings: the server's stages per frame, ms.
+    schedule: from the planned time to the sending (the tick loop's lateness, waiting for the answer before).
+    wait: in the server's mailbox. encode: JPEG and alpha. server: hand-overs between its threads. decode:
+        waking up, decoding. transport: all the rest.
     """
     sent, server_in, server_out, received, decoded = times_ns.T
     gpu = (GPU_TIME,) if any(GPU_TIME in t for t in timings) else ()
-    server = {name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, *gpu, "encode")}
-    result = {"schedule": (sent - planned_ns) / 1e6, **server, "server": residual((server_out - server_in) / 1e6, server),
-              "decode": (decoded - received) / 1e6}
+    server = {
+        name: np.array([t.get(name, 0.0) for t in timings]) for name in ("wait", *STAGES, *gpu, "encode")
+    }
+    result = {
+        "schedule": (sent - planned_ns) / 1e6,
+        **server,
+        "server": residual((server_out - server_in) / 1e6, server),
+        "decode": (decoded - received) / 1e6,
+    }
     return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}
 
 
 def stage_table(stages: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
     """Stage -> {p50, p99}, in the stages' own order and unit."""
-    return {name: {key: value for key, value in percentiles(values).items() if key in ("p50", "p99")} for name, values in stages.items()}
+    return {
+        name: {key: value for key, value in percentiles(values).items() if key in ("p50", "p99")}
+        for name, values in stages.items()
+    }
 
 
 def thirds(values) -> list[float]:
-    """The medians of the first, second and last third of a run, [] for fewer than 3 values: shows a machine that slows down."""
+    """The medians of the first, second and last third of a run, [] for fewer than 3 values: shows a machine
+    that slows down."""
     if len(values) < 3:
         return []
     return [float(np.median(part)) for part in np.array_split(np.asarray(values, np.float64), 3)]
@@ -89,7 +111,8 @@ def thirds(values) -> list[float]:
 
 @dataclass(frozen=True)
 class Staleness:
-    """ticks: how many were judged. stale: how many showed an old frame. runs: length of each unbroken run of stale ticks.
+    """ticks: how many were judged. stale: how many showed an old frame. runs: length of each unbroken run of
+    stale ticks.
     age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame)."""
 
     ticks: int
@@ -105,9 +128,10 @@ class Staleness:
 def staleness(planned_ns, sent_for_ns, available_ns) -> Staleness:
     """Judges each tick of an open loop: it is stale when the newest frame at hand is older than one period.
 
-    planned_ns: i64[ticks], when each tick was planned (evenly spaced), and with it its request. sent_for_ns: i64[frames], the planned
-    time of the request that each frame answers. available_ns: i64[frames], when that frame was ready to be shown, in any order.
-    All in nanoseconds of one clock. The first tick is not judged: nothing could have answered before it. Raises InputError.
+    planned_ns: i64[ticks], when each tick was planned (evenly spaced), and with it its request. sent_for_ns:
+    i64[frames], the planned time of the request that each frame answers. available_ns: i64[frames], when that
+    frame was ready to be shown, in any order. All in nanoseconds of one clock. The first tick is not judged:
+    nothing could have answered before it. Raises InputError.
     """
     planned, sent_for, available = (np.asarray(a, np.int64) for a in (planned_ns, sent_for_ns, available_ns))
     if len(planned) < 2 or (np.diff(planned) <= 0).any():
@@ -117,7 +141,7 @@ def staleness(planned_ns, sent_for_ns, available_ns) -> Staleness:
     order = np.argsort(available, kind="stable")
     newest = np.maximum.accumulate(sent_for[order])
     ticks = planned[1:]
-    at_hand = np.searchsorted(available[order], ticks, side="right")      # frames ready at the tick
+    at_hand = np.searchsorted(available[order], ticks, side="right")  # frames ready at the tick
     seen = at_hand > 0
     age = np.full(len(ticks), np.inf)
     age[seen] = (ticks[seen] - newest[at_hand[seen] - 1]) / 1e6

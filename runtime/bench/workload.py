@@ -1,18 +1,22 @@
 """What every scenario renders: a motion, the whole body in view at 85 % of the picture's height."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..avatar import Avatar
-from ..motion.motion import Motion
-from ..render import Camera, Pose, Renderer
-from ..render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.motion.motion import Motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import FollowingCamera, body_extent
 
 Shot = tuple[Pose, Camera]
 
 
 def shots(avatar: Avatar, motion: Motion, size: tuple[int, int], count: int, rate: float) -> list[Shot]:
-    """Up to `count` frames of `motion` at `rate` Hz for a picture of `size` (height, width): one pass of the motion, to be looped.
+    """Up to `count` frames of `motion` at `rate` Hz for a picture of `size` (height, width): one pass of the
+    motion, to be looped.
 
     The camera keeps still while the body moves about a spot and goes along when it leaves it.
     """
@@ -24,7 +28,8 @@ def shots(avatar: Avatar, motion: Motion, size: tuple[int, int], count: int, rat
 
 
 def window_examples(renderer: Renderer, shots: Sequence[Shot]) -> dict[tuple[int, int], int]:
-    """(height, width) of each window that the network is compiled for in `shots` -> the first shot that has it. Empty without a network."""
+    """(height, width) of each window that the network is compiled for in `shots` -> the first shot that has
+    it. Empty without a network."""
     if renderer.engine_info is None:
         return {}
     found: dict[tuple[int, int], int] = {}

@@ -1,4 +1,5 @@
 """What a figure was measured on: the machine's speed at fixed work, its names and versions."""
+
 from __future__ import annotations
 
 import importlib.metadata
@@ -20,7 +21,7 @@ def cpu_name() -> str:
             if key.strip() in ("model name", "Model"):
                 return value.strip()
     except OSError:
-        pass        # no Linux: the platform module knows
+        pass  # no Linux: the platform module knows
     return platform.processor() or platform.machine() or "unknown"
 
 
@@ -41,11 +42,13 @@ def versions() -> dict[str, str]:
 
 
 def revision(file: str | os.PathLike = __file__) -> str | None:
-    """The git revision of the checkout that `file` is part of ('-dirty' with changes); None outside of a checkout or without git."""
+    """The git revision of the checkout that `file` is part of ('-dirty' with changes); None outside of a
+    checkout or without git."""
     file = pathlib.Path(file)
     git = partial(subprocess.run, cwd=file.parent, capture_output=True, text=True, timeout=10, check=False)
     try:
-        # An installed copy may lie in somebody else's checkout, in whose virtual environment it is: then git does not track it.
+        # An installed copy may lie in somebody else's checkout, in whose virtual environment it is: then git
+        # does not track it.
         if git(["git", "ls-files", "--error-unmatch", file.name]).returncode:
             return None
         result = git(["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"])
@@ -55,9 +58,11 @@ def revision(file: str | os.PathLike = __file__) -> str | None:
 
 
 class OtherLoad:
-    """How many cores were busy with other processes inside the `with` block: `cores`, None where the system does not say (no Linux).
+    """How many cores were busy with other processes inside the `with` block: `cores`, None where the system
+    does not say (no Linux).
 
-    Children count as ours once they were waited for inside of the block. In a container the system's figure is that of the whole host.
+    Children count as ours once they were waited for inside of the block. In a container the system's figure
+    is that of the whole host.
     """
 
     cores: float | None = None
@@ -80,17 +85,24 @@ class OtherLoad:
             return None
         user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
         own = os.times()
-        return (time.monotonic(), (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
-                own.user + own.system + own.children_user + own.children_system)
+        return (
+            time.monotonic(),
+            (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
+            own.user + own.system + own.children_user + own.children_system,
+        )
 
 
 def machine() -> dict:
-    """The `yardstick` of a report: conv_gflops_f32, conv_gflops_bf16 (None where the CPU has none), memcpy_gbps, cpu, cores."""
-    from ...engines.yardstick import yardstick
+    """The `yardstick` of a report: conv_gflops_f32, conv_gflops_bf16 (None where the CPU has none),
+    memcpy_gbps, cpu, cores."""
+    from dinar_live.engines.yardstick import yardstick
 
     return {**yardstick(), "cpu": cpu_name(), "cores": cores()}
 
 
 def best(*machines: dict) -> dict:
     """The fastest figures of several readings of `machine`: anything else that runs can only slow it down."""
-    return {key: max(values) if None not in (values := [m[key] for m in machines]) else None for key in machines[0]}
+    return {
+        key: max(values) if None not in (values := [m[key] for m in machines]) else None
+        for key in machines[0]
+    }

@@ -1,4 +1,5 @@
 """Motion files, retargeting, filters, authored clips."""
+
 from .authored import demo_motion, idle_motion
 from .bvh_retarget import load_bvh
 from .bvh_write import write_bvh
@@ -11,6 +12,20 @@ from .recording import Recorder, load_recording
 from .smplx_npz import load_smplx_npz
 
 __all__ = [
-    "AvatarMotion", "Motion", "OneEuro", "Predictor", "Recorder", "demo_motion", "idle_motion", "load_bvh", "load_motion", "load_recording",
-    "load_smplx_npz", "save_motion", "smooth", "snap_to_floor", "write_bvh", "write_npz",
+    "AvatarMotion",
+    "Motion",
+    "OneEuro",
+    "Predictor",
+    "Recorder",
+    "demo_motion",
+    "idle_motion",
+    "load_bvh",
+    "load_motion",
+    "load_recording",
+    "load_smplx_npz",
+    "save_motion",
+    "smooth",
+    "snap_to_floor",
+    "write_bvh",
+    "write_npz",
 ]

@@ -1,4 +1,5 @@
 """BVH files: a bounded parser and forward kinematics. Lengths stay in the file's units."""
+
 from __future__ import annotations
 
 import re
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MotionError
-from . import rotations as rot
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+
 from .motion import MAX_FRAMES
 
 MAX_BYTES = 512 << 20
@@ -25,7 +27,8 @@ class Bvh:
 
     names, parents [J]: unique names and parent index (-1 = root). offsets: f64[J,3].
     ends: joint index -> f64[3] offset of its End Site. rotations: f64[N,J,4] local quaternions (w, x, y, z).
-    positions: f64[N,J,3] each joint's place in its parent's frame (the offset unless the file animates it). fps: frames per second.
+    positions: f64[N,J,3] each joint's place in its parent's frame (the offset unless the file animates it).
+        fps: frames per second.
     """
 
     names: tuple[str, ...]
@@ -55,7 +58,9 @@ class Bvh:
         world = self.global_rotations() if world is None else world
         out = np.empty((self.frames, len(self.names), 3))
         for j, p in enumerate(self.parents):
-            out[:, j] = self.positions[:, j] if p < 0 else out[:, p] + rot.rotate(world[:, p], self.positions[:, j])
+            out[:, j] = (
+                self.positions[:, j] if p < 0 else out[:, p] + rot.rotate(world[:, p], self.positions[:, j])
+            )
         return out
 
 
@@ -64,7 +69,9 @@ def read_bvh(path) -> Bvh:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise MotionError(f"{path}: {path.stat().st_size >> 20} MiB, expected at most {MAX_BYTES >> 20} MiB")
+            raise MotionError(
+                f"{path}: {path.stat().st_size >> 20} MiB, expected at most {MAX_BYTES >> 20} MiB"
+            )
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as e:
         raise MotionError(f"{path}: cannot be read ({e.strerror or e})") from None
@@ -72,7 +79,8 @@ def read_bvh(path) -> Bvh:
 
 
 def parse_bvh(text: str, name: str = "bvh") -> Bvh:
-    """Parse the text of a BVH file; `name` is what errors call it. Raises MotionError with the line number."""
+    """Parse the text of a BVH file; `name` is what errors call it. Raises MotionError with the line
+    number."""
     lines = text.splitlines()
     parser = _Hierarchy(lines, name)
     parser.read()
@@ -84,11 +92,13 @@ def parse_bvh(text: str, name: str = "bvh") -> Bvh:
     positions = np.broadcast_to(offsets, (count, *offsets.shape)).copy()
     column = 0
     for j, kinds in enumerate(channels):
-        block = values[:, column:column + len(kinds)]
+        block = values[:, column : column + len(kinds)]
         column += len(kinds)
         turning = [i for i, (_, kind) in enumerate(kinds) if kind == "r"]
         if turning:
-            rotations[:, j] = rot.euler_to_quaternion(np.radians(block[:, turning]), "".join(kinds[i][0] for i in turning))
+            rotations[:, j] = rot.euler_to_quaternion(
+                np.radians(block[:, turning]), "".join(kinds[i][0] for i in turning)
+            )
         for i, (axis, kind) in enumerate(kinds):
             if kind == "p":  # takes the place of the offset, as the common exporters write it
                 positions[:, j, "xyz".index(axis)] = block[:, i]
@@ -216,12 +226,17 @@ def _motion(lines: list[str], line: int, columns: int, fail) -> tuple[int, float
         raise fail("the file ends inside MOTION, expected 'Frames:' and 'Frame Time:'", len(lines) - 1)
     count, seconds = found
     if not (1 <= count <= MAX_FRAMES and count == int(count)) or count * columns > MAX_VALUES:
-        raise fail(f"got {count:g} frames of {columns} values, expected 1 to {MAX_FRAMES} frames and at most {MAX_VALUES} values", rows[0])
+        raise fail(
+            f"got {count:g} frames of {columns} values, expected 1 to {MAX_FRAMES} frames and at most {MAX_VALUES} values",
+            rows[0],
+        )
     if not 1e-4 <= seconds <= 10:
         raise fail(f"got a frame time of {seconds:g} s, expected 0.0001 to 10", rows[1])
     count, rows = int(count), rows[2:]
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # numpy's way of saying that a word is not a number
+        warnings.simplefilter(
+            "error", DeprecationWarning
+        )  # numpy's way of saying that a word is not a number
         try:
             values = np.fromstring("\n".join(lines[i] for i in rows), np.float64, sep=" ")
         except (DeprecationWarning, ValueError):
@@ -229,7 +244,9 @@ def _motion(lines: list[str], line: int, columns: int, fail) -> tuple[int, float
     if values.size < count * columns or not np.isfinite(values).all():
         _explain(lines, rows, count, columns, fail)
     if values.size > count * columns:
-        raise fail(f"{values.size} values follow, expected {count} frames of {columns}", rows[0] if rows else line)
+        raise fail(
+            f"{values.size} values follow, expected {count} frames of {columns}", rows[0] if rows else line
+        )
     return count, seconds, values.reshape(count, columns)
 
 

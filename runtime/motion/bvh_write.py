@@ -1,4 +1,5 @@
 """Motion as a BVH file: the 55 joints of SMPL-X under their own names, T-pose at rest, y up."""
+
 from __future__ import annotations
 
 import os
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..avatar.skeleton import JOINT_NAMES, PARENTS
-from ..errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_NAMES, PARENTS
+
 from . import kinematics
 from . import reference_body as ref
-from . import rotations as rot
 from .motion import Motion
 
 UNITS = {"m": 1.0, "cm": 100.0}
@@ -23,9 +25,10 @@ _HEAD, _TOES, _TIP = (0.0, 0.18, 0.0), (0.0, 0.0, 0.07), 0.6
 def write_bvh(motion: Motion, path, *, rig_joints=None, unit: str = "cm") -> None:
     """Write a clip as BVH. The file appears whole or not at all.
 
-    rig_joints: [55,3] rest joints, metres, of the skeleton in the file; the open body's, at the size the clip was made for, by default.
-    The path is scaled to its legs. unit: "cm", as most programs take BVH, or "m"; the format has no place to say which.
-    Expressions have no place in BVH and are left out. Raises MotionError.
+    rig_joints: [55,3] rest joints, metres, of the skeleton in the file; the open body's, at the size the clip
+        was made for, by default.
+    The path is scaled to its legs. unit: "cm", as most programs take BVH, or "m"; the format has no place to
+    say which. Expressions have no place in BVH and are left out. Raises MotionError.
     """
     if unit not in UNITS:
         raise MotionError(f"unit: got {unit!r}, expected {' or '.join(UNITS)}")
@@ -37,11 +40,14 @@ def write_bvh(motion: Motion, path, *, rig_joints=None, unit: str = "cm") -> Non
         rest = rest * (motion.leg_length / leg)
         leg = motion.leg_length
     with replacing(path) as file:
-        file.writelines(line + "\n" for line in _lines(motion, rest * UNITS[unit], UNITS[unit] * leg / motion.leg_length))
+        file.writelines(
+            line + "\n" for line in _lines(motion, rest * UNITS[unit], UNITS[unit] * leg / motion.leg_length)
+        )
 
 
 class replacing:
-    """Opens a file that takes the place of `path` when the block ends well, and leaves no trace when not. Raises MotionError."""
+    """Opens a file that takes the place of `path` when the block ends well, and leaves no trace when not.
+    Raises MotionError."""
 
     def __init__(self, path, mode: str = "w"):
         self.path, self.mode = Path(path), mode
@@ -49,7 +55,9 @@ class replacing:
     def __enter__(self):
         try:
             text = {} if "b" in self.mode else {"encoding": "ascii", "newline": "\n"}
-            self._file = tempfile.NamedTemporaryFile(self.mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **text)
+            self._file = tempfile.NamedTemporaryFile(
+                self.mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **text
+            )
         except OSError as e:
             raise MotionError(f"{self.path}: cannot be written ({e.strerror or e})") from None
         return self._file
@@ -78,7 +86,9 @@ def _lines(motion: Motion, rest: np.ndarray, scale: float) -> Iterator[str]:
     yield f"Frame Time: {1 / motion.fps:.9f}"
     for start in range(0, motion.frames, 1024):
         part = slice(start, start + 1024)
-        turns = np.degrees(rot.quaternion_to_euler_zxy(rot.axis_angle_to_quaternion(motion.body[part])))[:, order]
+        turns = np.degrees(rot.quaternion_to_euler_zxy(rot.axis_angle_to_quaternion(motion.body[part])))[
+            :, order
+        ]
         places = motion.pelvis[part].astype(np.float64) * scale
         for row in np.concatenate([places, turns.reshape(len(turns), -1)], axis=1):
             yield " ".join(f"{x:.5f}" for x in row)
@@ -88,7 +98,9 @@ def _joint(j: int, depth: int, rest: np.ndarray, order: list[int]) -> Iterator[s
     pad = "  " * depth
     order.append(j)
     p = PARENTS[j]
-    offset = np.zeros(3) if p < 0 else rest[j] - rest[p]  # zero: some readers add the root's offset to its path, others do not
+    offset = (
+        np.zeros(3) if p < 0 else rest[j] - rest[p]
+    )  # zero: some readers add the root's offset to its path, others do not
     yield f"{pad}{'ROOT' if p < 0 else 'JOINT'} {JOINT_NAMES[j]}"
     yield f"{pad}{{"
     yield f"{pad}  OFFSET {_row(offset)}"
@@ -98,9 +110,19 @@ def _joint(j: int, depth: int, rest: np.ndarray, order: list[int]) -> Iterator[s
     for child in children:
         yield from _joint(child, depth + 1, rest, order)
     if not children:
-        yield from (f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {_row(_end(j, offset, rest))}", f"{pad}  }}")
+        yield from (
+            f"{pad}  End Site",
+            f"{pad}  {{",
+            f"{pad}    OFFSET {_row(_end(j, offset, rest))}",
+            f"{pad}  }}",
+        )
     if JOINT_NAMES[j] == "head":
-        yield from (f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {_row(np.array(_HEAD) * _metre(rest))}", f"{pad}  }}")
+        yield from (
+            f"{pad}  End Site",
+            f"{pad}  {{",
+            f"{pad}    OFFSET {_row(np.array(_HEAD) * _metre(rest))}",
+            f"{pad}  }}",
+        )
     yield f"{pad}}}"
 
 

@@ -1,34 +1,45 @@
 """The constant turn between each joint of a foreign skeleton and its SMPL-X joint, from directions of bones.
 
-With G_s the world rotation of a source joint and A the turn from the file's world to ours, the SMPL-X joint's world rotation is
-R_j = A G_s C_j. `C_j` is found here, either from a reference pose or, where no pose of the file can be trusted, from the bones.
+With G_s the world rotation of a source joint and A the turn from the file's world to ours, the SMPL-X joint's
+world rotation is R_j = A G_s C_j. `C_j` is found here, either from a reference pose or, where no pose of the
+file can be trusted, from the bones.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..avatar.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
-from . import rotations as rot
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 
 _X, _Y, _Z = np.eye(3)
 _J = JOINT_INDEX
 _TORSO = {_J[n] for n in ("pelvis", "spine1", "spine2", "spine3", "neck", "head")}
 _LIMBS = {_J[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "shoulder", "elbow")}
 # joint that bends by a hinge below it -> that joint
-_HINGED = {_J[f"{s}_{a}"]: _J[f"{s}_{b}"] for s in ("left", "right") for a, b in (("hip", "knee"), ("shoulder", "elbow"))}
+_HINGED = {
+    _J[f"{s}_{a}"]: _J[f"{s}_{b}"]
+    for s in ("left", "right")
+    for a, b in (("hip", "knee"), ("shoulder", "elbow"))
+}
 # SMPL-X joint whose direction from the joint is "the bone", where it is not simply the first child
-_TIP = {_J["pelvis"]: _J["spine1"], _J["spine3"]: _J["neck"]} | {_J[f"{s}_wrist"]: _J[f"{s}_middle1"] for s in ("left", "right")}
-# Bones of hands, feet and shoulders point differently in different skeletons; they are turned only if they differ by more than this.
+_TIP = {_J["pelvis"]: _J["spine1"], _J["spine3"]: _J["neck"]} | {
+    _J[f"{s}_wrist"]: _J[f"{s}_middle1"] for s in ("left", "right")
+}
+# Bones of hands, feet and shoulders point differently in different skeletons; they are turned only if they
+# differ by more than this.
 _LOOSE = np.radians(35)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A skeleton in motion. source: SMPL-X joint -> its joint. world: f64[N,S,4] world rotations, y up already.
+    """A skeleton in motion. source: SMPL-X joint -> its joint. world: f64[N,S,4] world rotations, y up
+    already.
 
-    bones: its joint -> f64[3] direction of the bone in the joint's own frame (absent where the file shows none).
+    bones: its joint -> f64[3] direction of the bone in the joint's own frame (absent where the file shows
+        none).
     lateral: its joint -> f64[3] direction from right to left in the joint's own frame, for hips and chest.
     knuckles: its joint -> f64[3] direction from little finger to index in the hand's own frame.
     """
@@ -41,7 +52,8 @@ class Source:
 
 
 def target_bones(rest) -> np.ndarray:
-    """f64[55,3]: direction of the bone that leaves each joint; for the last of a chain, that of the bone before."""
+    """f64[55,3]: direction of the bone that leaves each joint; for the last of a chain, that of the bone
+    before."""
     rest = np.asarray(rest, np.float64)
     out = np.zeros((len(PARENTS), 3))
     for j, p in enumerate(PARENTS):
@@ -52,7 +64,8 @@ def target_bones(rest) -> np.ndarray:
 
 
 def hinge_axis(joint: int) -> np.ndarray:
-    """The SMPL-X direction about which the knee or elbow below `joint` (and the joint itself, by convention) bends in the T-pose."""
+    """The SMPL-X direction about which the knee or elbow below `joint` (and the joint itself, by convention)
+    bends in the T-pose."""
     name = JOINT_NAMES[joint]
     if any(part in name for part in ("shoulder", "elbow", "wrist", "collar")):
         return -_Y if name.startswith("left") else _Y
@@ -62,8 +75,8 @@ def hinge_axis(joint: int) -> np.ndarray:
 def from_reference(s: Source, reference: np.ndarray, target: np.ndarray) -> dict[int, np.ndarray]:
     """C [4] of each mapped joint from one upright pose: world rotations [S,4] of the source, facing +z.
 
-    Trunk, head and feet keep their orientation, so that an upright source stands upright; arms and legs are turned
-    by the smallest rotation, parents first, until they lie along the source's.
+    Trunk, head and feet keep their orientation, so that an upright source stands upright; arms and legs are
+    turned by the smallest rotation, parents first, until they lie along the source's.
     """
     pose = np.tile((1.0, 0.0, 0.0, 0.0), (len(PARENTS), 1))
     out = {}
@@ -82,11 +95,14 @@ def from_reference(s: Source, reference: np.ndarray, target: np.ndarray) -> dict
     return out
 
 
-def from_bones(s: Source, target: np.ndarray, only=None, known: dict[int, np.ndarray] | None = None) -> dict[int, np.ndarray]:
+def from_bones(
+    s: Source, target: np.ndarray, only=None, known: dict[int, np.ndarray] | None = None
+) -> dict[int, np.ndarray]:
     """C [4] of each mapped joint (or those in `only`; `known` gives the others) without any reference pose.
 
-    The bone gives two of the three angles. Roll about it comes from a second direction: the line of hips, shoulders or
-    knuckles, the hinge below, or, if there is none, from the rule that over the clip a joint is not twisted against its parent.
+    The bone gives two of the three angles. Roll about it comes from a second direction: the line of hips,
+    shoulders or knuckles, the hinge below, or, if there is none, from the rule that over the clip a joint is
+    not twisted against its parent.
     """
     out = dict(known or {})
     turned: dict[int, np.ndarray] = {}  # R of the joints so far
@@ -131,15 +147,18 @@ def _align(aim, side, first, second) -> np.ndarray:
 
 
 def _mean_direction(s: Source, k: int, parent: np.ndarray | None, direction) -> np.ndarray:
-    """Where a direction of the parent's SMPL-X joint lies in the frame of source joint k, on average over the clip."""
+    """Where a direction of the parent's SMPL-X joint lies in the frame of source joint k, on average over the
+    clip."""
     there = np.asarray(direction) if parent is None else rot.rotate(parent, direction)
     return rot.unit(rot.rotate(rot.conjugate(s.world[:, k]), there).mean(axis=0))
 
 
 def clip_hinge(s: Source, j: int) -> tuple[np.ndarray, float]:
-    """The axis [3], in the frame of joint j's source, about which the joint below bends over the clip, and how sure it is (0..1).
+    """The axis [3], in the frame of joint j's source, about which the joint below bends over the clip, and
+    how sure it is (0..1).
 
-    Elbows and knees bend one way, so the cross products of the two bones add up; 0 means that the clip does not bend them enough.
+    Elbows and knees bend one way, so the cross products of the two bones add up; 0 means that the clip does
+    not bend them enough.
     """
     k, below = s.source[j], s.source[_HINGED[j]]
     if k not in s.bones or below not in s.bones:
@@ -156,7 +175,8 @@ def clip_hinge(s: Source, j: int) -> tuple[np.ndarray, float]:
 
 
 def roll_error(s: Source, j: int, calibration: np.ndarray) -> float:
-    """Angle about the bone, radians, from where `calibration` [4] puts the hinge below j to where the clip bends; 0 if unknown."""
+    """Angle about the bone, radians, from where `calibration` [4] puts the hinge below j to where the clip
+    bends; 0 if unknown."""
     axis, sure = clip_hinge(s, j)
     if not sure:
         return 0.0

@@ -1,11 +1,13 @@
-"""Which joint of a BVH skeleton is which joint of SMPL-X. Found from names and from the tree, never from one name alone."""
+"""Which joint of a BVH skeleton is which joint of SMPL-X. Found from names and from the tree, never from one
+name alone."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..avatar.skeleton import JOINT_INDEX
-from ..errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX
 
 _SIDES = ("left", "right")
 _LIMBS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
@@ -14,9 +16,11 @@ _FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 
 @dataclass(frozen=True)
 class Family:
-    """How one kind of skeleton calls its joints. `side`: SMPL-X joint -> names, both without left/right; the first that exists is taken.
+    """How one kind of skeleton calls its joints. `side`: SMPL-X joint -> names, both without left/right; the
+    first that exists is taken.
 
-    Names are compared in lower case, without what stands before a colon and without blanks, dots, dashes and underscores.
+    Names are compared in lower case, without what stands before a colon and without blanks, dots, dashes and
+    underscores.
     """
 
     name: str
@@ -24,28 +28,65 @@ class Family:
     side: dict[str, tuple[str, ...]]
 
 
-# "LeftShoulder" is the collar bone in some and the upper arm in others, so a family fits only if all its limbs are found.
+# "LeftShoulder" is the collar bone in some and the upper arm in others, so a family fits only if all its
+# limbs are found.
 FAMILIES = (
-    Family("arm-forearm", ("hips", "hip", "pelvis"), {  # Mixamo, LAFAN1, MotionBuilder, CMU by cgspeed
-        "hip": ("upleg",), "knee": ("leg",), "ankle": ("foot",), "foot": ("toebase", "toe"),
-        "collar": ("shoulder",), "shoulder": ("arm",), "elbow": ("forearm",), "wrist": ("hand",)}),
-    Family("joint-names", ("pelvis", "hips", "hip"), {  # SMPL and SMPL-X; CMU as Daz and AnimatedDrawings have it
-        "hip": ("hip",), "knee": ("knee",), "ankle": ("ankle",), "foot": ("toe", "foot"),
-        "collar": ("collar",), "shoulder": ("shoulder",), "elbow": ("elbow",), "wrist": ("wrist",)}),
-    Family("upperarm-lowerarm", ("hips", "hip"), {  # Rokoko, VRM
-        "hip": ("upleg", "upperleg", "thigh"), "knee": ("leg", "lowerleg", "shin"), "ankle": ("foot",), "foot": ("toe", "toes", "toebase"),
-        "collar": ("shoulder",), "shoulder": ("upperarm",), "elbow": ("lowerarm",), "wrist": ("hand",)}),
+    Family(
+        "arm-forearm",
+        ("hips", "hip", "pelvis"),
+        {  # Mixamo, LAFAN1, MotionBuilder, CMU by cgspeed
+            "hip": ("upleg",),
+            "knee": ("leg",),
+            "ankle": ("foot",),
+            "foot": ("toebase", "toe"),
+            "collar": ("shoulder",),
+            "shoulder": ("arm",),
+            "elbow": ("forearm",),
+            "wrist": ("hand",),
+        },
+    ),
+    Family(
+        "joint-names",
+        ("pelvis", "hips", "hip"),
+        {  # SMPL and SMPL-X; CMU as Daz and AnimatedDrawings have it
+            "hip": ("hip",),
+            "knee": ("knee",),
+            "ankle": ("ankle",),
+            "foot": ("toe", "foot"),
+            "collar": ("collar",),
+            "shoulder": ("shoulder",),
+            "elbow": ("elbow",),
+            "wrist": ("wrist",),
+        },
+    ),
+    Family(
+        "upperarm-lowerarm",
+        ("hips", "hip"),
+        {  # Rokoko, VRM
+            "hip": ("upleg", "upperleg", "thigh"),
+            "knee": ("leg", "lowerleg", "shin"),
+            "ankle": ("foot",),
+            "foot": ("toe", "toes", "toebase"),
+            "collar": ("shoulder",),
+            "shoulder": ("upperarm",),
+            "elbow": ("lowerarm",),
+            "wrist": ("hand",),
+        },
+    ),
 )
 _FINGER_PATTERNS = (
     lambda side, finger, i: f"{side}hand{finger}{i}",
     lambda side, finger, i: f"{side}{finger}{i}",
-    lambda side, finger, i: f"{side}{'little' if finger == 'pinky' else finger}{('proximal', 'intermediate', 'distal')[i - 1]}",
+    lambda side, finger, i: (
+        f"{side}{'little' if finger == 'pinky' else finger}{('proximal', 'intermediate', 'distal')[i - 1]}"
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """family: its name. source: SMPL-X joint -> joint of the file, for every joint that has one of its own."""
+    """family: its name. source: SMPL-X joint -> joint of the file, for every joint that has one of its
+    own."""
 
     family: str
     source: dict[int, int]
@@ -57,7 +98,8 @@ def plain(name: str) -> str:
 
 
 def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skeleton") -> Skeleton:
-    """Match joint names [J] and parents [J] (-1 = root, parents first). Raises MotionError if no family fits."""
+    """Match joint names [J] and parents [J] (-1 = root, parents first). Raises MotionError if no family
+    fits."""
     index: dict[str, int] = {}
     for j, name in enumerate(names):
         index.setdefault(plain(name), j)
@@ -67,7 +109,8 @@ def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skelet
             return Skeleton(family.name, {JOINT_INDEX[k]: v for k, v in source.items()})
     raise MotionError(
         f"{title}: this skeleton is of no known family ({', '.join(f.name for f in FAMILIES)}); its joints are "
-        f"{', '.join(names[:24])}{' ...' if len(names) > 24 else ''}. docs/motion.md says how to add one")
+        f"{', '.join(names[:24])}{' ...' if len(names) > 24 else ''}. docs/motion.md says how to add one"
+    )
 
 
 def path_to(joint: int, parents: Sequence[int]) -> list[int]:
@@ -87,7 +130,9 @@ def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dic
                 source[f"{side}_{joint}"] = found
         for limb in _LIMBS:
             chain = [source.get(f"{side}_{j}") for j in limb]
-            if None in chain or any(a not in path_to(b, parents)[:-1] for a, b in zip(chain, chain[1:], strict=False)):
+            if None in chain or any(
+                a not in path_to(b, parents)[:-1] for a, b in zip(chain, chain[1:], strict=False)
+            ):
                 return None
     root = next((index[n] for n in family.root if n in index), None)
     legs = [path_to(source[f"{s}_hip"], parents) for s in _SIDES]
@@ -100,19 +145,24 @@ def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dic
 
 
 def _trunk(source: dict[str, int], index: dict[str, int], parents: Sequence[int]) -> None:
-    """Spine, neck and head from the tree: skeletons have one to five spine joints and none to two for the neck."""
+    """Spine, neck and head from the tree: skeletons have one to five spine joints and none to two for the
+    neck."""
     arms = [path_to(source[f"{s}_shoulder"], parents) for s in _SIDES]
     chest = [a for a, b in zip(*arms, strict=False) if a == b][-1]
     root = source["pelvis"]
     to_chest = path_to(chest, parents)
-    spine = to_chest[to_chest.index(root) + 1:] if root in to_chest else []
+    spine = to_chest[to_chest.index(root) + 1 :] if root in to_chest else []
     if spine:
         source["spine3"] = spine[-1]
     if len(spine) == 2:  # chest and spine, as VRM without an upper chest
         source["spine1"], source["spine2"] = spine
     elif len(spine) >= 3:
         source["spine1"], source["spine2"] = spine[0], spine[len(spine) // 2]
-    for joint, options in (("jaw", ("jaw",)), ("left_eye", ("lefteye", "lefteyesmplhf")), ("right_eye", ("righteye", "righteyesmplhf"))):
+    for joint, options in (
+        ("jaw", ("jaw",)),
+        ("left_eye", ("lefteye", "lefteyesmplhf")),
+        ("right_eye", ("righteye", "righteyesmplhf")),
+    ):
         found = next((index[n] for n in options if n in index), None)
         if found is not None:
             source[joint] = found
@@ -120,12 +170,14 @@ def _trunk(source: dict[str, int], index: dict[str, int], parents: Sequence[int]
     if head is not None:
         source["head"] = head
         to_head = path_to(head, parents)
-        neck = to_head[to_head.index(chest) + 1:-1] if chest in to_head else []
+        neck = to_head[to_head.index(chest) + 1 : -1] if chest in to_head else []
         if neck:
             source["neck"] = neck[-1]
     for side in _SIDES:  # a collar that is not between chest and arm would bend the arm twice
         collar = source.get(f"{side}_collar")
-        if collar is not None and (collar == chest or collar not in path_to(source[f"{side}_shoulder"], parents)[:-1]):
+        if collar is not None and (
+            collar == chest or collar not in path_to(source[f"{side}_shoulder"], parents)[:-1]
+        ):
             del source[f"{side}_collar"]
 
 
@@ -134,6 +186,8 @@ def _fingers(source: dict[str, int], index: dict[str, int], parents: Sequence[in
         hand = source[f"{side}_wrist"]
         for finger in _FINGERS:
             for i in (1, 2, 3):
-                found = next((index[p(side, finger, i)] for p in _FINGER_PATTERNS if p(side, finger, i) in index), None)
+                found = next(
+                    (index[p(side, finger, i)] for p in _FINGER_PATTERNS if p(side, finger, i) in index), None
+                )
                 if found is not None and hand in path_to(found, parents)[:-1]:
                     source[f"{side}_{finger}{i}"] = found

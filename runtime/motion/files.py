@@ -1,9 +1,11 @@
 """Open a motion file of any kind that is known here."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
+
 from .bvh_retarget import load_bvh
 from .motion import Motion
 from .recording import SUFFIXES as RECORDINGS
@@ -15,7 +17,8 @@ _OFFLINE = (".pt", ".pth", ".pkl", ".pickle", ".joblib")
 
 
 def load_motion(path, *, resample: float | None = None, **options) -> Motion:
-    """Read a clip by its extension: .npz (`load_smplx_npz`), .bvh (`load_bvh`) or .dmot (`load_recording`); `options` go to that loader.
+    """Read a clip by its extension: .npz (`load_smplx_npz`), .bvh (`load_bvh`) or .dmot (`load_recording`);
+    `options` go to that loader.
 
     resample: frames per second to resample to (by slerp); without it the file's own rate stays.
     Raises MotionError.
@@ -26,7 +29,9 @@ def load_motion(path, *, resample: float | None = None, **options) -> Motion:
     if loader is None and (path.suffix.lower() in _OFFLINE or path.is_dir()):
         raise MotionError(f"{path}: this kind is converted first: dinar convert {path} out.npz")
     if loader is None:
-        raise MotionError(f"{path}: unknown kind of motion file {path.suffix!r}, expected {', '.join(_LOADERS)}")
+        raise MotionError(
+            f"{path}: unknown kind of motion file {path.suffix!r}, expected {', '.join(_LOADERS)}"
+        )
     if not path.is_file():
         raise MotionError(f"{path}: no such file")
     try:

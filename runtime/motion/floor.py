@@ -1,21 +1,26 @@
-"""Keep feet on the floor: a vertical correction of the pelvis, frame by frame, for captures whose floor drifts or tilts."""
+"""Keep feet on the floor: a vertical correction of the pelvis, frame by frame, for captures whose floor
+drifts or tilts."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
 
-from ..errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
+
 from . import kinematics
 from . import reference_body as ref
 from .motion import Motion
 
-# Residuals up to this, in leg lengths (1.3 cm), are left alone: they are the give of shoes and flesh, and removing them makes a body bob.
+# Residuals up to this, in leg lengths (1.3 cm), are left alone: they are the give of shoes and flesh, and
+# removing them makes a body bob.
 _TOLERANCE, _LIMIT = 0.015, 0.020
 _SLOW, _FAST = 0.30, 0.04  # seconds, sigma of the two smoothing windows
 _GRAVITY = 9.81
-# A body flies while it falls freely (its acceleration is near -g, which no carried body's is for long) and no sole rests:
-# while walking, the lowest point of the soles moves at less than 0.2 m/s, in the jumps of the test clips at 0.5 to 3 m/s.
+# A body flies while it falls freely (its acceleration is near -g, which no carried body's is for long) and no
+# sole rests: while walking, the lowest point of the soles moves at less than 0.2 m/s, in the jumps of the
+# test clips at 0.5 to 3 m/s.
 _FALLING, _RESTING = -0.45, 0.35
 _JOIN = 0.05  # seconds: carried for less than this between two flights is noise
 _GROW = 0.05  # seconds
@@ -24,10 +29,10 @@ _GROW = 0.05  # seconds
 def snap_to_floor(motion: Motion, *, rig_joints=None, sole: float | None = None) -> Motion:
     """The clip with its lowest foot on y = 0 of the body that it was made for, except while the body flies.
 
-    rig_joints: [55,3] rest joints, metres, of the avatar whose feet count, by default the open body's; sole: y of its soles at rest.
-    While a foot carries the body, the lowest point of the soles ends within 2 cm of the floor. Between take-off and landing (free fall
-    of the body) the correction runs on evenly. For flat ground only: stairs, chairs, cartwheels and lying bodies come out wrong.
-    Raises MotionError.
+    rig_joints: [55,3] rest joints, metres, of the avatar whose feet count, by default the open body's; sole:
+    y of its soles at rest. While a foot carries the body, the lowest point of the soles ends within 2 cm of
+    the floor. Between take-off and landing (free fall of the body) the correction runs on evenly. For flat
+    ground only: stairs, chairs, cartwheels and lying bodies come out wrong. Raises MotionError.
     """
     rest = ref.rest_joints() if rig_joints is None else np.asarray(rig_joints, np.float64)
     if rest.shape != (55, 3) or not np.isfinite(rest).all():
@@ -42,7 +47,7 @@ def snap_to_floor(motion: Motion, *, rig_joints=None, sole: float | None = None)
         world = kinematics.global_rotations(motion.quaternions[part, :12], kinematics.PARENTS[:12])
         points = kinematics.foot_points(world, rest, path[part], sole)
         own = slice(i - part.start, i - part.start + 4096)
-        height[i:i + 4096], speed[i:i + 4096] = (v[own] for v in _lowest(points, motion.fps))
+        height[i : i + 4096], speed[i : i + 4096] = (v[own] for v in _lowest(points, motion.fps))
     carried = ~_flying(path[:, 1], speed, motion.fps)
     lift = _lift(height, carried, motion.fps, leg)
     pelvis = motion.pelvis.astype(np.float64)
@@ -62,7 +67,8 @@ def _lowest(points: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flying(y: np.ndarray, speed: np.ndarray, fps: float) -> np.ndarray:
-    """Frames [N] in which the body falls freely, from heights y [N] of the pelvis and speeds [N] of the lowest sole point."""
+    """Frames [N] in which the body falls freely, from heights y [N] of the pelvis and speeds [N] of the
+    lowest sole point."""
     if len(y) < 8:
         return np.zeros(len(y), bool)
     acceleration = np.gradient(np.gradient(_smoothed(y, 0.03 * fps))) * fps * fps / _GRAVITY
@@ -71,7 +77,8 @@ def _flying(y: np.ndarray, speed: np.ndarray, fps: float) -> np.ndarray:
         if not (np.median(speed[start:stop]) > _RESTING):
             out[start:stop] = False
             continue
-        # the smoothing of the acceleration has shortened the flight: it goes on as long as the soles move, but not far
+        # the smoothing of the acceleration has shortened the flight: it goes on as long as the soles move,
+        # but not far
         reach, moving = round(_GROW * fps), speed > _RESTING
         while start > 0 and reach and moving[start - 1]:
             start, reach = start - 1, reach - 1
@@ -97,7 +104,8 @@ def _closed(flags: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _lift(height: np.ndarray, carried: np.ndarray, fps: float, leg: float) -> np.ndarray:
-    """Correction [N], metres: smooth, and within the tolerance wherever the body is carried; it never pushes a sole below the floor."""
+    """Correction [N], metres: smooth, and within the tolerance wherever the body is carried; it never pushes
+    a sole below the floor."""
     n = len(height)
     at = np.arange(n)
     if not carried.any():

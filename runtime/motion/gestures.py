@@ -1,20 +1,25 @@
 """Arms and hands in terms that an animator thinks in, turned into SMPL-X joint rotations."""
+
 from __future__ import annotations
 
 import numpy as np
 
-from ..avatar.skeleton import JOINT_INDEX
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.skeleton import JOINT_INDEX
+
 from . import reference_body as ref
-from . import rotations as rot
 
 _MIRROR = np.array((1.0, 1.0, -1.0, -1.0))  # of a quaternion, left to right
 _FINGERS = ("index", "middle", "pinky", "ring")
 
 
-def arm(flex=0.0, abduct=0.0, twist=0.0, elbow=0.0, pronate=0.0, wrist=0.0, deviate=0.0, shrug=0.0) -> np.ndarray:
+def arm(
+    flex=0.0, abduct=0.0, twist=0.0, elbow=0.0, pronate=0.0, wrist=0.0, deviate=0.0, shrug=0.0
+) -> np.ndarray:
     """An arm pose [8] in degrees; all zero = hanging straight down, palm to the thigh.
 
-    flex: forward. abduct: to the side. twist: of the upper arm, inwards. elbow: bend. pronate: palm back (down, with a bent elbow).
+    flex: forward. abduct: to the side. twist: of the upper arm, inwards. elbow: bend. pronate: palm back
+        (down, with a bent elbow).
     wrist: bend towards the palm. deviate: towards the little finger. shrug: shoulder up.
     """
     return np.array((flex, abduct, twist, elbow, pronate, wrist, deviate, shrug), np.float64)
@@ -28,7 +33,9 @@ def _about(axis: int, degrees) -> np.ndarray:
 
 def arm_rotations(side: str, pose) -> dict[int, np.ndarray]:
     """Local quaternions [N,4] of collar, shoulder, elbow and wrist for arm poses [N,8]."""
-    flex, abduct, twist, elbow, pronate, wrist, deviate, shrug = np.moveaxis(np.asarray(pose, np.float64), -1, 0)
+    flex, abduct, twist, elbow, pronate, wrist, deviate, shrug = np.moveaxis(
+        np.asarray(pose, np.float64), -1, 0
+    )
     upper = rot.multiply(_about(0, -flex), rot.multiply(_about(2, abduct - 90), _about(0, twist)))
     # the collar bone takes part once the arm is well off the side
     raised = np.degrees(np.arccos(np.clip(np.cos(np.radians(flex)) * np.cos(np.radians(abduct)), -1, 1)))
@@ -43,8 +50,11 @@ def arm_rotations(side: str, pose) -> dict[int, np.ndarray]:
     return {JOINT_INDEX[f"{side}_{name}"]: q if side == "left" else q * _MIRROR for name, q in local.items()}
 
 
-def _hand(curl: dict[str, float], spread: float = 0.0, thumb=(0.0, 0.0, 0.0), thumb_bend: float = 0.0) -> np.ndarray:
-    """A left hand [15,3], axis-angle. curl: finger -> degrees at its knuckle (the outer joints follow); spread: degrees between fingers."""
+def _hand(
+    curl: dict[str, float], spread: float = 0.0, thumb=(0.0, 0.0, 0.0), thumb_bend: float = 0.0
+) -> np.ndarray:
+    """A left hand [15,3], axis-angle. curl: finger -> degrees at its knuckle (the outer joints follow);
+    spread: degrees between fingers."""
     pose = np.zeros((15, 3))
     for i, (finger, fan) in enumerate(zip(_FINGERS, (-1.2, 0.0, 1.9, 0.9), strict=True)):
         bend = curl[finger]

@@ -1,4 +1,5 @@
 """Motion: a clip of SMPL-X poses that knows its speed and the size of the body it was made for."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -6,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ..errors import InputError, MotionError
-from ..render.pose import JOINTS, MAX_ANGLE, Pose, checked
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import InputError, MotionError
+from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose, checked
+
 from . import kinematics
-from . import rotations as rot
 
 MAX_FRAMES = 1_000_000
 # frames looked at to find the floor; a longer clip is thinned out evenly
@@ -25,14 +27,16 @@ def _checked(name: str, value, shape, limit=np.inf) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A clip. Arrays are copied, checked and read-only; y is up and the body faces +z when its root is not turned.
+    """A clip. Arrays are copied, checked and read-only; y is up and the body faces +z when its root is not
+    turned.
 
     body: f32[N,55,3] axis-angle, SMPL-X joint order, hands absolute (flat_hand_mean=True).
     pelvis: f32[N,3] world position of the pelvis joint, metres, of the body that the clip was made for.
     leg_length: thigh + shank of that body, metres.
     fps: frames per second.
     expression: f32[N,E], and expression_names the E names; None = the axes are not known by name.
-    cyclic: the last frame runs on into the first, so a loop blends the two; otherwise a loop starts again with a cut.
+    cyclic: the last frame runs on into the first, so a loop blends the two; otherwise a loop starts again
+        with a cut.
     notes: what a user should know about how the clip was read.
     Raises MotionError, naming the field.
     """
@@ -68,7 +72,9 @@ class Motion:
         if names is not None:
             names = tuple(str(s) for s in names)
             if len(names) != values["expression"].shape[1]:
-                raise MotionError(f"Motion.expression_names: got {len(names)} names for {values['expression'].shape[1]} columns")
+                raise MotionError(
+                    f"Motion.expression_names: got {len(names)} names for {values['expression'].shape[1]} columns"
+                )
         for key, value in (values | {"expression_names": names}).items():
             object.__setattr__(self, key, value)
 
@@ -85,8 +91,10 @@ class Motion:
     def quaternions(self) -> np.ndarray:
         """f32[N,55,4] (w, x, y, z), neighbours in time on the same side of the sphere."""
         q = np.empty((self.frames, JOINTS, 4), np.float32)
-        for i in range(0, self.frames, 4096):  # in pieces: the float64 in between would be several times the clip
-            q[i:i + 4096] = rot.axis_angle_to_quaternion(self.body[i:i + 4096])
+        for i in range(
+            0, self.frames, 4096
+        ):  # in pieces: the float64 in between would be several times the clip
+            q[i : i + 4096] = rot.axis_angle_to_quaternion(self.body[i : i + 4096])
         return rot.continuous(q)
 
     def _between(self, t: float, loop: bool) -> tuple[int, int, float]:
@@ -105,7 +113,8 @@ class Motion:
         return last, last, 0.0
 
     def sample(self, t: float, loop: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """At t seconds: body f32[55,3], pelvis f32[3], expression f32[E]; slerp and linear between frames. loop=False holds the ends."""
+        """At t seconds: body f32[55,3], pelvis f32[3], expression f32[E]; slerp and linear between frames.
+        loop=False holds the ends."""
         i, j, s = self._between(t, loop)
         if s == 0.0:
             return self.body[i], self.pelvis[i], self.expression[i]
@@ -115,7 +124,8 @@ class Motion:
         return rot.quaternion_to_axis_angle(q).astype(np.float32), pelvis, expression
 
     def resample(self, fps: float) -> Motion:
-        """The same clip at another rate, by slerp; the duration is kept to within half a frame, the start exactly."""
+        """The same clip at another rate, by slerp; the duration is kept to within half a frame, the start
+        exactly."""
         fps = float(fps)
         if not 0.1 <= fps <= 10_000:
             raise MotionError(f"fps: got {fps:g}, expected 0.1 to 10000")
@@ -139,7 +149,9 @@ class Motion:
             body[part] = rot.quaternion_to_axis_angle(q)
         w = s[:, None]
         return replace(
-            self, body=body, fps=fps,
+            self,
+            body=body,
+            fps=fps,
             pelvis=(1 - w) * self.pelvis[i] + w * self.pelvis[j],
             expression=(1 - w) * self.expression[i] + w * self.expression[j],
         )
@@ -149,23 +161,38 @@ class Motion:
         part = slice(start, stop)
         if not len(range(*part.indices(self.frames))):
             raise MotionError(f"slice: {start}..{stop} leaves no frame of {self.frames}")
-        return replace(self, body=self.body[part], pelvis=self.pelvis[part], expression=self.expression[part], cyclic=False)
+        return replace(
+            self,
+            body=self.body[part],
+            pelvis=self.pelvis[part],
+            expression=self.expression[part],
+            cyclic=False,
+        )
 
-    def for_avatar(self, rig_joints, expression_names=(), *, ground: bool = True, root: str = "start",
-                   sole: float | None = None) -> AvatarMotion:
+    def for_avatar(
+        self,
+        rig_joints,
+        expression_names=(),
+        *,
+        ground: bool = True,
+        root: str = "start",
+        sole: float | None = None,
+    ) -> AvatarMotion:
         """The clip fitted to one avatar.
 
         rig_joints: [55,3] rest joints, metres. expression_names: of the avatar's expression columns.
-        ground: lift or lower the whole clip so that its lowest foot stands on y = 0. sole: y of the soles in the rest pose, if known.
-        root: where the clip happens: "start" = its first frame is over the origin and faces +z, "keep" = where and as the file
-        has it, "fixed" = as "start", but over the origin all the time (no travel).
+        ground: lift or lower the whole clip so that its lowest foot stands on y = 0. sole: y of the soles in
+            the rest pose, if known.
+        root: where the clip happens: "start" = its first frame is over the origin and faces +z, "keep" =
+        where and as the file has it, "fixed" = as "start", but over the origin all the time (no travel).
         Raises MotionError.
         """
         return AvatarMotion(self, rig_joints, tuple(expression_names), ground=ground, root=root, sole=sole)
 
 
 def _facing_forward(motion: Motion) -> Motion:
-    """The clip turned about the vertical so that its first frame faces +z; small angles are left as they are meant."""
+    """The clip turned about the vertical so that its first frame faces +z; small angles are left as they are
+    meant."""
     forward = rot.rotate(motion.quaternions[0, 0], (0.0, 0.0, 1.0))
     yaw = np.arctan2(forward[0], forward[2])
     if abs(yaw) < np.radians(15):
@@ -177,18 +204,31 @@ def _facing_forward(motion: Motion) -> Motion:
 
 
 class AvatarMotion:
-    """A clip fitted to an avatar: `pose_at(seconds)` and `pose(frame)` give `Pose`. Made by `Motion.for_avatar`.
+    """A clip fitted to an avatar: `pose_at(seconds)` and `pose(frame)` give `Pose`. Made by
+    `Motion.for_avatar`.
 
-    The pelvis path is scaled by the ratio of leg lengths, in height and on the ground alike, so that steps fit the legs.
+    The pelvis path is scaled by the ratio of leg lengths, in height and on the ground alike, so that steps
+    fit the legs.
     """
 
-    def __init__(self, motion: Motion, rig_joints, expression_names: tuple[str, ...], *, ground: bool, root: str, sole: float | None):
+    def __init__(
+        self,
+        motion: Motion,
+        rig_joints,
+        expression_names: tuple[str, ...],
+        *,
+        ground: bool,
+        root: str,
+        sole: float | None,
+    ):
         rest = _checked("rig_joints", rig_joints, (JOINTS, 3), 100.0).astype(np.float64)
         if root not in ("start", "keep", "fixed"):
             raise MotionError(f"root: got {root!r}, expected 'start', 'keep' or 'fixed'")
         leg = kinematics.leg_length(rest)
         if leg < 0.05:
-            raise MotionError(f"rig_joints: the legs are {leg:g} m long, expected the rest joints of a body in metres")
+            raise MotionError(
+                f"rig_joints: the legs are {leg:g} m long, expected the rest joints of a body in metres"
+            )
         if root != "keep":
             motion = _facing_forward(motion)
         self.motion = motion
@@ -211,7 +251,9 @@ class AvatarMotion:
         self._size, self._from, self._to = len(names), [], []
         if motion.expression_names is None:
             if motion.expression.shape[1] and np.any(motion.expression):
-                self.notes.append(f"{motion.expression.shape[1]} expression columns of unknown meaning were dropped")
+                self.notes.append(
+                    f"{motion.expression.shape[1]} expression columns of unknown meaning were dropped"
+                )
             return
         index = {name: i for i, name in enumerate(names)}
         missing = []

@@ -1,4 +1,6 @@
-"""Recordings (.dmot): poses as they come, on disk at once, readable however they end. The bytes: docs/motion.md."""
+"""Recordings (.dmot): poses as they come, on disk at once, readable however they end. The bytes:
+docs/motion.md."""
+
 from __future__ import annotations
 
 import json
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MotionError
-from . import rotations as rot
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+
 from .motion import MAX_FRAMES, Motion
 
 MAGIC = b"DMOT"
@@ -27,31 +30,57 @@ _MAX_SECONDS = 7 * 24 * 3600.0
 
 
 def frame_dtype(expressions: int) -> np.dtype:
-    """One frame of a recording: seconds f64, pelvis f32[3], body f32[55,3], expression f32[E]; little-endian, no padding."""
-    return np.dtype([("t", "<f8"), ("pelvis", "<f4", (3,)), ("body", "<f4", (55, 3)), ("expression", "<f4", (expressions,))])
+    """One frame of a recording: seconds f64, pelvis f32[3], body f32[55,3], expression f32[E]; little-endian,
+    no padding."""
+    return np.dtype(
+        [
+            ("t", "<f8"),
+            ("pelvis", "<f4", (3,)),
+            ("body", "<f4", (55, 3)),
+            ("expression", "<f4", (expressions,)),
+        ]
+    )
 
 
 class Recorder:
     """Appends poses to a recording.
 
     path: ends in .dmot; while it records, the file is called PATH.part, and can be read as well.
-    leg_length: thigh + shank of the body that the pelvis path belongs to, metres. fps: of frames that come at an exact rate; None =
-    they come when they come, and their times count. expression_names: of the columns. source: what was recorded, for people.
-    Raises MotionError.
+    leg_length: thigh + shank of the body that the pelvis path belongs to, metres. fps: of frames that come at
+    an exact rate; None = they come when they come, and their times count. expression_names: of the columns.
+    source: what was recorded, for people. Raises MotionError.
     """
 
-    def __init__(self, path, *, leg_length: float, fps: float | None = None, expression_names=(), source: str = "", name: str = "",
-                 cyclic: bool = False, overwrite: bool = False):
+    def __init__(
+        self,
+        path,
+        *,
+        leg_length: float,
+        fps: float | None = None,
+        expression_names=(),
+        source: str = "",
+        name: str = "",
+        cyclic: bool = False,
+        overwrite: bool = False,
+    ):
         self.path = Path(path)
         if self.path.suffix.lower() != ".dmot":
             raise MotionError(f"{self.path}: a recording ends in .dmot")
         if self.path.exists() and not overwrite:
-            raise MotionError(f"{self.path}: exists already; give another name, or say that it may be replaced")
+            raise MotionError(
+                f"{self.path}: exists already; give another name, or say that it may be replaced"
+            )
         # None: columns whose meaning is not known; their number is only known from the first frame
         self._names = None if expression_names is None else tuple(str(n) for n in expression_names)
         self._header = {
-            "format": "dinar-motion", "skeleton": "smplx-55", "up": "y", "units": "m", "leg_length": float(leg_length),
-            "fps": None if fps is None else float(fps), "name": name or self.path.stem, "source": str(source)[:1000],
+            "format": "dinar-motion",
+            "skeleton": "smplx-55",
+            "up": "y",
+            "units": "m",
+            "leg_length": float(leg_length),
+            "fps": None if fps is None else float(fps),
+            "name": name or self.path.stem,
+            "source": str(source)[:1000],
             "cyclic": bool(cyclic),
         }
         self.frames = 0
@@ -61,7 +90,8 @@ class Recorder:
         self._first = self._flushed = 0.0
 
     def append(self, t: float, body, pelvis, expression=()) -> None:
-        """One frame: t seconds (ascending; the first may have any value), body [55,3] axis-angle, pelvis [3] metres, expression [E]."""
+        """One frame: t seconds (ascending; the first may have any value), body [55,3] axis-angle, pelvis [3]
+        metres, expression [E]."""
         expression = np.asarray(expression)
         if self._file is None:
             self._begin(expression.size)
@@ -73,10 +103,16 @@ class Recorder:
             raise MotionError(f"frame {self.frames}: {e}; expected {shapes}") from None
         self._first = t if not self.frames else self._first
         seconds = t - self._first
-        if not (np.isfinite(frame["body"]).all() and np.isfinite(frame["pelvis"]).all() and np.isfinite(frame["expression"]).all()):
+        if not (
+            np.isfinite(frame["body"]).all()
+            and np.isfinite(frame["pelvis"]).all()
+            and np.isfinite(frame["expression"]).all()
+        ):
             raise MotionError(f"frame {self.frames}: holds NaN or infinite values")
         if self.frames and not self.seconds < seconds <= _MAX_SECONDS:
-            raise MotionError(f"frame {self.frames}: at {seconds:g} s, expected after {self.seconds:g} s, the frame before")
+            raise MotionError(
+                f"frame {self.frames}: at {seconds:g} s, expected after {self.seconds:g} s, the frame before"
+            )
         if self.frames >= MAX_FRAMES:
             raise MotionError(f"{self.path}: a recording has at most {MAX_FRAMES} frames")
         frame["t"] = seconds
@@ -92,13 +128,20 @@ class Recorder:
 
     def _begin(self, columns: int) -> None:
         if self._names is not None and columns != len(self._names):
-            raise MotionError(f"frame 0: got {columns} expressions, expected {len(self._names)}, one for each name")
+            raise MotionError(
+                f"frame 0: got {columns} expressions, expected {len(self._names)}, one for each name"
+            )
         if columns > MAX_EXPRESSIONS:
             raise MotionError(f"got {columns} expressions, expected at most {MAX_EXPRESSIONS}")
-        header = self._header | {"expressions": columns, "expression_names": None if self._names is None else list(self._names)}
+        header = self._header | {
+            "expressions": columns,
+            "expression_names": None if self._names is None else list(self._names),
+        }
         text = json.dumps(header, separators=(",", ":")).encode()
         if len(text) > MAX_HEADER:
-            raise MotionError(f"{self.path}: the header has {len(text)} bytes, expected at most {MAX_HEADER}; shorten names and source")
+            raise MotionError(
+                f"{self.path}: the header has {len(text)} bytes, expected at most {MAX_HEADER}; shorten names and source"
+            )
         _checked_header(json.loads(text), str(self.path))
         self._frame = np.zeros((), frame_dtype(columns))
         try:
@@ -118,7 +161,9 @@ class Recorder:
             file.close()
             os.replace(self._part, self.path)
         except OSError as e:
-            raise MotionError(f"{self.path}: cannot be finished ({e.strerror or e}); what there is lies in {self._part}") from None
+            raise MotionError(
+                f"{self.path}: cannot be finished ({e.strerror or e}); what there is lies in {self._part}"
+            ) from None
 
     def __enter__(self) -> Recorder:
         return self
@@ -129,15 +174,24 @@ class Recorder:
 
 def write_recording(motion: Motion, path) -> None:
     """Write a clip as a recording at its own exact rate. Raises MotionError."""
-    with Recorder(path, leg_length=motion.leg_length, fps=motion.fps, expression_names=motion.expression_names, name=motion.name,
-                  source="; ".join(motion.notes), cyclic=motion.cyclic, overwrite=True) as recorder:
+    with Recorder(
+        path,
+        leg_length=motion.leg_length,
+        fps=motion.fps,
+        expression_names=motion.expression_names,
+        name=motion.name,
+        source="; ".join(motion.notes),
+        cyclic=motion.cyclic,
+        overwrite=True,
+    ) as recorder:
         for i in range(motion.frames):
             recorder.append(i / motion.fps, motion.body[i], motion.pelvis[i], motion.expression[i])
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What is in a recording. header: its JSON. frames: `frame_dtype` array [N]. cut: bytes at the end that are no whole frame."""
+    """What is in a recording. header: its JSON. frames: `frame_dtype` array [N]. cut: bytes at the end that
+    are no whole frame."""
 
     header: dict
     frames: np.ndarray
@@ -145,7 +199,8 @@ class Recording:
 
 
 def read_recording(path) -> Recording:
-    """Read a .dmot file (or a .dmot.part that was cut off) and check it all. Raises MotionError naming what is wrong."""
+    """Read a .dmot file (or a .dmot.part that was cut off) and check it all. Raises MotionError naming what
+    is wrong."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -154,10 +209,14 @@ def read_recording(path) -> Recording:
         with open(path, "rb") as file:
             prefix = file.read(_PREFIX.size)
             if len(prefix) < _PREFIX.size or prefix[:4] != MAGIC:
-                raise MotionError(f"{path}: not a recording, expected a file that begins with {MAGIC.decode()}")
+                raise MotionError(
+                    f"{path}: not a recording, expected a file that begins with {MAGIC.decode()}"
+                )
             _, schema, zero, length = _PREFIX.unpack(prefix)
             if schema != SCHEMA or zero or not 2 <= length <= MAX_HEADER:
-                raise MotionError(f"{path}: schema {schema}, header of {length} bytes; expected schema {SCHEMA} and at most {MAX_HEADER}")
+                raise MotionError(
+                    f"{path}: schema {schema}, header of {length} bytes; expected schema {SCHEMA} and at most {MAX_HEADER}"
+                )
             header = _header(file.read(length), length, str(path))
             dtype = frame_dtype(header["expressions"])
             count, cut = divmod(size - _PREFIX.size - length, dtype.itemsize)
@@ -173,12 +232,15 @@ def read_recording(path) -> Recording:
     for key in ("pelvis", "body", "expression"):
         bad |= ~np.isfinite(frames[key]).reshape(len(t), -1).all(axis=1)
     if bad.any():
-        raise MotionError(f"{path}: frame {int(np.argmax(bad))}: damaged (NaN, or its time is not after the one before)")
+        raise MotionError(
+            f"{path}: frame {int(np.argmax(bad))}: damaged (NaN, or its time is not after the one before)"
+        )
     return Recording(header, frames, cut)
 
 
 def load_recording(path, *, fps: float | None = None) -> Motion:
-    """A recording as a clip of an even rate: its own, or, where frames came when they came, `fps`, by default the median of its steps.
+    """A recording as a clip of an even rate: its own, or, where frames came when they came, `fps`, by default
+    the median of its steps.
 
     Raises MotionError.
     """
@@ -188,10 +250,21 @@ def load_recording(path, *, fps: float | None = None) -> Motion:
     if r.cut:
         notes.append(f"the recording was cut off: {r.cut} bytes of a frame at its end are left out")
     names = header["expression_names"]
-    motion = {"leg_length": header["leg_length"], "expression_names": None if names is None else tuple(names), "name": header["name"],
-              "cyclic": header["cyclic"]}
+    motion = {
+        "leg_length": header["leg_length"],
+        "expression_names": None if names is None else tuple(names),
+        "name": header["name"],
+        "cyclic": header["cyclic"],
+    }
     if header["fps"] is not None:
-        whole = Motion(body=f["body"], pelvis=f["pelvis"], expression=f["expression"], fps=header["fps"], notes=tuple(notes), **motion)
+        whole = Motion(
+            body=f["body"],
+            pelvis=f["pelvis"],
+            expression=f["expression"],
+            fps=header["fps"],
+            notes=tuple(notes),
+            **motion,
+        )
         return whole if fps is None else whole.resample(fps)
     t = f["t"] - f["t"][0]
     if fps is None:
@@ -203,12 +276,15 @@ def load_recording(path, *, fps: float | None = None) -> Motion:
 
 
 def even_motion(t, body, pelvis, expression, *, fps: float, notes=(), **fields) -> Motion:
-    """Poses at uneven times t [N] seconds, ascending from 0, as a clip of even rate, by slerp; gaps are bridged, and noted.
+    """Poses at uneven times t [N] seconds, ascending from 0, as a clip of even rate, by slerp; gaps are
+    bridged, and noted.
 
     body [N,55,3], pelvis [N,3], expression [N,E]; fields: the others of Motion. Raises MotionError.
     """
     if not 0.1 <= fps <= 10_000 or t[-1] * fps > MAX_FRAMES:
-        raise MotionError(f"{t[-1]:.0f} s at {fps:g} frames per second, expected 0.1 to 10000 and at most {MAX_FRAMES} frames")
+        raise MotionError(
+            f"{t[-1]:.0f} s at {fps:g} frames per second, expected 0.1 to 10000 and at most {MAX_FRAMES} frames"
+        )
     steps = np.diff(t)
     gaps = steps > max(_GAP_SECONDS, 1.5 / fps)
     if gaps.any():
@@ -223,8 +299,14 @@ def even_motion(t, body, pelvis, expression, *, fps: float, notes=(), **fields) 
         a, b = (rot.axis_angle_to_quaternion(body[x[p]]) for x in (i, j))
         out[p] = rot.quaternion_to_axis_angle(rot.slerp(a, b, w[p, None]))
     w = w[:, None]
-    return Motion(body=out, pelvis=(1 - w) * pelvis[i] + w * pelvis[j], expression=(1 - w) * expression[i] + w * expression[j],
-                  fps=fps, notes=notes, **fields)
+    return Motion(
+        body=out,
+        pelvis=(1 - w) * pelvis[i] + w * pelvis[j],
+        expression=(1 - w) * expression[i] + w * expression[j],
+        fps=fps,
+        notes=notes,
+        **fields,
+    )
 
 
 def _header(text: bytes, length: int, name: str) -> dict:
@@ -254,10 +336,15 @@ def _checked_header(h: dict, name: str) -> dict:
         "name": (isinstance(h.get("name"), str), "text"),
         "source": (isinstance(h.get("source"), str), "text"),
         "cyclic": (isinstance(h.get("cyclic"), bool), "true or false"),
-        "expressions": (isinstance(count, int) and number(count, 0, MAX_EXPRESSIONS), f"0 to {MAX_EXPRESSIONS}"),
+        "expressions": (
+            isinstance(count, int) and number(count, 0, MAX_EXPRESSIONS),
+            f"0 to {MAX_EXPRESSIONS}",
+        ),
         "expression_names": (
-            names is None or (isinstance(names, list) and len(names) == count and all(isinstance(n, str) for n in names)),
-            "null, or one name for each expression"),
+            names is None
+            or (isinstance(names, list) and len(names) == count and all(isinstance(n, str) for n in names)),
+            "null, or one name for each expression",
+        ),
     }
     for key, (good, expected) in rules.items():
         if not good:

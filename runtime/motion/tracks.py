@@ -1,4 +1,5 @@
 """Smooth curves over time for authored motion."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,7 +12,8 @@ def ease(u) -> np.ndarray:
 
 
 def track(t, *keys) -> np.ndarray:
-    """Values over times t [N] through keys (time, value), eased between neighbours, held before the first and after the last.
+    """Values over times t [N] through keys (time, value), eased between neighbours, held before the first and
+    after the last.
 
     Values are numbers or arrays of one shape; times ascend.
     """

@@ -1,8 +1,9 @@
 """Poses, cameras and the frame pipeline."""
 
-from .camera import Camera
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+
 from .frame import Frame
-from .pose import Pose
 from .renderer import Renderer
 
 __all__ = ["Camera", "Frame", "Pose", "Renderer"]

@@ -7,24 +7,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ... import engines, kernels
-from ..errors import DinarError
-from .camera import Camera
+from dinar_live import engines, kernels
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import DinarError
+from dinar_live.runtime.core.pose import Pose
+
+from .compiled_sizes import LATER, NOW, CompiledSizes
 from .frame import RING, STAGES, Frame
-from .pose import Pose
-from .sessions import LATER, NOW, Sessions
-from .settings import Settings
+from .options import RenderOptions
 from .window import BUCKET, Window, enlarged, fit_window
 
 
 class _View:
     """What one camera has of its own."""
 
-    def __init__(self, settings: Settings, vertices: int):
-        H, W = settings.size
+    def __init__(self, options: RenderOptions, vertices: int):
+        H, W = options.size
         self.projective = np.empty((vertices, 3), np.float32)
         self.ring = [np.zeros((H, W, 4), np.uint8) for _ in range(RING)]
-        self.depth_ring = [np.zeros((H, W), np.float32) for _ in range(RING)] if settings.depth else None
+        self.depth_ring = [np.zeros((H, W), np.float32) for _ in range(RING)] if options.depth else None
 
 
 class _Clock:
@@ -45,7 +46,8 @@ class _Clock:
 
 
 class CpuPipeline:
-    """The CPU's kernels, and a network in whichever engine. engine, precision: of engines.create_engine; background_compile: of Renderer;
+    """The CPU's kernels, and a network in whichever engine. engine, precision: of engines.create_engine;
+    background_compile: of Renderer;
     why: it is the CPU.
 
     `engine_info` is None without a network. Raises DinarError, kernels' ValueError and EngineError.
@@ -53,17 +55,19 @@ class CpuPipeline:
 
     device, rasterizer_name = "cpu", "native"
 
-    def __init__(self, settings: Settings, *, engine: str, precision: str, background_compile: bool, why: str = ""):
-        self._settings, self._why, spec = settings, why, settings.spec
+    def __init__(
+        self, options: RenderOptions, *, engine: str, precision: str, background_compile: bool, why: str = ""
+    ):
+        self._options, self._why, spec = options, why, options.spec
         self._missing = LATER if background_compile else NOW
         self._texture = spec.float_texture()
-        h, w = settings.padded
+        h, w = options.padded
         samples = h * w * spec.samples**2
-        self._vertices = np.empty((len(settings.avatar.rig.model.vertices), 3), np.float32)
+        self._vertices = np.empty((len(options.avatar.rig.model.vertices), 3), np.float32)
         self._id = np.empty(samples, np.int32)
         self._barycentrics = np.empty(samples * 3, np.float32)
         self._depth = np.empty(samples, np.float32)
-        self._views = [_View(settings, len(self._vertices))]    # more when they are asked for
+        self._views = [_View(options, len(self._vertices))]  # more when they are asked for
         self._calls = 0
         self._engine = self._sessions = self._features = None
         self.engine_info: engines.EngineInfo | None = None
@@ -71,14 +75,20 @@ class CpuPipeline:
             self._features = np.empty(6 * samples, np.float32)
         else:
             where = {"device": "cpu"} if engine in ("auto", "torch") else {}  # the others have no choice
-            self._engine = engines.create_engine(spec.model, engine, precision=precision, threads=settings.threads, **where)
-            self._sessions = Sessions(self._engine.compile)
+            self._engine = engines.create_engine(
+                spec.model, engine, precision=precision, threads=options.threads, **where
+            )
+            self._sessions = CompiledSizes(self._engine.compile)
             self.engine_info = self._engine.info
             check_contract(self._sessions.require((1, h, w)), self._texture.shape[2])
 
     def describe(self) -> str:
         """What runs, for people."""
-        net = f"{self.engine_info.name} {self.engine_info.precision} ({self.engine_info.reason})" if self.engine_info else "no network"
+        net = (
+            f"{self.engine_info.name} {self.engine_info.precision} ({self.engine_info.reason})"
+            if self.engine_info
+            else "no network"
+        )
         return f"rasterizer {self.rasterizer_name} (CPU{': ' if self._why else ''}{self._why}), engine {net}"
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
@@ -93,11 +103,12 @@ class CpuPipeline:
         self._calls += 1
         for view, window in zip(self._views, windows, strict=False):
             if window is None:
-                view.ring[slot][:] = self._settings.blank
+                view.ring[slot][:] = self._options.blank
                 if view.depth_ring:
                     view.depth_ring[slot][:] = 0
         clock.lap("compose")
-        # One by one: for a CPU's caches two pictures at once are slower than one after the other (docs/benchmarks.md).
+        # One by one: for a CPU's caches two pictures at once are slower than one after the other
+        # (docs/benchmarks.md).
         for i, window in enumerate(windows):
             if window is not None:
                 windows[i] = self._draw(self._views[i], window, slot, clock)
@@ -109,10 +120,17 @@ class CpuPipeline:
 
     def _place(self, pose: Pose, cameras: Sequence[Camera], clock: _Clock) -> list[Window | None]:
         """Skin the body, project it into every view and fit the windows."""
-        settings, rig, spec, s = self._settings, self._settings.avatar.rig, self._settings.spec, self._settings.spec.samples
+        options, rig, spec, s = (
+            self._options,
+            self._options.avatar.rig,
+            self._options.spec,
+            self._options.spec.samples,
+        )
         while len(self._views) < len(cameras):
-            self._views.append(_View(settings, len(self._vertices)))
-        kernels.lbs(rig.model, pose.body, pose.transl, pose.expression, out=self._vertices, threads=settings.threads)
+            self._views.append(_View(options, len(self._vertices)))
+        kernels.lbs(
+            rig.model, pose.body, pose.transl, pose.expression, out=self._vertices, threads=options.threads
+        )
         clock.lap("lbs")
         windows = []
         for view, camera in zip(self._views, cameras, strict=False):
@@ -122,8 +140,8 @@ class CpuPipeline:
                 bounds = [b / s for b in bounds]
             windows.append(
                 fit_window(
-                    bounds if settings.crop else None,
-                    settings.size,
+                    bounds if options.crop else None,
+                    options.size,
                     margin=spec.margin,
                     stride=spec.stride,
                     bucket=1 if spec.model is None else BUCKET,
@@ -133,17 +151,34 @@ class CpuPipeline:
         return windows
 
     def _draw(self, view: _View, window: Window, slot: int, clock: _Clock) -> Window:
-        """One view's picture; returns the window that it got, which is larger than asked for while the network is being compiled."""
-        settings, rig, spec, threads = self._settings, self._settings.avatar.rig, self._settings.spec, self._settings.threads
+        """One view's picture; returns the window that it got, which is larger than asked for while the
+        network is being compiled."""
+        options, rig, spec, threads = (
+            self._options,
+            self._options.avatar.rig,
+            self._options.spec,
+            self._options.threads,
+        )
         session, s = None, spec.samples
         if self._sessions is not None:
             key, session = self._sessions.get(1, window.height, window.width, self._missing)
-            window = enlarged(window, key[1:], settings.padded)
+            window = enlarged(window, key[1:], options.padded)
         h, w = window.height * s, window.width * s
-        features = self._features[: 6 * h * w].reshape(6, h, w) if session is None else session.inputs["features"][0]
+        features = (
+            self._features[: 6 * h * w].reshape(6, h, w) if session is None else session.inputs["features"][0]
+        )
         depth = self._depth[: h * w].reshape(h, w)
-        raster = kernels.Raster(self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), depth)
-        kernels.rasterize(view.projective, rig.faces, (h, w), origin=(window.x0 * s, window.y0 * s), out=raster, threads=threads)
+        raster = kernels.Raster(
+            self._id[: h * w].reshape(h, w), self._barycentrics[: 3 * h * w].reshape(h, w, 3), depth
+        )
+        kernels.rasterize(
+            view.projective,
+            rig.faces,
+            (h, w),
+            origin=(window.x0 * s, window.y0 * s),
+            out=raster,
+            threads=threads,
+        )
         clock.lap("rasterize")
         kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=features, threads=threads)
         clock.lap("gather")
@@ -159,8 +194,8 @@ class CpuPipeline:
             alpha,
             mask=features[-1] if spec.hardsegm else None,
             threshold=spec.threshold,
-            background=settings.background,
-            straight=settings.straight,
+            background=options.background,
+            straight=options.straight,
             samples=s,
             origin=(window.x0, window.y0),
             depth=depth if view.depth_ring else None,

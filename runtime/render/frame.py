@@ -13,15 +13,17 @@ RING = 3
 MAX_VIEWS = 2
 STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
 GPU_TIME = "gpu"
-"""From the first launch until the picture is in host memory: instead of the stages, where a GPU runs them as one."""
+"""From the first launch until the picture is in host memory: instead of the stages, where a GPU runs them as
+one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring and is valid until two renders
-    later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not (only with depth=True). timings: milliseconds per stage,
-    and `total`, of the whole call, so the views of one call have the same; on a GPU `project` is the fitting of the window, and GPU_TIME
-    the rest. window: the part of the picture that was worked on, None where nothing is in view."""
+    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring
+    and is valid until two renders later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not
+    (only with depth=True). timings: milliseconds per stage, and `total`, of the whole call, so the views of
+    one call have the same; on a GPU `project` is the fitting of the window, and GPU_TIME the rest. window:
+    the part of the picture that was worked on, None where nothing is in view."""
 
     rgba: np.ndarray = field(repr=False)
     depth: np.ndarray | None = field(repr=False)
@@ -30,4 +32,9 @@ class Frame:
 
     def copy(self) -> Frame:
         """A frame with arrays of its own."""
-        return Frame(self.rgba.copy(), None if self.depth is None else self.depth.copy(), dict(self.timings), self.window)
+        return Frame(
+            self.rgba.copy(),
+            None if self.depth is None else self.depth.copy(),
+            dict(self.timings),
+            self.window,
+        )

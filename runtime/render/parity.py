@@ -1,4 +1,5 @@
-"""Does an engine give the pictures that the network gives in float32? Measured before a picture is finished, on an avatar's check poses."""
+"""Does an engine give the pictures that the network gives in float32? Measured before a picture is finished,
+on an avatar's check poses."""
 
 from __future__ import annotations
 
@@ -9,25 +10,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import engines, kernels
-from ..avatar import Avatar
-from ..avatar.avatar import RendererSpec
-from .camera import Camera
+from dinar_live import engines, kernels
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+
 from .framing import whole_body_camera
-from .pose import Pose
 from .window import padded
 
 MAX_VIEWS = 4
 LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
-"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit pictures; bfloat16: what its 8 bits can give."""
+"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit pictures; bfloat16:
+what its 8 bits can give."""
 
 Outputs = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """psnr: dB over the pixels that are not empty in both, premultiplied colour and alpha; max_error: largest difference of a channel, in
-    [0, 1]. Both before the threshold remap."""
+    """psnr: dB over the pixels that are not empty in both, premultiplied colour and alpha; max_error: largest
+    difference of a channel, in [0, 1]. Both before the threshold remap."""
 
     psnr: float
     max_error: float
@@ -43,10 +46,13 @@ class Parity:
 
 
 def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camera]]:
-    """Up to MAX_VIEWS of the avatar's check poses in pictures of `size` (height, width); without checks the rest pose from two sides."""
+    """Up to MAX_VIEWS of the avatar's check poses in pictures of `size` (height, width); without checks the
+    rest pose from two sides."""
     checks, rig = avatar.checks, avatar.rig
     if checks is None:
-        return [(Pose(), whole_body_camera(rig, rig.joints[0], size, azimuth=azimuth)) for azimuth in (0.0, 2.5)]
+        return [
+            (Pose(), whole_body_camera(rig, rig.joints[0], size, azimuth=azimuth)) for azimuth in (0.0, 2.5)
+        ]
     views = []
     for i in range(min(MAX_VIEWS, len(checks.body))):
         height, width = next(iter(checks.rgba.values()))[i].shape[:2]
@@ -55,30 +61,47 @@ def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camer
         K[:2] *= scale
         K[0, 2] += (size[1] - width * scale) / 2
         K[1, 2] += (size[0] - height * scale) / 2
-        views.append((Pose(checks.body[i], checks.transl[i], checks.expression[i]), Camera(K, checks.world_to_camera[i])))
+        views.append(
+            (
+                Pose(checks.body[i], checks.transl[i], checks.expression[i]),
+                Camera(K, checks.world_to_camera[i]),
+            )
+        )
     return views
 
 
-def features(avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """What a network is given for a pose: f32[C+3,H,W] for pictures of `size` (height, width), computed on the CPU."""
+def features(
+    avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]
+) -> np.ndarray:
+    """What a network is given for a pose: f32[C+3,H,W] for pictures of `size` (height, width), computed on
+    the CPU."""
     rig = avatar.rig
     vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
     projective, _ = kernels.project(vertices, camera.matrix)
-    return kernels.gather_uv(kernels.rasterize(projective, rig.faces, size), rig.uv, rig.uv_faces, spec.float_texture())
+    return kernels.gather_uv(
+        kernels.rasterize(projective, rig.faces, size), rig.uv, rig.uv_faces, spec.float_texture()
+    )
 
 
-def inputs_for(avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in pictures of `size`."""
+def inputs_for(
+    avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in pictures of
+    `size`."""
     n, height, width = key
     full = padded(size, spec.stride)
     y, x = ((full[axis] - key[1 + axis]) // 2 // spec.stride * spec.stride for axis in (0, 1))
     for pose, camera in check_views(avatar, size):
-        picture = features(avatar, spec, pose, camera, full)[:, y:y + height, x:x + width]
+        picture = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
         yield np.ascontiguousarray(np.broadcast_to(picture, (n, *picture.shape)))
 
 
-def measure(spec: RendererSpec, inputs: Iterator[np.ndarray], reference: Callable[[np.ndarray], Outputs],
-            candidate: Callable[[np.ndarray], Outputs]) -> Parity:
+def measure(
+    spec: RendererSpec,
+    inputs: Iterator[np.ndarray],
+    reference: Callable[[np.ndarray], Outputs],
+    candidate: Callable[[np.ndarray], Outputs],
+) -> Parity:
     """Compare two ways of running one network on the same inputs."""
     squares = count = views = 0
     largest = 0.0
@@ -110,16 +133,25 @@ def reference_engine(model: bytes, threads: int = 0) -> engines.Engine:
     return engines.create_engine(model, "torch", precision="f32", threads=threads, device="cpu")
 
 
-def refuse_wrong(avatar: Avatar, spec: RendererSpec, engine: engines.Engine, session: engines.DeviceSession, key: tuple[int, int, int],
-                 size: tuple[int, int]) -> None:
-    """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's pictures; it is not kept then."""
+def refuse_wrong(
+    avatar: Avatar,
+    spec: RendererSpec,
+    engine: engines.Engine,
+    session: engines.DeviceSession,
+    key: tuple[int, int, int],
+    size: tuple[int, int],
+) -> None:
+    """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's
+    pictures; it is not kept then."""
     with reference_engine(spec.model) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
         result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))
     if not result.passes(engine.info.precision):
         engine.drop(key, session.inputs["features"].dtype)
-        raise engines.EngineError(f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
-                                  "float32; use --precision f32 or another --engine")
+        raise engines.EngineError(
+            f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
+            "float32; use --precision f32 or another --engine"
+        )
 
 
 def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:
@@ -136,7 +168,7 @@ def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:
 
 def on_device(session: engines.DeviceSession) -> Callable[[np.ndarray], Outputs]:
     """A session on a GPU as a function of its features."""
-    from ...engines.nvidia import Gpu, run_once
+    from dinar_live.engines.nvidia import Gpu, run_once
 
     gpu = Gpu(session.device)
     return lambda x: run_once(gpu, session, {"features": x})

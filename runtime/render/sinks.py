@@ -9,31 +9,41 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
-# VP9 is what browsers, VLC and editors all play and what OpenCV's own FFmpeg can write; MPEG-4 part 2 is the fallback.
+# VP9 is what browsers, VLC and editors all play and what OpenCV's own FFmpeg can write; MPEG-4 part 2 is the
+# fallback.
 CODECS = {".mp4": ("vp09", "mp4v"), ".webm": ("VP90", "VP80"), ".avi": ("MJPG",)}
 
 
 class VideoSink:
-    """Writes opaque frames to .mp4, .webm or .avi; the file appears under its name only when it is complete."""
+    """Writes opaque frames to .mp4, .webm or .avi; the file appears under its name only when it is
+    complete."""
 
     def __init__(self, path, size: tuple[int, int], fps: float):
         self.path = pathlib.Path(path)
         if self.path.suffix not in CODECS:
-            raise InputError(f"{path}: got {self.path.suffix!r}, expected {', '.join(CODECS)} or a folder name for PNGs")
+            raise InputError(
+                f"{path}: got {self.path.suffix!r}, expected {', '.join(CODECS)} or a folder name for PNGs"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._work = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
         level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV warns about every codec tag it rewrites
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_SILENT
+        )  # OpenCV warns about every codec tag it rewrites
         try:
             for codec in CODECS[self.path.suffix]:
-                self._writer = cv2.VideoWriter(str(self._work), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0]))
+                self._writer = cv2.VideoWriter(
+                    str(self._work), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0])
+                )
                 if self._writer.isOpened():
                     return
         finally:
             cv2.utils.logging.setLogLevel(level)
-        raise InputError(f"{path}: this OpenCV has none of the codecs {CODECS[self.path.suffix]}; write a folder of PNGs instead")
+        raise InputError(
+            f"{path}: this OpenCV has none of the codecs {CODECS[self.path.suffix]}; write a folder of PNGs instead"
+        )
 
     def write(self, rgba: np.ndarray) -> None:
         """Append u8[H,W,4]; alpha is ignored."""
@@ -80,15 +90,20 @@ def write_png(path, image: np.ndarray) -> None:
     os.replace(work, path)
 
 
-def contact_sheet(images: Sequence[np.ndarray], columns: int, gap: int = 4, background: int = 235) -> np.ndarray:
-    """Tile u8 [H,W,3|4] images (premultiplied where they have alpha) into one RGB sheet; smaller ones are centred in their cell."""
+def contact_sheet(
+    images: Sequence[np.ndarray], columns: int, gap: int = 4, background: int = 235
+) -> np.ndarray:
+    """Tile u8 [H,W,3|4] images (premultiplied where they have alpha) into one RGB sheet; smaller ones are
+    centred in their cell."""
     h, w = max(i.shape[0] for i in images), max(i.shape[1] for i in images)
     rows = -(-len(images) // columns)
     sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, 3), background, np.uint8)
     for n, image in enumerate(images):
         rgb = image[..., :3]
         if image.shape[2] == 4:
-            rgb = np.clip(rgb + (background * (255 - image[..., 3:].astype(np.int32)) + 127) // 255, 0, 255).astype(np.uint8)
+            rgb = np.clip(
+                rgb + (background * (255 - image[..., 3:].astype(np.int32)) + 127) // 255, 0, 255
+            ).astype(np.uint8)
         y = gap + n // columns * (h + gap) + (h - rgb.shape[0]) // 2
         x = gap + n % columns * (w + gap) + (w - rgb.shape[1]) // 2
         sheet[y : y + rgb.shape[0], x : x + rgb.shape[1]] = rgb

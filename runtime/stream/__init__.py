@@ -1,14 +1,45 @@
 """Wire protocol, server and client. Knows no 3D."""
-from ..errors import AccessError, KeyFileError, StreamTimeout
+
+from dinar_live.runtime.core.errors import AccessError, KeyFileError, StreamTimeout
+from dinar_live.runtime.stream.auth.keys import KeyFolder, KeyPair
+from dinar_live.runtime.stream.protocol.frame_format import FrameFormat
+from dinar_live.runtime.stream.protocol.messages import (
+    CameraView,
+    Format,
+    OpenXRView,
+    RenderRequest,
+    SourceChoice,
+)
+
 from .client import Client
 from .clock import ClockSync
-from .frame import Frame
-from .frame_format import FrameFormat
-from .keys import KeyFolder, KeyPair
-from .messages import CameraView, Format, OpenXRView, RenderRequest, SourceChoice
+from .received_frame import ReceivedFrame
 from .rendering import Limits, Refused, RenderedFrame
 from .server import Server
 from .spectator import Spectator
 
-__all__ = ["AccessError", "CameraView", "Client", "ClockSync", "Format", "Frame", "FrameFormat", "KeyFileError", "KeyFolder", "KeyPair",
-           "Limits", "OpenXRView", "Refused", "RenderRequest", "RenderedFrame", "Server", "SourceChoice", "Spectator", "StreamTimeout"]
+Frame = ReceivedFrame
+"""Its name in 0.1."""
+
+__all__ = [
+    "AccessError",
+    "CameraView",
+    "Client",
+    "ClockSync",
+    "Format",
+    "Frame",
+    "ReceivedFrame",
+    "FrameFormat",
+    "KeyFileError",
+    "KeyFolder",
+    "KeyPair",
+    "Limits",
+    "OpenXRView",
+    "Refused",
+    "RenderRequest",
+    "RenderedFrame",
+    "Server",
+    "SourceChoice",
+    "Spectator",
+    "StreamTimeout",
+]

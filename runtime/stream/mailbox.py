@@ -1,4 +1,5 @@
 """One slot per client, served in turn: the hand-over from the I/O thread to the render thread."""
+
 from __future__ import annotations
 
 import threading
@@ -9,7 +10,8 @@ _LOOK_SECONDS = 0.01
 
 
 class Mailbox:
-    """The newest item of every client waits here; clients take turns in the order in which their slots were filled."""
+    """The newest item of every client waits here; clients take turns in the order in which their slots were
+    filled."""
 
     def __init__(self):
         self._slots: OrderedDict[bytes, object] = OrderedDict()
@@ -17,7 +19,8 @@ class Mailbox:
         self._closed = False
 
     def put(self, client: bytes, item) -> object | None:
-        """Fills the client's slot; returns the older item this replaces, if any (it inherits its turn), or `item` itself once closed."""
+        """Fills the client's slot; returns the older item this replaces, if any (it inherits its turn), or
+        `item` itself once closed."""
         with self._changed:
             if self._closed:
                 return item

@@ -1,10 +1,11 @@
 """What a server remembers of each client."""
+
 from __future__ import annotations
 
 import time
 from collections import deque
 
-from .wire import TYPE_OFFSET, MessageType
+from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
 
 class TokenBucket:
@@ -27,11 +28,21 @@ class TokenBucket:
 
 
 class Peer:
-    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while pictures are among them,
-    its newest request waits in `held`, since nobody would look at another picture. number: unlike any other client's. key: its public
-    key, where the server asks for one."""
+    """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while
+    pictures are among them, its newest request waits in `held`, since nobody would look at another picture.
+    number: unlike any other client's. key: its public key, where the server asks for one."""
 
-    __slots__ = ("backlog", "backlog_frames", "bucket", "held", "key", "last_id", "last_seen", "number", "stalled_since")
+    __slots__ = (
+        "backlog",
+        "backlog_frames",
+        "bucket",
+        "held",
+        "key",
+        "last_id",
+        "last_seen",
+        "number",
+        "stalled_since",
+    )
 
     def __init__(self, number: int, max_rate: float, key: str | None = None):
         self.number, self.key, self.bucket = number, key, TokenBucket(max_rate)

@@ -1,4 +1,5 @@
 """What a server is given: the renderer's contract and the limits of a client."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -6,15 +7,20 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..errors import DinarError, InputError
-from .messages import MAX_CAMERAS, CameraView, OpenXRView, RenderRequest
-from .wire import ErrorCode
+from dinar_live.runtime.core.errors import DinarError, InputError
+from dinar_live.runtime.stream.protocol.messages import (
+    MAX_CAMERAS,
+    CameraView,
+    OpenXRView,
+    RenderRequest,
+)
+from dinar_live.runtime.stream.protocol.wire import ErrorCode
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may cost. `max_pixels` counts all cameras of a request, `max_rate` its messages a second (a second's worth may
-    come at once), `idle_timeout` is in seconds, `send_queue` in messages."""
+    """What one client may cost. `max_pixels` counts all cameras of a request, `max_rate` its messages a
+    second (a second's worth may come at once), `idle_timeout` is in seconds, `send_queue` in messages."""
 
     max_message: int = 64 * 1024
     max_clients: int = 32
@@ -40,7 +46,8 @@ class Refused(DinarError):
 
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """rgba u8[H,W,4] as `request.format.straight` asks and without its background, depth f32[H,W] metres or None, stage times in ms.
+    """rgba u8[H,W,4] as `request.format.straight` asks and without its background, depth f32[H,W] metres or
+    None, stage times in ms.
 
     camera: the one that was used, where it is not the one asked for.
     source_time_ns: when the pose was taken, time.monotonic_ns(), where it did not come with the request.
@@ -55,7 +62,8 @@ class RenderedFrame:
 
 
 def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:
-    """What the renderer returned, one frame per camera; TypeError where that is not what the contract says."""
+    """What the renderer returned, one frame per camera; TypeError where that is not what the contract
+    says."""
     frames = frames if isinstance(frames, tuple) else (frames,)
     if len(frames) != len(request.cameras):
         raise TypeError(f"the renderer returned {len(frames)} frames for {len(request.cameras)} cameras")
@@ -68,4 +76,6 @@ def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:
 
 def _check(name: str, array: np.ndarray, shape: tuple[int, ...], dtype) -> None:
     if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
-        raise TypeError(f"the renderer's {name} is {array.dtype}{list(array.shape)}, expected C-contiguous {np.dtype(dtype)}{list(shape)}")
+        raise TypeError(
+            f"the renderer's {name} is {array.dtype}{list(array.shape)}, expected C-contiguous {np.dtype(dtype)}{list(shape)}"
+        )

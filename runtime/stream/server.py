@@ -1,4 +1,5 @@
 """Server: takes render requests over ZeroMQ, has a function answer them, sends the pictures back."""
+
 from __future__ import annotations
 
 import itertools
@@ -12,79 +13,115 @@ from dataclasses import replace
 
 import zmq
 
-from ..errors import DinarError, InputError
-from .keys import KeyFolder
+from dinar_live.runtime.core.errors import DinarError, InputError
+from dinar_live.runtime.stream.auth.keys import KeyFolder
+from dinar_live.runtime.stream.auth.zap import CurveAuthenticator, guard, key_of
+from dinar_live.runtime.stream.protocol.messages import (
+    Bye,
+    Describe,
+    ErrorMessage,
+    Hello,
+    RenderRequest,
+    Superseded,
+    Time,
+)
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
+from dinar_live.runtime.stream.protocol.wire import (
+    SEND_TIME_OFFSET,
+    TYPE_OFFSET,
+    ErrorCode,
+    MessageType,
+    WireError,
+    unpack_header,
+)
+
+from .capabilities import ServerCapabilities
 from .mailbox import Mailbox
-from .messages import Bye, Describe, ErrorMessage, Hello, RenderRequest, Superseded, Time
-from .offer import Offer
 from .peers import Peer
-from .pictures import PictureLoop
-from .protocol import decode, encode
+from .render_loop import RenderLoop
 from .rendering import Limits, RenderedFrame
 from .sockets import Waker, bind, make_socket
-from .stage import Stage
-from .wire import SEND_TIME_OFFSET, TYPE_OFFSET, ErrorCode, MessageType, WireError, unpack_header
-from .zap import Door, guard, key_of
+from .spectator_broadcast import SpectatorBroadcast
 
 log = logging.getLogger(__name__)
 
-_DRAIN = 256                # messages read before finished frames get their turn again
+_DRAIN = 256  # messages read before finished frames get their turn again
 _POLL_MS = 500
 _STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
 _INSIDE = "inproc://dinar"
-_NOBODY = b""               # whom the overview for spectators is rendered for; libzmq gives no client this name
+_NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
 _COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
 
 
 class Server:
-    """Serves `render(request: RenderRequest) -> RenderedFrame` (or one per camera, as a tuple) to many clients.
+    """Serves `render(request: RenderRequest) -> RenderedFrame` (or one per camera, as a tuple) to many
+    clients.
 
-    render: called on one thread that the server owns. A DinarError it raises is told to the client, anything else is logged and
-        told as "the renderer failed"; the server lives on.
-    ready(request): False while `render` could only wait for something, such as a network that is being compiled; the requests of others
-        are then answered first. Called on the same thread, must not wait itself.
-    capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by default.
+    render: called on one thread that the server owns. A DinarError it raises is told to the client, anything
+        else is logged and told as "the renderer failed"; the server lives on.
+    ready(request): False while `render` could only wait for something, such as a network that is being
+        compiled; the requests of others are then answered first. Called on the same thread, must not wait
+        itself.
+    capabilities: plain JSON sent to every client; `size` in it, (height, width), is what clients ask for by
+        default.
     avatars: name -> more of that for each avatar, the first being the one that requests without a name mean.
     workers: threads that encode.
-    keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose key is revoked gets
-        nothing more within a second; None = no encryption and no authentication.
+    keys: only clients whose keys are in this folder may connect, everything is encrypted, and a client whose
+        key is revoked gets nothing more within a second; None = no encryption and no authentication.
     insecure: allows an endpoint that other machines can reach without keys.
-    spectators: a second endpoint, of a PUB socket that shows everybody what the leading client sees; see Stage. overview: a request
-        without a pose that is rendered for spectators while no client gets pictures.
+    spectators: a second endpoint, of a PUB socket that shows everybody what the leading client sees; see
+        SpectatorBroadcast. overview: a request without a pose that is rendered for spectators while no client
+            gets pictures.
 
-    A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED; clients take turns.
-    start() raises DinarError where the endpoint cannot be used.
+    A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED;
+    clients take turns. start() raises DinarError where the endpoint cannot be used.
     """
 
-    def __init__(self, render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]], capabilities: Mapping,
-                 endpoint: str = "tcp://127.0.0.1:0", *, avatars: Mapping[str, Mapping] | None = None,
-                 ready: Callable[[RenderRequest], bool] = lambda request: True, workers: int = 1,
-                 limits: Limits | None = None, keys: KeyFolder | None = None, insecure: bool = False, spectators: str | None = None,
-                 overview: RenderRequest | None = None):
+    def __init__(
+        self,
+        render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]],
+        capabilities: Mapping,
+        endpoint: str = "tcp://127.0.0.1:0",
+        *,
+        avatars: Mapping[str, Mapping] | None = None,
+        ready: Callable[[RenderRequest], bool] = lambda request: True,
+        workers: int = 1,
+        limits: Limits | None = None,
+        keys: KeyFolder | None = None,
+        insecure: bool = False,
+        spectators: str | None = None,
+        overview: RenderRequest | None = None,
+    ):
         if workers < 1:
             raise InputError(f"workers: got {workers}, expected at least 1")
         self._keys, self._insecure = keys, insecure
         self._limits = limits or Limits()
         self._session = secrets.randbits(32) | 1
-        self._offer = Offer(capabilities, avatars or {}, self._limits, self._session)
+        self._capabilities = ServerCapabilities(capabilities, avatars or {}, self._limits, self._session)
         self.endpoint = endpoint
-        self._stats = dict.fromkeys(("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0)
+        self._stats = dict.fromkeys(
+            ("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0
+        )
         self._peers: dict[bytes, Peer] = {}
         self._numbers = itertools.count(1)
         self._mailbox = Mailbox()
-        self._pictures = PictureLoop(self._mailbox, render, ready, self._rendered, workers=workers, session=self._session)
-        self._outbox: deque[tuple[bytes, bytearray, bool | None]] = deque()     # client, message, and of a FRAME whether its pose was sent
+        self._render_loop = RenderLoop(
+            self._mailbox, render, ready, self._rendered, workers=workers, session=self._session
+        )
+        self._outbox: deque[tuple[bytes, bytearray, bool | None]] = (
+            deque()
+        )  # client, message, and of a FRAME whether its pose was sent
         self._spectators, self._overview = spectators, overview
-        self._stage: Stage | None = None
+        self._broadcast: SpectatorBroadcast | None = None
         self._stalled: set[bytes] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._io, name="dinar-io", daemon=True)
-        self._door: Door | None = None
+        self._authenticator: CurveAuthenticator | None = None
         self._state = "new"
 
-    # ---- life ---------------------------------------------------------------------------------------------------
+    # ---- life ----------------------------------------------------------------------------------------------
 
     def start(self) -> Server:
         """Binds and starts the threads. A server starts once."""
@@ -92,22 +129,29 @@ class Server:
             raise DinarError(f"this server is {self._state}; make a new one")
         self._context = zmq.Context()
         try:
-            self._socket = make_socket(self._context, zmq.ROUTER, send_queue=self._limits.send_queue, receive_queue=64,
-                                       max_message=self._limits.max_message)
+            self._socket = make_socket(
+                self._context,
+                zmq.ROUTER,
+                send_queue=self._limits.send_queue,
+                receive_queue=64,
+                max_message=self._limits.max_message,
+            )
             if self._keys is not None:
                 guard(self._socket, self._keys)
-                self._door = Door(self._context, self._keys)
+                self._authenticator = CurveAuthenticator(self._context, self._keys)
             self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
             self._socket.bind(_INSIDE)
             if self._spectators is not None:
-                self._stage = Stage(self._context, self._spectators, self._overview, self._keys, self._insecure)
+                self._broadcast = SpectatorBroadcast(
+                    self._context, self._spectators, self._overview, self._keys, self._insecure
+                )
         except BaseException:
             self._context.destroy(linger=0)
             raise
         self._waker = Waker(self._context)
         self._state = "running"
         self._thread.start()
-        self._pictures.start()
+        self._render_loop.start()
         return self
 
     def close(self) -> None:
@@ -118,7 +162,7 @@ class Server:
         self._state = "closed"
         for client, (request, _) in self._mailbox.close():
             self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
-        self._pictures.join(_CLOSE_SECONDS)
+        self._render_loop.join(_CLOSE_SECONDS)
         self._stopping.set()
         self._waker.wake()
         self._thread.join(_CLOSE_SECONDS)
@@ -132,18 +176,22 @@ class Server:
         self.close()
 
     def connect_here(self) -> zmq.Socket:
-        """A new DEALER socket that is connected to this server without a network or keys, for parts of this process. The caller's to
-        close, before the server."""
+        """A new DEALER socket that is connected to this server without a network or keys, for parts of this
+        process. The caller's to close, before the server."""
         inside = make_socket(self._context, zmq.DEALER, send_queue=8, receive_queue=2, max_message=-1)
         inside.sndtimeo = -1
         inside.connect(_INSIDE)
         return inside
 
     def stats(self) -> dict[str, int]:
-        """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients, bytes_sent, refused (for want of a
-        key); and clients and spectators now."""
-        return {**self._stats, "refused": self._door.refused if self._door else 0, "clients": len(self._peers),
-                "spectators": self._stage.watchers if self._stage else 0}
+        """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients,
+        bytes_sent, refused (for want of a key); and clients and spectators now."""
+        return {
+            **self._stats,
+            "refused": self._authenticator.refused if self._authenticator else 0,
+            "clients": len(self._peers),
+            "spectators": self._broadcast.watchers if self._broadcast else 0,
+        }
 
     @property
     def failed(self) -> bool:
@@ -158,18 +206,20 @@ class Server:
     @property
     def spectators(self) -> str | None:
         """Where spectators connect, if they may."""
-        return self._stage.endpoint if self._stage else self._spectators
+        return self._broadcast.endpoint if self._broadcast else self._spectators
 
-    # ---- I/O thread: owns the socket and the table of clients ---------------------------------------------------
+    # ---- I/O thread: owns the socket and the table of clients ----------------------------------------------
 
     def _io(self) -> None:
         try:
             self._serve()
-        except BaseException:       # a mistake of ours; who waits for this server must see it, and `close` must not wait for ever
+        except (
+            BaseException
+        ):  # a mistake of ours; who waits for this server must see it, and `close` must not wait for ever
             log.exception("the server has failed")
         finally:
             self._socket.close()
-            for other in (self._stage, self._door):
+            for other in (self._broadcast, self._authenticator):
                 if other is not None:
                     other.close()
 
@@ -177,34 +227,36 @@ class Server:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.receiver, zmq.POLLIN)
-        if self._door is not None:
-            poller.register(self._door.socket, zmq.POLLIN)
-        if self._stage is not None:
-            poller.register(self._stage.socket, zmq.POLLIN)
+        if self._authenticator is not None:
+            poller.register(self._authenticator.socket, zmq.POLLIN)
+        if self._broadcast is not None:
+            poller.register(self._broadcast.socket, zmq.POLLIN)
         sweep = time.monotonic()
         while not self._stopping.is_set():
             poller.poll(self._poll_ms())
             self._waker.clear()
-            if self._stage is not None:
+            if self._broadcast is not None:
                 self._serve_stage()
-            if self._door is not None:
-                self._door.answer()
+            if self._authenticator is not None:
+                self._authenticator.answer()
             self._flush()
             self._drain()
             for client in list(self._stalled):
                 self._retry(client)
             if time.monotonic() - sweep > 0.5:
                 sweep = time.monotonic()
-                for client in [c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout]:
+                for client in [
+                    c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout
+                ]:
                     self._forget(client)
                 self._expel()
-                if self._stage is not None:
-                    old = self._stage.socket
-                    opened = self._stage.expel()
+                if self._broadcast is not None:
+                    old = self._broadcast.socket
+                    opened = self._broadcast.expel()
                     if old.closed and old in poller:
                         poller.unregister(old)
                     if opened:
-                        poller.register(self._stage.socket, zmq.POLLIN)
+                        poller.register(self._broadcast.socket, zmq.POLLIN)
         self._drain()
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
@@ -212,21 +264,29 @@ class Server:
 
     def _poll_ms(self) -> int:
         wait = _STALLED_POLL_MS if self._stalled else _POLL_MS
-        return wait if self._stage is None else min(wait, int(self._stage.wait_ms(time.monotonic())) + 1)
+        return (
+            wait if self._broadcast is None else min(wait, int(self._broadcast.wait_ms(time.monotonic())) + 1)
+        )
 
     def _serve_stage(self) -> None:
         """Listens to the spectators, and has the overview rendered for them when it is time."""
-        self._stage.listen()
-        if self._stage.wants_overview(time.monotonic()):
-            self._mailbox.put(_NOBODY, (self._stage.overview, time.monotonic_ns()))
+        self._broadcast.listen()
+        if self._broadcast.wants_overview(time.monotonic()):
+            self._mailbox.put(_NOBODY, (self._broadcast.overview, time.monotonic_ns()))
 
     def _expel(self) -> None:
-        """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection, so theirs stays, unheard."""
+        """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection,
+        so theirs stays, unheard."""
         if self._keys is None:
             return
-        for client in [c for c, p in self._peers.items() if p.key is not None and self._keys.name_of(p.key) is None]:
+        for client in [
+            c for c, p in self._peers.items() if p.key is not None and self._keys.name_of(p.key) is None
+        ]:
             log.info("client expelled: its key was revoked")
-            self._post(client, encode(ErrorMessage(0, ErrorCode.REFUSED, "this key is no longer let in", 0, self._session)))
+            self._post(
+                client,
+                encode(ErrorMessage(0, ErrorCode.REFUSED, "this key is no longer let in", 0, self._session)),
+            )
             self._forget(client)
 
     def _drain(self) -> None:
@@ -254,7 +314,7 @@ class Server:
         peer = self._peers.get(client)
         if peer is not None:
             peer.last_seen = time.monotonic()
-            if not peer.bucket.take():      # before it is decoded, so that nonsense counts too
+            if not peer.bucket.take():  # before it is decoded, so that nonsense counts too
                 raise WireError(f"more than {self._limits.max_rate:g} messages a second", ErrorCode.RATE)
         message = decode(data)
         match message:
@@ -264,13 +324,15 @@ class Server:
             case Hello():
                 self._greet(client, peer, message, key)
             case Describe():
-                self._post(client, self._offer.caps(message.avatar, message.id))
+                self._post(client, self._capabilities.caps(message.avatar, message.id))
             case Time():
                 self._post(client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session)))
             case Bye():
                 self._forget(client)
             case _:
-                raise WireError(f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED)
+                raise WireError(
+                    f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED
+                )
 
     def _greet(self, client: bytes, peer: Peer | None, hello: Hello, key: str | None) -> None:
         if peer is None and len(self._peers) >= self._limits.max_clients:
@@ -278,7 +340,7 @@ class Server:
             self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
             return
         name, avatar = hello.info.get("name"), hello.info.get("avatar", "")
-        caps = self._offer.caps(avatar if isinstance(avatar, str) else "")
+        caps = self._capabilities.caps(avatar if isinstance(avatar, str) else "")
         log.info("client says hello: %.80r, key %s", name, self._keys and self._keys.name_of(key))
         if peer is None:
             self._peers[client] = Peer(next(self._numbers), self._limits.max_rate, key)
@@ -294,11 +356,14 @@ class Server:
         elif request.id <= peer.last_id:
             error = ErrorCode.BAD_ID, f"id {request.id} after {peer.last_id}, expected ids that grow"
         elif len(request.cameras) > self._limits.max_cameras:
-            error = ErrorCode.LIMIT, f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed"
+            error = (
+                ErrorCode.LIMIT,
+                f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed",
+            )
         elif pixels > self._limits.max_pixels:
             error = ErrorCode.LIMIT, f"{pixels} pixels, at most {self._limits.max_pixels} are allowed"
         else:
-            self._offer.check(request.avatar)
+            self._capabilities.check(request.avatar)
             peer.last_id = request.id
             item = replace(request, client=peer.number), received_ns
             if peer.backlog_frames:
@@ -308,12 +373,15 @@ class Server:
             if replaced is item:
                 self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
             elif replaced is not None:
-                self._post(client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session)))
+                self._post(
+                    client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session))
+                )
             return
         self._post(client, self._error(request, *error))
 
     def _refuse(self, client: bytes, data: bytes, reason: WireError) -> None:
-        """One ERROR for a bad message whose header can be read; none in answer to an ERROR, or two peers could go on for ever."""
+        """One ERROR for a bad message whose header can be read; none in answer to an ERROR, or two peers
+        could go on for ever."""
         try:
             header = unpack_header(data)
         except WireError as e:
@@ -322,7 +390,12 @@ class Server:
             self._post(client, encode(ErrorMessage(0, e.code, str(e), 0, self._session)))
             return
         if header.type != MessageType.ERROR:
-            self._post(client, encode(ErrorMessage(header.id, reason.code, str(reason), header.client_time_ns, self._session)))
+            self._post(
+                client,
+                encode(
+                    ErrorMessage(header.id, reason.code, str(reason), header.client_time_ns, self._session)
+                ),
+            )
 
     def _error(self, request: RenderRequest, code: ErrorCode, text: str) -> bytearray:
         return encode(ErrorMessage(request.id, code, text, request.pose_time_ns, self._session))
@@ -341,10 +414,10 @@ class Server:
             peer = self._peers.get(client)
             if message[TYPE_OFFSET] == MessageType.FRAME:
                 if peer is None and client != _NOBODY:
-                    continue        # it left, or lost its key, while this was rendered
-                if self._stage is not None:
+                    continue  # it left, or lost its key, while this was rendered
+                if self._broadcast is not None:
                     _stamp(message)
-                    self._stage.show(client or None, message, posed=posed, now=time.monotonic())
+                    self._broadcast.show(client or None, message, posed=posed, now=time.monotonic())
             if client == _NOBODY:
                 continue
             if peer is not None and peer.backlog:
@@ -354,7 +427,8 @@ class Server:
                 self._stalled.add(client)
 
     def _transmit(self, client: bytes, message: bytearray) -> bool:
-        """Sends one message, stamped with the time; False if it cannot be sent now (or, the client then being forgotten, ever)."""
+        """Sends one message, stamped with the time; False if it cannot be sent now (or, the client then being
+        forgotten, ever)."""
         _stamp(message)
         try:
             self._socket.send_multipart((client, message), zmq.NOBLOCK, copy=False)
@@ -370,7 +444,8 @@ class Server:
         return True
 
     def _retry(self, client: bytes) -> None:
-        """Goes on with a client that did not read: sends what it can, and takes up its held request when all is sent."""
+        """Goes on with a client that did not read: sends what it can, and takes up its held request when all
+        is sent."""
         peer = self._peers[client]
         while peer.backlog and self._transmit(client, peer.backlog[0]):
             peer.sent_first()
@@ -382,7 +457,10 @@ class Server:
                 self._post(client, self._error(item[0], ErrorCode.CLOSING, "the server is closing"))
         if not peer.backlog:
             self._stalled.discard(client)
-        elif len(peer.backlog) > _MAX_BACKLOG or time.monotonic() - peer.stalled_since > self._limits.idle_timeout:
+        elif (
+            len(peer.backlog) > _MAX_BACKLOG
+            or time.monotonic() - peer.stalled_since > self._limits.idle_timeout
+        ):
             log.info("client dropped: it does not read its answers")
             self._stats["dropped_clients"] += 1
             self._forget(client)
@@ -395,4 +473,4 @@ class Server:
 
 def _stamp(message: bytearray) -> None:
     """Writes when it leaves into a message."""
-    message[SEND_TIME_OFFSET:SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")
+    message[SEND_TIME_OFFSET : SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")

@@ -1,4 +1,5 @@
 """ZeroMQ sockets as both sides use them: options, addresses, a wake-up call between threads."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -6,43 +7,60 @@ import threading
 
 import zmq
 
-from ..errors import DinarError, InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
 HANDSHAKE_MS = 3000
-# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are rendered for nobody.
+# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are
+# rendered for nobody.
 KERNEL_BUFFER = 256 * 1024
-CLOSE_LINGER_MS = 500       # not 0: that drops the last large message on its way out
+CLOSE_LINGER_MS = 500  # not 0: that drops the last large message on its way out
 
 
-def make_socket(context: zmq.Context, type: int, *, send_queue: int, receive_queue: int, max_message: int) -> zmq.Socket:
-    """A ROUTER, DEALER, XPUB or SUB with every bound set; options only count when set before bind or connect."""
+def make_socket(
+    context: zmq.Context, type: int, *, send_queue: int, receive_queue: int, max_message: int
+) -> zmq.Socket:
+    """A ROUTER, DEALER, XPUB or SUB with every bound set; options only count when set before bind or
+    connect."""
     socket = context.socket(type)
     options = {
-        zmq.LINGER: CLOSE_LINGER_MS, zmq.SNDHWM: send_queue, zmq.RCVHWM: receive_queue, zmq.MAXMSGSIZE: max_message, zmq.SNDTIMEO: 0,
-        zmq.HEARTBEAT_IVL: HEARTBEAT_MS, zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS, zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
-        zmq.HANDSHAKE_IVL: HANDSHAKE_MS, zmq.SNDBUF: KERNEL_BUFFER, zmq.RCVBUF: KERNEL_BUFFER,
+        zmq.LINGER: CLOSE_LINGER_MS,
+        zmq.SNDHWM: send_queue,
+        zmq.RCVHWM: receive_queue,
+        zmq.MAXMSGSIZE: max_message,
+        zmq.SNDTIMEO: 0,
+        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
+        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
+        zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+        zmq.SNDBUF: KERNEL_BUFFER,
+        zmq.RCVBUF: KERNEL_BUFFER,
     }
     if type == zmq.ROUTER:
-        options[zmq.ROUTER_MANDATORY] = 1       # a peer that is gone or does not read is an error, not silence
+        options[zmq.ROUTER_MANDATORY] = 1  # a peer that is gone or does not read is an error, not silence
     elif type in (zmq.DEALER, zmq.SUB):
-        options |= {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}      # to be back within a second
+        options |= {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}  # to be back within a second
     if type == zmq.DEALER:
-        options[zmq.IMMEDIATE] = 1      # queue nothing for a server that is not there; a SUB would not say what it subscribes to
+        options[zmq.IMMEDIATE] = (
+            1  # queue nothing for a server that is not there; a SUB would not say what it subscribes to
+        )
     for option, value in options.items():
         socket.setsockopt(option, value)
     return socket
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Whether only this machine can reach `endpoint` (tcp://host:port or ipc://path). Raises InputError for anything else."""
+    """Whether only this machine can reach `endpoint` (tcp://host:port or ipc://path). Raises InputError for
+    anything else."""
     scheme, _, rest = endpoint.partition("://")
     if scheme == "ipc" and rest:
         return True
     host, _, port = rest.rpartition(":")
     if scheme != "tcp" or not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise InputError(f"endpoint: got {endpoint!r}, expected tcp://HOST:PORT (0 picks a free port) or ipc://PATH")
+        raise InputError(
+            f"endpoint: got {endpoint!r}, expected tcp://HOST:PORT (0 picks a free port) or ipc://PATH"
+        )
     if host == "localhost":
         return True
     try:
@@ -52,22 +70,29 @@ def is_loopback(endpoint: str) -> bool:
 
 
 def bind(socket: zmq.Socket, endpoint: str, *, insecure: bool = False) -> str:
-    """Binds and returns the endpoint with its real port. Raises DinarError naming the endpoint and what to do, also for one that others
-    can reach if the socket is neither guarded by keys nor allowed to be `insecure`."""
+    """Binds and returns the endpoint with its real port. Raises DinarError naming the endpoint and what to
+    do, also for one that others can reach if the socket is neither guarded by keys nor allowed to be
+    `insecure`."""
     if not is_loopback(endpoint) and not insecure and not socket.curve_server:
-        raise DinarError(f"will not listen on {endpoint}: others on the network could reach it, unencrypted and unauthenticated. "
-                         "Use tcp://127.0.0.1:PORT, keys where they are offered (`dinar serve --curve`, Server(keys=...)), or --insecure "
-                         "(insecure=True) on a network that you trust")
+        raise DinarError(
+            f"will not listen on {endpoint}: others on the network could reach it, unencrypted and unauthenticated. "
+            "Use tcp://127.0.0.1:PORT, keys where they are offered (`dinar serve --curve`, Server(keys=...)), or --insecure "
+            "(insecure=True) on a network that you trust"
+        )
     try:
         socket.setsockopt(zmq.IPV6, "[" in endpoint)
         # libzmq binds to addresses and interfaces, not to host names.
         socket.bind(endpoint.replace("//localhost:", "//127.0.0.1:"))
     except zmq.ZMQError as e:
         if e.errno == zmq.EADDRINUSE:
-            raise DinarError(f"cannot listen on {endpoint}: the port is in use. Stop the other server, or choose another port "
-                             "(port 0 picks a free one)") from None
-        raise DinarError(f"cannot listen on {endpoint}: {e.strerror}. "
-                         "Expected an address of this machine, such as tcp://127.0.0.1:5555") from None
+            raise DinarError(
+                f"cannot listen on {endpoint}: the port is in use. Stop the other server, or choose another port "
+                "(port 0 picks a free one)"
+            ) from None
+        raise DinarError(
+            f"cannot listen on {endpoint}: {e.strerror}. "
+            "Expected an address of this machine, such as tcp://127.0.0.1:5555"
+        ) from None
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 

@@ -1,4 +1,5 @@
 """Spectator: sees what a server's leading client sees."""
+
 from __future__ import annotations
 
 import os
@@ -6,37 +7,54 @@ import time
 
 import zmq
 
-from ..errors import InputError, ProtocolError, StreamTimeout
-from .frame import Arrival, Frame
-from .keys import KeyPair, read_public
-from .messages import FrameMessage
-from .protocol import decode
+from dinar_live.runtime.core.errors import InputError, ProtocolError, StreamTimeout
+from dinar_live.runtime.stream.auth.keys import KeyPair, read_public
+from dinar_live.runtime.stream.auth.zap import present
+from dinar_live.runtime.stream.protocol.messages import FrameMessage
+from dinar_live.runtime.stream.protocol.messages_codec import decode
+
+from .received_frame import ReceivedFrame, UndecodedFrame
 from .sockets import is_loopback, make_socket
-from .zap import present
 
 _MAX_MESSAGE = 512 << 20
 
 
 class Spectator:
-    """A subscription to a server's spectator endpoint; only the newest picture ever waits. Use from one thread at a time.
+    """A subscription to a server's spectator endpoint; only the newest picture ever waits. Use from one
+    thread at a time.
 
-    timeout: seconds to wait for a picture. server_key, key: as of Client. Times of a Frame that are the client's are on the clock of
-    the client that leads. Connects, and connects again, by itself; a server that is not there shows as StreamTimeout.
+    timeout: seconds to wait for a picture. server_key, key: as of Client. Times of a ReceivedFrame that are
+    the client's are on the clock of the client that leads. Connects, and connects again, by itself; a server
+    that is not there shows as StreamTimeout.
     """
 
-    def __init__(self, endpoint: str, *, timeout: float = 5.0, server_key: str | os.PathLike | None = None,
-                 key: KeyPair | str | os.PathLike | None = None):
-        is_loopback(endpoint)       # refuses what is no endpoint
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout: float = 5.0,
+        server_key: str | os.PathLike | None = None,
+        key: KeyPair | str | os.PathLike | None = None,
+    ):
+        is_loopback(endpoint)  # refuses what is no endpoint
         if (server_key is None) != (key is None):
-            raise InputError("server_key and key: got one of them, expected both (a server with keys) or none")
+            raise InputError(
+                "server_key and key: got one of them, expected both (a server with keys) or none"
+            )
         self.endpoint, self.timeout = endpoint, timeout
-        self._latest: Arrival | None = None
+        self._latest: UndecodedFrame | None = None
         self._context = zmq.Context()
         try:
-            self._socket = make_socket(self._context, zmq.SUB, send_queue=1, receive_queue=1, max_message=_MAX_MESSAGE)
-            self._socket.setsockopt(zmq.CONFLATE, 1)        # counts only before connect
+            self._socket = make_socket(
+                self._context, zmq.SUB, send_queue=1, receive_queue=1, max_message=_MAX_MESSAGE
+            )
+            self._socket.setsockopt(zmq.CONFLATE, 1)  # counts only before connect
             if key is not None:
-                present(self._socket, read_public(server_key), key if isinstance(key, KeyPair) else KeyPair.load(key))
+                present(
+                    self._socket,
+                    read_public(server_key),
+                    key if isinstance(key, KeyPair) else KeyPair.load(key),
+                )
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
             self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
             self._socket.connect(endpoint)
@@ -46,31 +64,35 @@ class Spectator:
                 raise InputError(f"endpoint: cannot connect to {endpoint}: {e.strerror}") from None
             raise
 
-    def read(self, timeout: float | None = None) -> Frame:
+    def read(self, timeout: float | None = None) -> ReceivedFrame:
         """The next picture that was not returned yet. Raises StreamTimeout, ProtocolError."""
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         while self._socket.poll(max(0, int(1e3 * (end - time.monotonic())))):
             if (arrival := self._receive()) is not None:
                 return arrival.frame()
-        raise StreamTimeout(f"{self.endpoint}: nothing to see within {self.timeout if timeout is None else timeout:g} s; "
-                            "is it what `dinar serve --spectators` prints, and are the keys right?")
+        raise StreamTimeout(
+            f"{self.endpoint}: nothing to see within {self.timeout if timeout is None else timeout:g} s; "
+            "is it what `dinar serve --spectators` prints, and are the keys right?"
+        )
 
-    def read_latest(self) -> Frame | None:
+    def read_latest(self) -> ReceivedFrame | None:
         """The newest picture so far, again if there is no newer one; None before the first. Never waits."""
         if self._socket.poll(0):
             self._receive()
         return None if self._latest is None else self._latest.frame()
 
-    def _receive(self) -> Arrival | None:
+    def _receive(self) -> UndecodedFrame | None:
         part = self._socket.recv(copy=False)
         received_ns = time.monotonic_ns()
         try:
             message = decode(part.buffer)
         except ProtocolError as e:
-            raise ProtocolError(f"{self.endpoint} sent something else than a dinar-live message: {e}") from None
+            raise ProtocolError(
+                f"{self.endpoint} sent something else than a dinar-live message: {e}"
+            ) from None
         if not isinstance(message, FrameMessage):
             return None
-        self._latest = Arrival(message, message.pose_time_ns, received_ns, len(part.buffer))
+        self._latest = UndecodedFrame(message, message.pose_time_ns, received_ns, len(part.buffer))
         return self._latest
 
     def close(self) -> None:

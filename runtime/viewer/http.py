@@ -1,9 +1,10 @@
 """What the page's port answers over plain HTTP, and to whom."""
+
 from __future__ import annotations
 
 import hmac
-import importlib.resources
 import ipaddress
+import pathlib
 import re
 import socket
 from collections.abc import Sequence
@@ -12,30 +13,35 @@ from http import HTTPStatus
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from ..errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 SOCKET_PATH = "/ws"
-PROTOCOL = "dinar-live"         # the WebSocket subprotocol; a key comes beside it, as KEY_PREFIX + key
+PROTOCOL = "dinar-live"  # the WebSocket subprotocol; a key comes beside it, as KEY_PREFIX + key
 KEY_PREFIX = "key."
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9._-]{1,253})(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://" + _HOST.pattern)
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
-_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{host} wss://{host}; "
-           "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{host} wss://{host}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-class Door:
+class RequestGuard:
     """Who may come in: checks Host, Origin and key.
 
-    host: the address that is listened on. key: what a page must know, "" = nothing. origins: more addresses of the page, as
-    https://avatars.example.org, where something in front of it makes it reachable there. Raises InputError.
+    host: the address that is listened on. key: what a page must know, "" = nothing. origins: more addresses
+    of the page, as https://avatars.example.org, where something in front of it makes it reachable there.
+    Raises InputError.
     """
 
     def __init__(self, host: str, key: str = "", origins: Sequence[str] = ()):
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
-                raise InputError(f"page origin: got {origin!r}, expected scheme and host, as https://avatars.example.org")
+                raise InputError(
+                    f"page origin: got {origin!r}, expected scheme and host, as https://avatars.example.org"
+                )
         self.local = is_loopback(host)
         self._key, self._origins = key.encode(), frozenset(o.lower() for o in origins)
         self._names = _LOCAL_NAMES | {_HOST.fullmatch(o.split("//")[1])[1] for o in self._origins}
@@ -44,8 +50,8 @@ class Door:
             self._names |= {name, name.partition(".")[0] + ".local"}
 
     def knows_host(self, header: str) -> bool:
-        """Whether a Host header is a name of this machine. A foreign site whose name was pointed here brings its own name (DNS
-        rebinding); a literal address cannot be pointed anywhere."""
+        """Whether a Host header is a name of this machine. A foreign site whose name was pointed here brings
+        its own name (DNS rebinding); a literal address cannot be pointed anywhere."""
         found = _HOST.fullmatch(header)
         if found is None:
             return False
@@ -67,26 +73,33 @@ class Door:
 class Pages:
     """Answers a request for a page file or refuses it; a good request for the WebSocket passes (None)."""
 
-    def __init__(self, door: Door):
-        self._door = door
-        folder = importlib.resources.files(__package__) / "page"
+    def __init__(self, guard: RequestGuard):
+        self._guard = guard
+        folder = pathlib.Path(__file__).parent / "page"
         # What is served is what lies in that folder: a path is looked up here and never opened.
-        self._files = {f"/{f.name}": (f.read_bytes(), TYPES[f".{f.name.rpartition('.')[2]}"]) for f in folder.iterdir()
-                       if f.name.endswith(tuple(TYPES))}
+        self._files = {
+            f"/{f.name}": (f.read_bytes(), TYPES[f".{f.name.rpartition('.')[2]}"])
+            for f in folder.iterdir()
+            if f.name.endswith(tuple(TYPES))
+        }
         self._files["/"] = self._files.pop("/index.html")
 
     def answer(self, request: Request) -> Response | None:
         """The response to `request`, or None where the WebSocket handshake may go on."""
         try:
             host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
-        except LookupError:         # the header came twice
+        except LookupError:  # the header came twice
             return self._response(HTTPStatus.BAD_REQUEST, "each header once, please\n")
-        if getattr(request, "method", "GET") != "GET":      # older websockets let nothing else through and do not tell
+        if (
+            getattr(request, "method", "GET") != "GET"
+        ):  # older websockets let nothing else through and do not tell
             return self._response(HTTPStatus.METHOD_NOT_ALLOWED, "GET, please\n")
-        if not self._door.knows_host(host):
-            return self._response(HTTPStatus.FORBIDDEN, "this machine does not know itself by that name (see --page-origin)\n")
+        if not self._guard.knows_host(host):
+            return self._response(
+                HTTPStatus.FORBIDDEN, "this machine does not know itself by that name (see --page-origin)\n"
+            )
         if request.path == SOCKET_PATH:
-            if not self._door.knows_origin(origin, host):
+            if not self._guard.knows_origin(origin, host):
                 return self._response(HTTPStatus.FORBIDDEN, "this stream is only for its own page\n", host)
             return None
         if request.path not in self._files:
@@ -95,13 +108,29 @@ class Pages:
         return self._response(HTTPStatus.OK, content, host, kind)
 
     @staticmethod
-    def _response(status: HTTPStatus, body: str | bytes, host: str = "", kind: str = "text/plain") -> Response:
+    def _response(
+        status: HTTPStatus, body: str | bytes, host: str = "", kind: str = "text/plain"
+    ) -> Response:
         body = body.encode() if isinstance(body, str) else body
-        return Response(status.value, status.phrase, Headers({
-            "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close", "Cache-Control": "no-store",
-            "Content-Security-Policy": _POLICY.format(host=host), "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
-            "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
-        }), body)
+        return Response(
+            status.value,
+            status.phrase,
+            Headers(
+                {
+                    "Content-Type": f"{kind}; charset=utf-8",
+                    "Content-Length": str(len(body)),
+                    "Connection": "close",
+                    "Cache-Control": "no-store",
+                    "Content-Security-Policy": _POLICY.format(host=host),
+                    "X-Content-Type-Options": "nosniff",
+                    "X-Frame-Options": "DENY",
+                    "Referrer-Policy": "no-referrer",
+                    "Cross-Origin-Resource-Policy": "same-origin",
+                    "Cross-Origin-Opener-Policy": "same-origin",
+                }
+            ),
+            body,
+        )
 
 
 def is_loopback(host: str) -> bool:

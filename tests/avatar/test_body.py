@@ -5,8 +5,8 @@ import pytest
 
 from dinar_live import kernels
 from dinar_live.runtime import Body
-from dinar_live.runtime.avatar.skeleton import PARENTS
-from dinar_live.runtime.errors import BodyError, DinarError
+from dinar_live.runtime.core.errors import BodyError, DinarError
+from dinar_live.runtime.core.skeleton import PARENTS
 
 
 def smplx_arrays(columns: int = 20, V: int = 40) -> dict[str, np.ndarray]:
@@ -23,7 +23,9 @@ def smplx_arrays(columns: int = 20, V: int = 40) -> dict[str, np.ndarray]:
         "weights": weights / weights.sum(1, keepdims=True),
         "posedirs": rng.normal(0, 0.01, (V, 3, 486)),
         "f": rng.integers(0, V, (60, 3)).astype(np.uint32),
-        "kintree_table": np.stack([np.where(parents < 0, 2**32 - 1, parents), np.arange(55)]).astype(np.uint32),
+        "kintree_table": np.stack([np.where(parents < 0, 2**32 - 1, parents), np.arange(55)]).astype(
+            np.uint32
+        ),
         "hands_meanl": rng.normal(0, 0.1, 45),
         "hands_meanr": rng.normal(0, 0.1, 45),
         "vt": rng.random((50, 2)),
@@ -58,7 +60,9 @@ def test_betas_and_expression_move_the_joints_as_the_regressor_says(body):
     vertices = body.template + body.shape_dirs @ betas
     np.testing.assert_allclose(rig.joints, body.joint_regressor @ vertices, atol=1e-5)
     moved = rig.joints + rig.model.expression_joint_dirs @ expression
-    np.testing.assert_allclose(moved, body.joint_regressor @ (vertices + body.expression_dirs @ expression), atol=1e-5)
+    np.testing.assert_allclose(
+        moved, body.joint_regressor @ (vertices + body.expression_dirs @ expression), atol=1e-5
+    )
 
 
 def test_relaxed_hands_bend_the_fingers_alike_on_both_sides(body):
@@ -69,16 +73,26 @@ def test_relaxed_hands_bend_the_fingers_alike_on_both_sides(body):
 @pytest.mark.parametrize("columns, shapes, expressions", [(20, 10, 10), (400, 300, 100)])
 def test_smplx_file_loads_and_poses(tmp_path, columns, shapes, expressions):
     a = smplx_arrays(columns)
-    np.savez(tmp_path / "m.npz", **a, part2num=np.array([{"head": 1}], dtype=object))  # an object array that must never be read
+    np.savez(
+        tmp_path / "m.npz", **a, part2num=np.array([{"head": 1}], dtype=object)
+    )  # an object array that must never be read
     body = Body.load(tmp_path / "m.npz")
-    assert body.kind == "smplx" and body.shape_dirs.shape[2] == shapes and body.expression_dirs.shape[2] == expressions
+    assert (
+        body.kind == "smplx"
+        and body.shape_dirs.shape[2] == shapes
+        and body.expression_dirs.shape[2] == expressions
+    )
     rig = body.rig(np.ones(5))
-    np.testing.assert_allclose(rig.model.vertices, a["v_template"] + a["shapedirs"][..., :5].sum(-1), atol=1e-6)
+    np.testing.assert_allclose(
+        rig.model.vertices, a["v_template"] + a["shapedirs"][..., :5].sum(-1), atol=1e-6
+    )
     pose = np.zeros((55, 3), np.float32)
     out = kernels.lbs(rig.model, pose, np.zeros(3, np.float32), np.zeros(0, np.float32))
     np.testing.assert_allclose(out, rig.model.vertices, atol=1e-5)
     dense = np.zeros_like(a["weights"])
-    np.add.at(dense, (np.arange(len(dense))[:, None], rig.model.skin_index.astype(int)), rig.model.skin_weight)
+    np.add.at(
+        dense, (np.arange(len(dense))[:, None], rig.model.skin_index.astype(int)), rig.model.skin_weight
+    )
     np.testing.assert_allclose(dense, a["weights"], atol=1e-6)
 
 

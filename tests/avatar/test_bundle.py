@@ -1,4 +1,5 @@
-"""Bundles: what is written is read back; what is damaged or hostile is refused with one clear error; nothing is left half-written."""
+"""Bundles: what is written is read back; what is damaged or hostile is refused with one clear error; nothing
+is left half-written."""
 
 import hashlib
 import json
@@ -15,7 +16,7 @@ import safetensors.numpy
 
 from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar import Checks, RendererSpec
-from dinar_live.runtime.errors import BundleError
+from dinar_live.runtime.core.errors import BundleError
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,12 @@ def avatar() -> Avatar:
     renderers = {
         "texture": RendererSpec(rng.integers(0, 256, (32, 32, 3), np.uint8), samples=2),
         "light": RendererSpec(
-            rng.normal(size=(16, 16, 8)).astype(np.float16), model=b"not really onnx", hardsegm=True, threshold=0.5, margin=40, stride=8
+            rng.normal(size=(16, 16, 8)).astype(np.float16),
+            model=b"not really onnx",
+            hardsegm=True,
+            threshold=0.5,
+            margin=40,
+            stride=8,
         ),
     }
     n = 2
@@ -37,7 +43,9 @@ def avatar() -> Avatar:
         world_to_camera=np.tile(np.eye(4, dtype=np.float32), (n, 1, 1)),
         rgba={k: rng.integers(0, 256, (n, 8, 6, 4), np.uint8) for k in renderers},
     )
-    return Avatar(name="ann", rig=rig, renderers=renderers, licence="CC0", checks=checks, provenance={"method": "test"})
+    return Avatar(
+        name="ann", rig=rig, renderers=renderers, licence="CC0", checks=checks, provenance={"method": "test"}
+    )
 
 
 @pytest.fixture
@@ -62,16 +70,22 @@ def rewrite(bundle, name, content):
 def test_round_trip(avatar, tmp_path, name):
     avatar.save(tmp_path / name)
     got = Avatar.load(tmp_path / name)
-    assert (got.name, got.licence, got.body_kind, got.provenance) == ("ann", "CC0", "open", {"method": "test"})
+    assert (got.name, got.licence, got.body_kind, got.provenance) == (
+        "ann",
+        "CC0",
+        "open",
+        {"method": "test"},
+    )
     for key, value in avatar.rig.arrays().items():
         np.testing.assert_array_equal(got.rig.arrays()[key], value)
     assert got.rig.expression_names == avatar.rig.expression_names
     assert list(got.renderers) == ["texture", "light"]
     for key, spec in avatar.renderers.items():
         np.testing.assert_array_equal(got.renderers[key].texture, spec.texture)
-        assert [getattr(got.renderers[key], f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")] == [
-            getattr(spec, f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")
-        ]
+        assert [
+            getattr(got.renderers[key], f)
+            for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")
+        ] == [getattr(spec, f) for f in ("model", "hardsegm", "threshold", "samples", "margin", "stride")]
         np.testing.assert_array_equal(got.checks.rgba[key], avatar.checks.rgba[key])
     assert sorted(p.name for p in tmp_path.iterdir()) == [name]
 
@@ -82,7 +96,13 @@ def test_u8_texture_is_scaled(avatar):
 
 
 @pytest.mark.parametrize(
-    "name", ["rig.safetensors", "renderers/light/model.onnx", "renderers/texture/texture.safetensors", "check/texture_0.png"]
+    "name",
+    [
+        "rig.safetensors",
+        "renderers/light/model.onnx",
+        "renderers/texture/texture.safetensors",
+        "check/texture_0.png",
+    ],
 )
 def test_a_changed_byte_is_found(bundle, name):
     content = bytearray((bundle / name).read_bytes())
@@ -92,7 +112,9 @@ def test_a_changed_byte_is_found(bundle, name):
         Avatar.load(bundle)
 
 
-@pytest.mark.parametrize("name", ["rig.safetensors", "renderers/light/model.onnx", "check/poses.safetensors", "avatar.json"])
+@pytest.mark.parametrize(
+    "name", ["rig.safetensors", "renderers/light/model.onnx", "check/poses.safetensors", "avatar.json"]
+)
 def test_a_missing_file_is_named(bundle, name):
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=f"{name}.* missing"):
@@ -148,7 +170,11 @@ def hostile_rigs(arrays):
 @pytest.mark.parametrize("case", range(11))
 def test_hostile_rigs_with_a_right_hash(bundle, avatar, case):
     says, arrays = list(hostile_rigs(avatar.rig.arrays()))[case]
-    rewrite(bundle, "rig.safetensors", safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    rewrite(
+        bundle,
+        "rig.safetensors",
+        safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}),
+    )
     with pytest.raises(BundleError, match=says):
         Avatar.load(bundle)
 
@@ -158,7 +184,9 @@ def test_hostile_rigs_with_a_right_hash(bundle, avatar, case):
     [
         b"",
         b"\xff" * 64,
-        (64).to_bytes(8, "little") + b'{"texture":{"dtype":"F32","shape":[99999999999,9],"data_offsets":[0,4]}}'.ljust(64) + bytes(4),
+        (64).to_bytes(8, "little")
+        + b'{"texture":{"dtype":"F32","shape":[99999999999,9],"data_offsets":[0,4]}}'.ljust(64)
+        + bytes(4),
         (2**60).to_bytes(8, "little") + b"{}",
         b"\x80\x04\x95cos\nsystem\n(S'true'\ntR.",  # a pickle
     ],
@@ -171,8 +199,10 @@ def test_files_that_are_no_safetensors(bundle, content):
 
 def test_a_picture_that_unpacks_to_gigabytes_is_not_unpacked(bundle, monkeypatch):
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 6, 0, 0, 0)
-    chunks = b"".join(len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-                      for kind, data in ((b"IHDR", header), (b"IEND", b"")))
+    chunks = b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in ((b"IHDR", header), (b"IEND", b""))
+    )
     rewrite(bundle, "check/texture_0.png", b"\x89PNG\r\n\x1a\n" + chunks)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     with pytest.raises(BundleError, match="texture_0.png.*at most"):

@@ -1,4 +1,5 @@
 """The scenarios: what they render, what they refuse as invalid, where the time goes."""
+
 import dataclasses
 import time
 
@@ -7,21 +8,28 @@ import pytest
 
 from dinar_live.runtime import Renderer
 from dinar_live.runtime.bench import images
-from dinar_live.runtime.bench.company import Company
+from dinar_live.runtime.bench.neighbours import Company
 from dinar_live.runtime.bench.paced import run_paced, tick_count
 from dinar_live.runtime.bench.single import run_single
 from dinar_live.runtime.bench.stats import stages
 from dinar_live.runtime.bench.stereo import eyes, run_stereo
 from dinar_live.runtime.bench.workload import shots, window_examples
-from dinar_live.runtime.errors import DinarError, InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.motion import demo_motion
 from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.window import Window
-from dinar_live.runtime.serve import AvatarService
+from dinar_live.runtime.service.avatar_service import AvatarService
 from dinar_live.runtime.stream import Server
 
 SIZE = (160, 160)
-OPTIONS = {"size": SIZE, "renderer": "auto", "engine": "auto", "rasterizer": "auto", "precision": "auto", "threads": 1}
+OPTIONS = {
+    "size": SIZE,
+    "renderer": "auto",
+    "engine": "auto",
+    "rasterizer": "auto",
+    "precision": "auto",
+    "threads": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def test_the_whole_body_stands_at_85_percent_of_the_height(avatar, motion):
     with Renderer(avatar, SIZE) as renderer:
         rgba = [renderer.render(*shot).rgba.copy() for shot in work]
     rows = np.flatnonzero(rgba[0][..., 3].any(axis=1))
-    assert 0.80 < (rows[-1] - rows[0] + 1) / SIZE[0] < 0.87      # the camera leaves some room for hair
+    assert 0.80 < (rows[-1] - rows[0] + 1) / SIZE[0] < 0.87  # the camera leaves some room for hair
     for picture in rgba:
         alpha = picture[..., 3]
         assert not (alpha[0].any() or alpha[-1].any() or alpha[:, 0].any() or alpha[:, -1].any())
@@ -82,7 +90,13 @@ def test_windows_only_matter_to_networks(avatar, motion):
         engine_info = "some engine"
 
         def window(self, pose, camera):
-            return None if pose is work[0][0] else Window(0, 0, 64, 160) if pose is not work[7][0] else Window(8, 0, 128, 160)
+            return (
+                None
+                if pose is work[0][0]
+                else Window(0, 0, 64, 160)
+                if pose is not work[7][0]
+                else Window(8, 0, 128, 160)
+            )
 
     assert window_examples(WithNetwork(), work) == {(160, 64): 1, (160, 128): 7}
 
@@ -103,13 +117,16 @@ def test_single_without_check_pictures_says_so(avatar, motion):
 
 
 def test_single_that_renders_something_else_is_invalid(avatar, motion):
-    changed = dataclasses.replace(avatar, checks=dataclasses.replace(avatar.checks, rgba={"texture": 255 - avatar.checks.rgba["texture"]}))
+    changed = dataclasses.replace(
+        avatar,
+        checks=dataclasses.replace(avatar.checks, rgba={"texture": 255 - avatar.checks.rgba["texture"]}),
+    )
     assert "check pictures" in run_single(changed, motion, 3, OPTIONS).faults[0]
 
 
 def test_an_empty_avatar_is_invalid(avatar, motion):
     rig = avatar.rig
-    inside_out = dataclasses.replace(rig, faces=np.zeros_like(rig.faces))     # no triangle has an area
+    inside_out = dataclasses.replace(rig, faces=np.zeros_like(rig.faces))  # no triangle has an area
     m = run_single(dataclasses.replace(avatar, rig=inside_out, checks=None), motion, 3, OPTIONS)
     assert "a frame is empty" in m.faults[0]
 
@@ -120,7 +137,7 @@ def test_paced_frames_are_right_and_on_time_is_judged(avatar, motion):
     assert len(m.latency_ms) + m.extra["dropped"] == m.staleness.ticks == 30
     np.testing.assert_allclose(sum(m.stages_ms.values()), m.latency_ms, atol=1e-6)
     assert all((m.stages_ms[s] >= 0).all() for s in ("schedule", "wait", "encode", "decode", "transport"))
-    assert m.frame_difference.psnr > 60      # what the JPEG loses is no difference
+    assert m.frame_difference.psnr > 60  # what the JPEG loses is no difference
     assert 0 < m.extra["first_frame_after_s"] < 5
 
 
@@ -129,7 +146,7 @@ def test_paced_keeps_its_pace_and_charges_stalls_to_every_request(avatar, motion
 
     def stall(rgba):
         calls.append(0)
-        if len(calls) > 40:        # near the end of the warm-up
+        if len(calls) > 40:  # near the end of the warm-up
             time.sleep(0.1)
         return rgba
 
@@ -142,12 +159,18 @@ def test_paced_keeps_its_pace_and_charges_stalls_to_every_request(avatar, motion
 
 
 def test_paced_wrong_and_empty_pictures_are_invalid(avatar, motion):
-    assert any("from its f32 reference" in f for f in paced(avatar, motion, change=lambda rgba: np.ascontiguousarray(rgba[:, ::-1])).faults)
+    assert any(
+        "from its f32 reference" in f
+        for f in paced(avatar, motion, change=lambda rgba: np.ascontiguousarray(rgba[:, ::-1])).faults
+    )
     assert "a frame is empty" in paced(avatar, motion, change=lambda rgba: np.zeros_like(rgba)).faults[0]
 
 
 def test_neighbours_are_there_and_told_of(avatar, motion):
-    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+    with (
+        AvatarService(avatar, **OPTIONS) as service,
+        Server(service.render, service.capabilities()) as server,
+    ):
         m = run_paced(avatar, motion, server.endpoint, 15.0, 2.0, OPTIONS, neighbours=True)
         stats = server.stats()
     others = m.extra["neighbours"]
@@ -162,7 +185,10 @@ def test_company_that_cannot_start_is_an_error():
 
 
 def test_stereo(avatar, motion):
-    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+    with (
+        AvatarService(avatar, **OPTIONS) as service,
+        Server(service.render, service.capabilities()) as server,
+    ):
         m = run_stereo(avatar, motion, server.endpoint, 12, OPTIONS)
     assert m.scenario == "stereo" and m.faults == [] and m.frame_difference.psnr > 40 and m.fps > 0
     assert len(m.latency_ms) == 12 - m.extra["dropped"] > 0
@@ -170,7 +196,7 @@ def test_stereo(avatar, motion):
 
 
 def test_two_eyes_are_64_mm_apart_and_look_the_same_way(avatar, motion):
-    (_, camera), = shots(avatar, motion, SIZE, 1, 1.0)
+    ((_, camera),) = shots(avatar, motion, SIZE, 1, 1.0)
     left, right = eyes(camera)
     to_right = camera.world_to_camera[0, :3]
     np.testing.assert_allclose(right.position - left.position, 0.064 * to_right, atol=1e-6)
@@ -199,14 +225,19 @@ def test_a_server_that_dies_ends_the_run_at_once(avatar, motion):
     def gone():
         raise DinarError("the server ended")
 
-    with AvatarService(avatar, **OPTIONS) as service, Server(service.render, service.capabilities()) as server:
+    with (
+        AvatarService(avatar, **OPTIONS) as service,
+        Server(service.render, service.capabilities()) as server,
+    ):
         began = time.monotonic()
         with pytest.raises(DinarError, match="the server ended"):
             run_paced(avatar, motion, server.endpoint, 30, 60, OPTIONS, alive=gone)
         assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("rate, seconds", [(0, 1), (30, 0), (30, -1), (5000, 1), (1, 1), (float("nan"), 1), (30, float("inf"))])
+@pytest.mark.parametrize(
+    "rate, seconds", [(0, 1), (30, 0), (30, -1), (5000, 1), (1, 1), (float("nan"), 1), (30, float("inf"))]
+)
 def test_rates_that_make_no_sense(rate, seconds):
     with pytest.raises(InputError, match="--rate"):
         tick_count(rate, seconds)
@@ -214,8 +245,20 @@ def test_rates_that_make_no_sense(rate, seconds):
 
 def test_paced_stages_by_hand():
     ms = 1_000_000
-    times = np.array([[1 * ms, 900 * ms, 910 * ms, 13 * ms, 15 * ms]])       # the server's clock is far from the client's
-    timings = [{"wait": 0.5, "lbs": 1.0, "rasterize": 2.0, "compose": 1.0, "total": 4.5, "render": 5.0, "encode": 2.0}]
+    times = np.array(
+        [[1 * ms, 900 * ms, 910 * ms, 13 * ms, 15 * ms]]
+    )  # the server's clock is far from the client's
+    timings = [
+        {
+            "wait": 0.5,
+            "lbs": 1.0,
+            "rasterize": 2.0,
+            "compose": 1.0,
+            "total": 4.5,
+            "render": 5.0,
+            "encode": 2.0,
+        }
+    ]
     got = {name: float(v[0]) for name, v in stages(np.array([0]), times, timings).items()}
     assert got["schedule"] == 1 and got["decode"] == 2 and got["encode"] == 2 and got["wait"] == 0.5
     assert got["server"] == pytest.approx(10 - 0.5 - 4 - 2)
@@ -229,9 +272,12 @@ def test_compare_and_coverage():
     assert images.compare(a, a) == images.Difference(images.MAX_PSNR, 0)
     b = a.copy()
     b[16:48, 24:40] += 10
-    assert images.compare(b, a).psnr == pytest.approx(10 * np.log10(255**2 / 100)) and images.compare(b, a).max_abs == 10
+    assert (
+        images.compare(b, a).psnr == pytest.approx(10 * np.log10(255**2 / 100))
+        and images.compare(b, a).max_abs == 10
+    )
     b = a.copy()
-    b[0, 0] = 255       # what the reference does not cover counts too
+    b[0, 0] = 255  # what the reference does not cover counts too
     assert images.compare(b, a).max_abs == 255
     assert images.coverage_fault(a) is None
     assert "empty" in images.coverage_fault(np.zeros_like(a))

@@ -1,9 +1,10 @@
 """Latency statistics against distributions and timelines whose answers are known."""
+
 import numpy as np
 import pytest
 
 from dinar_live.runtime.bench import stats
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 def timeline(latencies_ms, planned):
@@ -14,12 +15,16 @@ def timeline(latencies_ms, planned):
 
 @pytest.fixture
 def planned():
-    return 10**15 + np.round(np.arange(20) * 1e9 / 30).astype(np.int64)     # not a whole number of nanoseconds apart
+    return 10**15 + np.round(np.arange(20) * 1e9 / 30).astype(
+        np.int64
+    )  # not a whole number of nanoseconds apart
 
 
 def test_percentiles_of_a_uniform_grid_are_exact():
     values = np.random.default_rng(0).permutation(np.arange(1001))
-    assert stats.percentiles(values) == pytest.approx({"p50": 500, "p90": 900, "p95": 950, "p99": 990, "max": 1000})
+    assert stats.percentiles(values) == pytest.approx(
+        {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "max": 1000}
+    )
 
 
 def test_percentiles_of_an_exponential_distribution():
@@ -70,7 +75,7 @@ def test_a_frame_ready_at_the_very_tick_counts(planned):
 
 def test_a_late_frame_makes_one_stale_tick(planned):
     latencies = [20.0] * 20
-    latencies[7] = 40.0         # misses tick 8, is there before tick 9 with frame 8
+    latencies[7] = 40.0  # misses tick 8, is there before tick 9 with frame 8
     s = timeline(latencies, planned)
     assert (s.stale, s.runs) == (1, (1,))
     assert s.age_ms[7] == pytest.approx(2000 / 30, abs=1e-4)
@@ -84,7 +89,7 @@ def test_a_missing_frame_makes_one_stale_tick(planned):
 
 def test_a_stall_that_ends_in_a_burst_is_one_run(planned):
     latencies = [20.0] * 20
-    for k in range(5):          # ticks 5..9 are all answered together, just after tick 10
+    for k in range(5):  # ticks 5..9 are all answered together, just after tick 10
         latencies[5 + k] = (5 - k) * 1000 / 30 + 1
     latencies[15] = None
     s = timeline(latencies, planned)

@@ -1,4 +1,5 @@
 """What the report says about the machine and the checkout."""
+
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,12 @@ from dinar_live.runtime.bench import yardstick
 
 
 def git(folder, *arguments):
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.fixture
@@ -50,14 +56,19 @@ def test_versions_and_names():
 
 def test_best_of_several_readings():
     a = {"conv_gflops_f32": 100.0, "conv_gflops_bf16": None, "memcpy_gbps": 9.0, "cpu": "x", "cores": 2}
-    assert yardstick.best(a, {**a, "conv_gflops_f32": 60.0, "memcpy_gbps": 10.0}) == {**a, "memcpy_gbps": 10.0}
+    assert yardstick.best(a, {**a, "conv_gflops_f32": 60.0, "memcpy_gbps": 10.0}) == {
+        **a,
+        "memcpy_gbps": 10.0,
+    }
 
 
 def test_other_load_sees_what_this_process_does_not_do():
     with yardstick.OtherLoad() as own:
         sum(i * i for i in range(3_000_000))
     with yardstick.OtherLoad() as other:
-        process = subprocess.Popen([sys.executable, "-c", "while True: pass"])      # waited for only after the block
+        process = subprocess.Popen(
+            [sys.executable, "-c", "while True: pass"]
+        )  # waited for only after the block
         time.sleep(1.0)
     process.kill()
     process.wait()

@@ -1,4 +1,5 @@
 """dinar bench, as it is run from a shell."""
+
 import dataclasses
 import json
 import re
@@ -10,11 +11,23 @@ import pytest
 
 from dinar_live.runtime.bench import report
 
-FIXED = ["scenario", "frames", "fps", "latency_ms", "stages_ms", "stale_frames", "size", "renderer", "engine", "rasterizer", "yardstick"]
+FIXED = [
+    "scenario",
+    "frames",
+    "fps",
+    "latency_ms",
+    "stages_ms",
+    "stale_frames",
+    "size",
+    "renderer",
+    "engine",
+    "rasterizer",
+    "yardstick",
+]
 
 
 def dinar(*arguments, cwd=None):
-    command = [sys.executable, "-m", "dinar_live.runtime.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "dinar_live.cli.main", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=110, check=False)
 
 
@@ -30,10 +43,21 @@ def check_schema(r: dict) -> None:
     assert list(r["latency_ms"]) == ["p50", "p90", "p95", "p99", "max"]
     values = list(r["latency_ms"].values())
     assert values == sorted(values) and values[0] > 0
-    assert r["stages_ms"] and all(list(s) == ["p50", "p99"] and s["p50"] <= s["p99"] for s in r["stages_ms"].values())
-    assert r["size"] == [96, 128] and r["renderer"] == "texture" and r["engine"] == "none" and r["rasterizer"] == "native"
+    assert r["stages_ms"] and all(
+        list(s) == ["p50", "p99"] and s["p50"] <= s["p99"] for s in r["stages_ms"].values()
+    )
+    assert (
+        r["size"] == [96, 128]
+        and r["renderer"] == "texture"
+        and r["engine"] == "none"
+        and r["rasterizer"] == "native"
+    )
     slowest = r["slowest"]
-    assert 0 <= slowest["frame"] < r["frames"] and slowest["stage"] in r["stages_ms"] and 0 < slowest["stage_ms"] <= values[-1]
+    assert (
+        0 <= slowest["frame"] < r["frames"]
+        and slowest["stage"] in r["stages_ms"]
+        and 0 < slowest["stage_ms"] <= values[-1]
+    )
     assert {"conv_gflops_f32", "conv_gflops_bf16", "memcpy_gbps", "cpu", "cores"} <= set(r["yardstick"])
     assert r["fps"] > 0 and r["valid"] is True and r["psnr"]["check_pictures"] > 40
 
@@ -45,14 +69,27 @@ def test_single(bundle, tmp_path):
     check_schema(r)
     assert (r["scenario"], r["frames"], r["stale_frames"]) == ("single", 40, None)
     assert list(r["too_few_frames_for"]) == ["p95", "p99"] and "too few frames for p95, p99" in done.stdout
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]      # nothing half-written is left
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]  # nothing half-written is left
     assert "INVALID" not in done.stdout and "fps" in done.stdout and "yardstick" in done.stdout
     for stage in r["stages_ms"]:
         assert re.search(rf"^{stage} +\d", done.stdout, re.MULTILINE)
 
 
 def test_paced_with_a_server_of_its_own(bundle, tmp_path):
-    done = dinar("bench", bundle, "--scenario", "paced", "--rate", 30, "--seconds", 2, "--size", "128x96", "--json", tmp_path / "out.json")
+    done = dinar(
+        "bench",
+        bundle,
+        "--scenario",
+        "paced",
+        "--rate",
+        30,
+        "--seconds",
+        2,
+        "--size",
+        "128x96",
+        "--json",
+        tmp_path / "out.json",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     r = json.loads((tmp_path / "out.json").read_text())
     check_schema(r)
@@ -73,20 +110,26 @@ def test_wrong_pictures_are_invalid(avatar_with_checks, tmp_path):
     assert r["valid"] is False and "check pictures" in r["faults"][0]
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (["--frames", "0"], "--frames: got 0, expected 1"),
-    (["--frames", "10", "--scenario", "paced"], "--frames: not for --scenario paced, which takes --rate and --seconds"),
-    (["--seconds", "10"], "--seconds: not for --scenario single, which takes --frames"),
-    (["--scenario", "paced", "--rate", "0"], "--rate 0"),
-    (["--scenario", "paced", "--seconds", "nan"], "--seconds nan"),
-    (["--scenario", "paced", "--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
-    (["--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
-    (["--json", "no/such/folder/out.json"], "--json no/such/folder/out.json: its folder does not exist"),
-    (["--json", "."], "--json .: is a folder"),
-    (["--motion", "missing.npz"], "missing.npz: no such file"),
-    (["--scenario", "multi"], "invalid choice: 'multi'"),
-    (["--rate", "fast"], "invalid float value: 'fast'"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--frames", "0"], "--frames: got 0, expected 1"),
+        (
+            ["--frames", "10", "--scenario", "paced"],
+            "--frames: not for --scenario paced, which takes --rate and --seconds",
+        ),
+        (["--seconds", "10"], "--seconds: not for --scenario single, which takes --frames"),
+        (["--scenario", "paced", "--rate", "0"], "--rate 0"),
+        (["--scenario", "paced", "--seconds", "nan"], "--seconds nan"),
+        (["--scenario", "paced", "--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
+        (["--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
+        (["--json", "no/such/folder/out.json"], "--json no/such/folder/out.json: its folder does not exist"),
+        (["--json", "."], "--json .: is a folder"),
+        (["--motion", "missing.npz"], "missing.npz: no such file"),
+        (["--scenario", "multi"], "invalid choice: 'multi'"),
+        (["--rate", "fast"], "invalid float value: 'fast'"),
+    ],
+)
 def test_clear_errors(bundle, tmp_path, arguments, says):
     done = dinar("bench", bundle, *arguments, cwd=tmp_path)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr, done.stderr

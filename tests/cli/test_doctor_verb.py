@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live import engines
+from dinar_live import doctor, engines
+from dinar_live.cli import main as cli
+from dinar_live.doctor import BROKEN, MISSING, OK, Finding
 from dinar_live.kernels import cuda
-from dinar_live.runtime import Avatar, doctor
-from dinar_live.runtime.cli import main as cli
-from dinar_live.runtime.doctor import BROKEN, MISSING, OK, Finding
+from dinar_live.runtime import Avatar
 
 NO_DRIVER = "no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU"
 
@@ -39,12 +39,20 @@ def found(name, **options) -> Finding:
 
 def test_as_a_user_runs_it(tmp_path):
     """The CPU's part is green and the exit code 0, with or without a GPU."""
-    done = subprocess.run([sys.executable, "-m", "dinar_live.runtime.cli.main", "doctor", "--json"], capture_output=True, text=True,
-                          timeout=120, check=False, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+    done = subprocess.run(
+        [sys.executable, "-m", "dinar_live.cli.main", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     by_name = {f["name"]: f for f in report["findings"]}
-    assert report["healthy"] and {f["state"] for f in report["findings"] if f["part"] in ("cpu", "stream")} <= {OK, MISSING}
+    assert report["healthy"] and {
+        f["state"] for f in report["findings"] if f["part"] in ("cpu", "stream")
+    } <= {OK, MISSING}
     for name in ("kernels", "demo avatar", "openvino", "pictures", "sockets", "encryption", "engine cache"):
         assert by_name[name]["state"] == OK, by_name[name]
     assert " dB from the bundle" in by_name["pictures"]["text"]
@@ -55,30 +63,53 @@ def test_without_a_gpu_it_is_one_line(caches, no_gpu, capsys):
     assert cli.main(["doctor", "--quick"]) == 0
     lines = capsys.readouterr().out.splitlines()
     gpu = lines[lines.index("on an NVIDIA GPU") + 1 :]
-    assert len([line for line in gpu if line]) == 2 and "no NVIDIA driver: libcuda.so.1" in gpu[0] and gpu[-1] == "nothing is broken"
+    assert (
+        len([line for line in gpu if line]) == 2
+        and "no NVIDIA driver: libcuda.so.1" in gpu[0]
+        and gpu[-1] == "nothing is broken"
+    )
     assert cli.main(["doctor", "--quick", "--all"]) == 0
     text = capsys.readouterr().out
-    assert "-> install the driver of your GPU" in text and "research and evaluation only" in text and "pypi.nvidia.com" in text
+    assert (
+        "-> install the driver of your GPU" in text
+        and "research and evaluation only" in text
+        and "pypi.nvidia.com" in text
+    )
 
 
 def test_wrong_pictures_are_broken(caches, no_gpu, monkeypatch, capsys):
     avatar = Avatar.demo()
-    checks = dataclasses.replace(avatar.checks, rgba={name: np.roll(p, 9, 2) for name, p in avatar.checks.rgba.items()})
+    checks = dataclasses.replace(
+        avatar.checks, rgba={name: np.roll(p, 9, 2) for name, p in avatar.checks.rgba.items()}
+    )
     monkeypatch.setattr(Avatar, "demo", classmethod(lambda cls: dataclasses.replace(avatar, checks=checks)))
     assert cli.main(["doctor"]) == 1
-    assert "BROKEN  pictures" in (text := capsys.readouterr().out) and "expected at least 35" in text and "broken: pictures" in text
+    assert (
+        "BROKEN  pictures" in (text := capsys.readouterr().out)
+        and "expected at least 35" in text
+        and "broken: pictures" in text
+    )
 
 
 def test_a_missing_engine(caches, no_gpu, monkeypatch):
-    monkeypatch.setattr(engines, "available_engines", lambda: {
-        "openvino": "engine openvino needs the package openvino: pip install openvino",
-        "torch": "engine torch needs the packages torch, onnx: pip install torch onnx", "tensorrt": "no"})
+    monkeypatch.setattr(
+        engines,
+        "available_engines",
+        lambda: {
+            "openvino": "engine openvino needs the package openvino: pip install openvino",
+            "torch": "engine torch needs the packages torch, onnx: pip install torch onnx",
+            "tensorrt": "no",
+        },
+    )
     broken, missing = found("openvino", self_test=False), found("torch", self_test=False)
-    assert broken.state == BROKEN and broken.fix == "pip install openvino"       # the product needs it
+    assert broken.state == BROKEN and broken.fix == "pip install openvino"  # the product needs it
     assert missing.state == MISSING and missing.fix == "pip install torch onnx"
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0 and not os.path.isdir("/proc"), reason="rights of POSIX folders")
+@pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() == 0 and not os.path.isdir("/proc"),
+    reason="rights of POSIX folders",
+)
 def test_caches_that_are_not_private_or_no_folder(caches, no_gpu):
     kernels = caches / "dinar-live" / "kernels"
     kernels.mkdir(parents=True)
@@ -102,7 +133,10 @@ def test_a_gpu_is_described_and_its_backends_are_tried(caches, monkeypatch):
 
     monkeypatch.setattr(cuda, "Device", Device)
     all_found = {f.name: f for f in doctor.findings() if f.part == "gpu"}
-    assert all_found["driver"].state == OK and all_found["driver"].text == "NVIDIA X, sm_90, 80 GiB, driver for CUDA 13.0"
+    assert (
+        all_found["driver"].state == OK
+        and all_found["driver"].text == "NVIDIA X, sm_90, 80 GiB, driver for CUDA 13.0"
+    )
     # the device is a fake, so rendering on it fails: as a finding, not as a crash
     assert all_found["pictures"].state == BROKEN and "--device cpu" in all_found["pictures"].fix
 

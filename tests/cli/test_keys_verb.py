@@ -1,4 +1,5 @@
 """dinar keys, and the other verbs with keys, as users run them."""
+
 import contextlib
 import os
 import re
@@ -8,14 +9,20 @@ import sys
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
-from dinar_live.runtime.cli.main import main
 from dinar_live.runtime.stream import Client
-from dinar_live.runtime.stream.messages import CameraView, Caps, FrameMessage, Hello, RenderRequest
-from dinar_live.runtime.stream.protocol import decode, encode
+from dinar_live.runtime.stream.protocol.messages import (
+    CameraView,
+    Caps,
+    FrameMessage,
+    Hello,
+    RenderRequest,
+)
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
 
-DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
+DINAR = [sys.executable, "-m", "dinar_live.cli.main"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,18 @@ def dinar(tmp_path, monkeypatch, capsys):
 @contextlib.contextmanager
 def serving(bundle, *arguments):
     """(endpoint, page address) of a server that is ready."""
-    command = [*DINAR, "serve", bundle, "--endpoint", "tcp://127.0.0.1:0", "--size", "128", "--threads", "1", *arguments]
+    command = [
+        *DINAR,
+        "serve",
+        bundle,
+        "--endpoint",
+        "tcp://127.0.0.1:0",
+        "--size",
+        "128",
+        "--threads",
+        "1",
+        *arguments,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         said = []
@@ -62,22 +80,33 @@ def serving(bundle, *arguments):
 
 def test_new_add_list_revoke(dinar, tmp_path):
     code, said = dinar("keys", "new", "alice")
-    assert code == 0 and "alice.key" in said and sorted(p.name for p in tmp_path.iterdir()) == ["alice.key", "alice.pub"]
+    assert (
+        code == 0
+        and "alice.key" in said
+        and sorted(p.name for p in tmp_path.iterdir()) == ["alice.key", "alice.pub"]
+    )
     public = re.search("public key: (.{40})\n", said)[1]
     code, said = dinar("keys", "add", "alice", "alice.pub")
     assert code == 0 and "server.pub" in said
     assert dinar("keys", "add", "bob", public)[0] == 2, "this key is there already"
     code, said = dinar("keys", "list")
-    assert code == 0 and f"alice        {public}" in said and (tmp_path / "config" / "dinar-live" / "keys" / "server.key").exists()
+    assert (
+        code == 0
+        and f"alice        {public}" in said
+        and (tmp_path / "config" / "dinar-live" / "keys" / "server.key").exists()
+    )
     assert dinar("keys", "revoke", "alice")[0] == 0
     assert "nobody may connect yet" in dinar("keys", "list")[1]
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["new", "../alice"], "name: got '../alice'"),
-    (["add", "alice", "no such file"], "40 characters"),
-    (["revoke", "alice"], "nobody is called 'alice'"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["new", "../alice"], "name: got '../alice'"),
+        (["add", "alice", "no such file"], "40 characters"),
+        (["revoke", "alice"], "nobody is called 'alice'"),
+    ],
+)
 def test_mistakes_are_one_line_and_code_2(dinar, arguments, message):
     code, said = dinar("keys", *arguments)
     assert code == 2 and message in said and said.count("\n") == 1
@@ -96,17 +125,26 @@ def test_served_with_keys_the_page_moves_and_play_needs_its_key(dinar, bundle, t
     dinar("keys", "add", "alice", "alice.pub", "--keys", "server")
     with serving(bundle, "--keys", str(tmp_path / "server"), "--page-port", "0") as (endpoint, page):
         from websockets.sync.client import connect
+
         with connect(page.replace("http", "ws", 1) + "ws", subprotocols=["dinar-live"]) as viewer:
-            view = CameraView(np.float32([[300, 0, 64], [0, 300, 64], [0, 0, 1]]), np.eye(4, dtype="f4"), 128, 128)
+            view = CameraView(
+                np.float32([[300, 0, 64], [0, 300, 64], [0, 0, 1]]), np.eye(4, dtype="f4"), 128, 128
+            )
             for message, answer in ((Hello({}), Caps), (RenderRequest(1, (view,)), FrameMessage)):
                 viewer.send(bytes(encode(message)))
-                assert isinstance(decode(viewer.recv(5)), answer), "the page needs no CURVE key: it is in the server's process"
+                assert isinstance(decode(viewer.recv(5)), answer), (
+                    "the page needs no CURVE key: it is in the server's process"
+                )
         access = ("--server-key", "server/server.pub", "--key", "alice.key")
         np.savez("short.npz", poses=np.zeros((15, 165)), trans=np.zeros((15, 3)), mocap_frame_rate=30.0)
         play = ("play", "short.npz", "--connect", endpoint, "--once")
         code, said = dinar(*play, *access)
         assert code == 0 and re.search(r"[1-9]\d* frames", said), said
-        for wrong, why in (((), "do not agree on keys"), ((*access[:3], "eve.key"), "dinar keys add"), (access[:2], "expected both")):
+        for wrong, why in (
+            ((), "do not agree on keys"),
+            ((*access[:3], "eve.key"), "dinar keys add"),
+            (access[:2], "expected both"),
+        ):
             code, said = dinar(*play, *wrong)
             assert code == 2 and why in said, said
         with Client(endpoint, server_key="server/server.pub", key="alice.key") as client:
@@ -114,8 +152,24 @@ def test_served_with_keys_the_page_moves_and_play_needs_its_key(dinar, bundle, t
 
 
 def test_demo_with_keys(bundle, tmp_path):
-    result = subprocess.run([*DINAR, "demo", bundle, "--frames", "12", "--headless", "--size", "128", "--curve", "--out", str(tmp_path)],
-                            capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [
+            *DINAR,
+            "demo",
+            bundle,
+            "--frames",
+            "12",
+            "--headless",
+            "--size",
+            "128",
+            "--curve",
+            "--out",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert result.returncode == 0 and "the server's public key is" in result.stdout, result.stderr
     assert (tmp_path / "sheet.png").exists()
 

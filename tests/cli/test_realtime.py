@@ -1,16 +1,17 @@
 """--realtime: asked for at the start, inherited, or refused in one line."""
+
 import os
 import subprocess
 import sys
 
 import pytest
 
-from dinar_live.runtime import priority
-from dinar_live.runtime.errors import DinarError
+from dinar_live.runtime.core import priority
+from dinar_live.runtime.core.errors import DinarError
 
 PROGRAM = """
 import os, subprocess, sys, threading
-from dinar_live.runtime.priority import run_in_real_time
+from dinar_live.runtime.core.priority import run_in_real_time
 run_in_real_time()
 seen = []
 thread = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(threading.get_native_id())))
@@ -23,14 +24,21 @@ print(seen[0] == os.SCHED_RR, int(child.stdout) == os.SCHED_RR)
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="no real-time priorities here")
 def test_threads_and_processes_inherit_it_or_it_is_refused():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "True True\n" or "DinarError: --realtime: the system does not allow it" in done.stderr
+    assert (
+        done.stdout == "True True\n" or "DinarError: --realtime: the system does not allow it" in done.stderr
+    )
 
 
 def test_refusals_say_what_to_do(monkeypatch):
     def forbid(*arguments):
         raise PermissionError
 
-    names = {"sched_setscheduler": forbid, "SCHED_RR": 2, "sched_param": int, "sched_get_priority_min": lambda policy: 1}
+    names = {
+        "sched_setscheduler": forbid,
+        "SCHED_RR": 2,
+        "sched_param": int,
+        "sched_get_priority_min": lambda policy: 1,
+    }
     for name, value in names.items():
         monkeypatch.setattr(os, name, value, raising=False)
     with pytest.raises(DinarError, match="rtprio"):
@@ -42,7 +50,7 @@ def test_refusals_say_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize("verb", ["serve", "live", "play", "demo", "bench"])
 def test_verbs_take_it(verb):
-    from dinar_live.runtime.cli.main import main
+    from dinar_live.cli.main import main
 
     with pytest.raises(SystemExit) as e:
         main([verb, "--realtime", "--help"])

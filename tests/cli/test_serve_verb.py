@@ -1,4 +1,5 @@
 """dinar serve and dinar play as users run them: processes, ports, Ctrl-C."""
+
 import argparse
 import contextlib
 import re
@@ -14,16 +15,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from dinar_live.cli.serve import limit
 from dinar_live.runtime import Avatar, Body, Camera, Pose
 from dinar_live.runtime.avatar.avatar import RendererSpec
-from dinar_live.runtime.cli.serve import limit
-from dinar_live.runtime.errors import RemoteError
+from dinar_live.runtime.core.errors import RemoteError
 from dinar_live.runtime.motion import demo_motion, save_motion
 from dinar_live.runtime.stream import Client, Spectator
-from dinar_live.runtime.stream.messages import Hello
-from dinar_live.runtime.stream.protocol import decode, encode
+from dinar_live.runtime.stream.protocol.messages import Hello
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
 
-DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
+DINAR = [sys.executable, "-m", "dinar_live.cli.main"]
 SECONDS = 30
 
 
@@ -37,7 +38,9 @@ def bundle(tmp_path_factory):
 
 @contextlib.contextmanager
 def started(*arguments, **options):
-    process = subprocess.Popen([*DINAR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    process = subprocess.Popen(
+        [*DINAR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
     try:
         yield process
     finally:
@@ -49,7 +52,19 @@ def started(*arguments, **options):
 @contextlib.contextmanager
 def serving(bundle, *arguments, endpoint="tcp://127.0.0.1:0", page=("--page-port", "0"), **options):
     """(process, endpoint, page address) of a server that is ready."""
-    with started("serve", bundle, "--endpoint", endpoint, "--size", "128", "--threads", "1", *page, *arguments, **options) as process:
+    with started(
+        "serve",
+        bundle,
+        "--endpoint",
+        endpoint,
+        "--size",
+        "128",
+        "--threads",
+        "1",
+        *page,
+        *arguments,
+        **options,
+    ) as process:
         said = []
         for line in process.stdout:
             said.append(line)
@@ -72,12 +87,31 @@ def test_serves_frames_and_page_and_ends_on_ctrl_c(bundle):
         assert b"<canvas" in urllib.request.urlopen(page, timeout=5).read()
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
-        assert process.returncode == 0 and "served 1 frames" in rest and "Traceback" not in rest and "leak" not in rest
+        assert (
+            process.returncode == 0
+            and "served 1 frames" in rest
+            and "Traceback" not in rest
+            and "leak" not in rest
+        )
 
 
 def test_several_avatars_spectators_and_limits(bundle):
-    arguments = ("demo", "--endpoint", "tcp://127.0.0.1:0", "--size", "96", "--threads", "1", "--no-page", "--spectators",
-                 "tcp://127.0.0.1:0", "--limit", "max_clients=1", "--limit", "idle_timeout=7.5")
+    arguments = (
+        "demo",
+        "--endpoint",
+        "tcp://127.0.0.1:0",
+        "--size",
+        "96",
+        "--threads",
+        "1",
+        "--no-page",
+        "--spectators",
+        "tcp://127.0.0.1:0",
+        "--limit",
+        "max_clients=1",
+        "--limit",
+        "idle_timeout=7.5",
+    )
     with started("serve", bundle, *arguments) as process:
         said = {}
         for line in process.stdout:
@@ -87,7 +121,7 @@ def test_several_avatars_spectators_and_limits(bundle):
                 break
         endpoint = line.split()[1]
         with Spectator(said["spectators"]) as spectator:
-            assert spectator.read().rgba[..., 3].any()          # the overview
+            assert spectator.read().rgba[..., 3].any()  # the overview
         with Client(endpoint) as client:
             assert client.capabilities["avatars"] == ["tiny", Avatar.demo().name]
             assert client.capabilities["limits"]["idle_timeout"] == 7.5
@@ -122,27 +156,34 @@ def test_ends_on_sigterm_and_when_standard_input_closes(bundle):
 def test_busy_ports_are_one_line_and_code_2(bundle):
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        for arguments in (["--endpoint", f"tcp://127.0.0.1:{port}", "--no-page"],
-                          ["--endpoint", "tcp://127.0.0.1:0", "--page-port", str(port)]):
+        for arguments in (
+            ["--endpoint", f"tcp://127.0.0.1:{port}", "--no-page"],
+            ["--endpoint", "tcp://127.0.0.1:0", "--page-port", str(port)],
+        ):
             result = run("serve", bundle, "--size", "64", *arguments)
             assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
             assert str(port) in result.stderr and "in use" in result.stderr and "ready" not in result.stdout
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["nowhere"], "nowhere.*no such avatar"),
-    (["{bundle}", "--endpoint", "http://x"], "expected tcp://HOST:PORT"),
-    (["{bundle}", "--endpoint", "tcp://0.0.0.0:0", "--no-page"], "will not listen"),
-    (["{bundle}", "--page-port", "70000"], "page port: got 70000"),
-    (["{bundle}", "--motion", "nowhere.bvh"], "nowhere.bvh: no such file"),
-    (["{bundle}", "--renderer", "dinar"], "renderer: got 'dinar'.*texture"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nowhere"], "nowhere.*no such avatar"),
+        (["{bundle}", "--endpoint", "http://x"], "expected tcp://HOST:PORT"),
+        (["{bundle}", "--endpoint", "tcp://0.0.0.0:0", "--no-page"], "will not listen"),
+        (["{bundle}", "--page-port", "70000"], "page port: got 70000"),
+        (["{bundle}", "--motion", "nowhere.bvh"], "nowhere.bvh: no such file"),
+        (["{bundle}", "--renderer", "dinar"], "renderer: got 'dinar'.*texture"),
+    ],
+)
 def test_bad_arguments_are_one_line_and_code_2(bundle, arguments, message):
     arguments = [a.format(bundle=bundle) for a in arguments]
     if "--page-port" not in arguments and "--no-page" not in arguments:
         arguments += ["--page-port", "0"]
     result = run("serve", *arguments)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1 and re.search(message, result.stderr), result.stderr
+    assert (
+        result.returncode == 2 and len(result.stderr.splitlines()) == 1 and re.search(message, result.stderr)
+    ), result.stderr
 
 
 def hello(page):
@@ -156,7 +197,9 @@ def hello(page):
 
 def test_insecure_endpoint_is_reachable_and_the_page_works(bundle):
     with serving(bundle, "--insecure", endpoint="tcp://0.0.0.0:0") as (_, endpoint, page):
-        assert hello(page)["name"] == "tiny" and "0.0.0.0" in endpoint and page.startswith("http://127.0.0.1:")
+        assert (
+            hello(page)["name"] == "tiny" and "0.0.0.0" in endpoint and page.startswith("http://127.0.0.1:")
+        )
 
 
 def test_a_page_for_others_has_a_key_and_offers_all_motions(bundle, tmp_path):
@@ -173,7 +216,10 @@ def test_a_page_for_others_has_a_key_and_offers_all_motions(bundle, tmp_path):
 
 
 def test_play_once_drives_the_server(bundle):
-    with serving(bundle, page=["--no-page"]) as (_, endpoint, _), started("play", "demo", "--connect", endpoint, "--fps", "60") as player:
+    with (
+        serving(bundle, page=["--no-page"]) as (_, endpoint, _),
+        started("play", "demo", "--connect", endpoint, "--fps", "60") as player,
+    ):
         lines = []
         while len(lines) < 3:
             lines.append(player.stdout.readline())
@@ -202,11 +248,14 @@ def _read_until(process, text):
         assert line and time.monotonic() < end, f"never said {text!r}"
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["nowhere.npz"], "nowhere.npz: no such file"),
-    (["demo", "--connect", "localhost"], "expected tcp://HOST:PORT"),
-    (["demo", "--fps", "0"], "--fps: got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nowhere.npz"], "nowhere.npz: no such file"),
+        (["demo", "--connect", "localhost"], "expected tcp://HOST:PORT"),
+        (["demo", "--fps", "0"], "--fps: got 0"),
+    ],
+)
 def test_play_refuses_bad_arguments(arguments, message):
     result = run("play", *arguments)
     assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1

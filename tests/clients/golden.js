@@ -2,8 +2,8 @@
 import { deepStrictEqual, ok, rejects, strictEqual, throws } from "node:assert";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { ProtocolError, decode, encode } from "../../examples/javascript/dinar.js";
-import { alphaOf, depthOf, pictureOf } from "../../examples/javascript/planes.js";
+import { ProtocolError, decode, encode } from "../../clients/javascript/dinar.js";
+import { alphaOf, depthOf, pictureOf } from "../../clients/javascript/planes.js";
 
 const folder = process.argv[2];
 // Whole numbers beyond 2^53 would be rounded: those of the times and ids become BigInt before JSON.parse sees them.

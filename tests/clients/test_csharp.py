@@ -1,4 +1,6 @@
-"""examples/csharp: the codec, planes and session against the golden messages and a server, under mono; the Unity part against stand-ins."""
+"""clients/csharp: the codec, planes and session against the golden messages and a server, under mono; the
+Unity part against stand-ins."""
+
 import json
 import pathlib
 import shutil
@@ -11,15 +13,17 @@ import pytest
 import zmq
 
 from dinar_live.runtime.stream import RenderedFrame, Server
-from dinar_live.runtime.stream.codec import decode_view
-from dinar_live.runtime.stream.protocol import decode
+from dinar_live.runtime.stream.protocol.image_codec import decode_view
+from dinar_live.runtime.stream.protocol.messages_codec import decode
 
 HERE = pathlib.Path(__file__).parent
-EXAMPLE = HERE.parents[1] / "examples" / "csharp"
+EXAMPLE = HERE.parents[1] / "clients" / "csharp"
 MCS, MONO = shutil.which("mcs"), shutil.which("mono")
 PLAIN = [EXAMPLE / f"Dinar{part}.cs" for part in ("Messages", "Codec", "Planes", "Session")]
 
-pytestmark = pytest.mark.skipif(not (MCS and MONO), reason="needs mono: apt-get install mono-mcs mono-runtime")
+pytestmark = pytest.mark.skipif(
+    not (MCS and MONO), reason="needs mono: apt-get install mono-mcs mono-runtime"
+)
 
 
 def compiled(out: pathlib.Path, *arguments) -> pathlib.Path:
@@ -39,8 +43,12 @@ def golden(program, data):
     """name -> (values.json's entry, what the program found in the message)."""
     folder = data / "golden_messages"
     entries = json.loads((folder / "values.json").read_text())
-    result = subprocess.run([MONO, str(program), "golden", *(str(folder / f"{name}.bin") for name in entries)],
-                            capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [MONO, str(program), "golden", *(str(folder / f"{name}.bin") for name in entries)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert result.returncode == 0, result.stderr
     found = {o["name"]: o for o in map(json.loads, result.stdout.splitlines())}
     assert found.keys() == entries.keys()
@@ -83,7 +91,7 @@ def test_planes_decode_to_the_pixels(golden, data):
         message = decode((data / "golden_messages" / f"{name}.bin").read_bytes())
         for view, theirs in zip(message.views, found["views"], strict=True):
             ours, rect = decode_view(view, message.straight, message.background), view.rect
-            window = np.s_[rect.y:rect.y + rect.height, rect.x:rect.x + rect.width]
+            window = np.s_[rect.y : rect.y + rect.height, rect.x : rect.x + rect.width]
             if view.alpha is not None:
                 alpha = np.array(theirs["alpha_pixels"]).reshape(rect.height, rect.width)
                 assert np.abs(alpha - ours.rgba[window][..., 3]).max() <= 1, name
@@ -104,7 +112,8 @@ def exactly(stream, count: int) -> bytes:
 
 
 def test_session_against_a_server(program):
-    """The program's messages over a pipe to a DEALER: hello, clock, five pictures one after the other, goodbye."""
+    """The program's messages over a pipe to a DEALER: hello, clock, five pictures one after the other,
+    goodbye."""
     seen = []
 
     def render(request):
@@ -115,8 +124,13 @@ def test_session_against_a_server(program):
         context = zmq.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(server.endpoint)
-        process = subprocess.Popen([MONO, str(program), "session"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   bufsize=0)
+        process = subprocess.Popen(
+            [MONO, str(program), "session"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
         watch = threading.Timer(60, process.kill)
         watch.start()
         poller = zmq.Poller()
@@ -143,12 +157,23 @@ def test_session_against_a_server(program):
             process.communicate()
             dealer.close(500)
             context.term()
-        assert [line for line in errors.splitlines() if line.startswith("frame")] == [f"frame {i} 48x64 3072" for i in range(1, 6)], errors
+        assert [line for line in errors.splitlines() if line.startswith("frame")] == [
+            f"frame {i} 48x64 3072" for i in range(1, 6)
+        ], errors
         assert "clock True" in errors
     assert len(seen) in (5, 6) and seen[0].pose.body.shape == (55, 3) and seen[0].cameras[0].fov[1] > 0
 
 
 def test_unity_component_compiles_against_stand_ins(tmp_path):
     """It was never run in Unity; this finds typing errors and what the other files no longer offer."""
-    stand_ins = compiled(tmp_path / "StandIns.dll", "-target:library", "-nowarn:0649", HERE / "csharp" / "StandIns.cs")
-    compiled(tmp_path / "Avatar.dll", "-target:library", f"-r:{stand_ins}", "-nowarn:0649", *PLAIN, EXAMPLE / "DinarAvatar.cs")
+    stand_ins = compiled(
+        tmp_path / "StandIns.dll", "-target:library", "-nowarn:0649", HERE / "csharp" / "StandIns.cs"
+    )
+    compiled(
+        tmp_path / "Avatar.dll",
+        "-target:library",
+        f"-r:{stand_ins}",
+        "-nowarn:0649",
+        *PLAIN,
+        EXAMPLE / "DinarAvatar.cs",
+    )

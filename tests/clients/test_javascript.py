@@ -1,4 +1,5 @@
-"""examples/javascript against the golden messages and a real server."""
+"""clients/javascript against the golden messages and a real server."""
+
 import contextlib
 import pathlib
 import re
@@ -14,27 +15,46 @@ from dinar_live.runtime import Avatar, Body
 from dinar_live.runtime.avatar.avatar import RendererSpec
 
 HERE = pathlib.Path(__file__).parent
-EXAMPLE = HERE.parents[1] / "examples" / "javascript"
+EXAMPLE = HERE.parents[1] / "clients" / "javascript"
 NODE = shutil.which("node")
 
 
 def node_version() -> tuple[int, int]:
     if NODE is None:
         return 0, 0
-    found = re.match(r"v(\d+)\.(\d+)", subprocess.run([NODE, "--version"], capture_output=True, text=True, timeout=20).stdout)
+    found = re.match(
+        r"v(\d+)\.(\d+)",
+        subprocess.run([NODE, "--version"], capture_output=True, text=True, timeout=20).stdout,
+    )
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 VERSION = node_version()
 needs_node = pytest.mark.skipif(VERSION < (18, 0), reason="needs node 18 or newer")
-needs_websocket = pytest.mark.skipif(VERSION < (20, 10), reason="needs node 20.10 or newer, which has a WebSocket")
+needs_websocket = pytest.mark.skipif(
+    VERSION < (20, 10), reason="needs node 20.10 or newer, which has a WebSocket"
+)
 
 
 @contextlib.contextmanager
 def serving(bundle, *arguments):
     """The address of the WebSocket and of the page of a server that is ready."""
-    command = [sys.executable, "-m", "dinar_live.runtime.cli.main", "serve", bundle, "--endpoint", "tcp://127.0.0.1:0", "--page-port", "0",
-               "--size", "128", "--threads", "1", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "dinar_live.cli.main",
+        "serve",
+        bundle,
+        "--endpoint",
+        "tcp://127.0.0.1:0",
+        "--page-port",
+        "0",
+        "--size",
+        "128",
+        "--threads",
+        "1",
+        *arguments,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         said = []
@@ -66,7 +86,12 @@ def node(*arguments):
 
 @needs_node
 def test_golden_messages(data):
-    result = subprocess.run([NODE, str(HERE / "golden.js"), str(data / "golden_messages")], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [NODE, str(HERE / "golden.js"), str(data / "golden_messages")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     count = len(list((data / "golden_messages").glob("*.bin")))
     assert result.returncode == 0 and result.stdout == f"{count} messages\n", result.stderr
 
@@ -74,8 +99,12 @@ def test_golden_messages(data):
 @needs_websocket
 def test_node_client_draws_what_the_server_sends(bundle, tmp_path):
     with serving(bundle) as (socket, _):
-        result = node(EXAMPLE / "node_client.js", socket, "--frames", 9, "--size", 160, "--out", tmp_path / "frame.png")
-        assert result.returncode == 0 and re.search(r"9 frames, [\d.]+ fps, latency p50 [\d.]+ ms", result.stdout), result.stderr
+        result = node(
+            EXAMPLE / "node_client.js", socket, "--frames", 9, "--size", 160, "--out", tmp_path / "frame.png"
+        )
+        assert result.returncode == 0 and re.search(
+            r"9 frames, [\d.]+ fps, latency p50 [\d.]+ ms", result.stdout
+        ), result.stderr
         assert result.stdout.startswith("tiny: ")
     picture = cv2.imread(str(tmp_path / "frame.png"), cv2.IMREAD_UNCHANGED)
     assert picture.shape == (160, 160, 4)
@@ -89,9 +118,26 @@ def test_node_client_needs_the_key_of_a_page_with_one(bundle, tmp_path):
     with serving(bundle, "--page-key") as (socket, page):
         key = page.partition("#key=")[2]
         assert key
-        refused = node(EXAMPLE / "node_client.js", socket, "--frames", 1, "--size", 64, "--out", tmp_path / "frame.png")
-        assert refused.returncode != 0 and "the key is missing or wrong" in refused.stderr and not (tmp_path / "frame.png").exists()
-        result = node(EXAMPLE / "node_client.js", socket, "--key", key, "--frames", 2, "--size", 64, "--out", tmp_path / "frame.png")
+        refused = node(
+            EXAMPLE / "node_client.js", socket, "--frames", 1, "--size", 64, "--out", tmp_path / "frame.png"
+        )
+        assert (
+            refused.returncode != 0
+            and "the key is missing or wrong" in refused.stderr
+            and not (tmp_path / "frame.png").exists()
+        )
+        result = node(
+            EXAMPLE / "node_client.js",
+            socket,
+            "--key",
+            key,
+            "--frames",
+            2,
+            "--size",
+            64,
+            "--out",
+            tmp_path / "frame.png",
+        )
         assert result.returncode == 0, result.stderr
 
 
@@ -117,7 +163,8 @@ console.log(JSON.stringify(states));
 
 @needs_websocket
 def test_client_keeps_the_rules(bundle, tmp_path):
-    """Stereo, the newest request replaces the one that waits, refusals, the clock; and the program ends by itself."""
+    """Stereo, the newest request replaces the one that waits, refusals, the clock; and the program ends by
+    itself."""
     with serving(bundle) as (socket, _):
         program = tmp_path / "program.mjs"
         program.write_text(CLIENT.replace("{example}", EXAMPLE.as_uri()).replace("{socket}", socket))
@@ -181,7 +228,9 @@ def test_client_comes_back_to_a_new_server(bundle, tmp_path):
     with serving(bundle) as (socket, page):
         program.write_text(PATIENT.replace("{example}", EXAMPLE.as_uri()).replace("{socket}", socket))
         flags = ["--experimental-websocket"] if VERSION < (22, 0) else []
-        process = subprocess.Popen([NODE, *flags, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [NODE, *flags, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
             assert process.stdout.readline() == "0\n"
         except BaseException:

@@ -1,11 +1,12 @@
-"""The numbers in the examples are the protocol's."""
+"""The numbers in the clients are the protocol's."""
+
 import pathlib
 import re
 
-from dinar_live.runtime.stream import wire
-from dinar_live.runtime.stream.wire import BlockType, ErrorCode, MessageType
+from dinar_live.runtime.stream.protocol import wire
+from dinar_live.runtime.stream.protocol.wire import BlockType, ErrorCode, MessageType
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+CLIENTS = pathlib.Path(__file__).parents[2] / "clients"
 
 
 def numbers(text: str, pattern: str) -> dict[str, int]:
@@ -19,7 +20,7 @@ def table(enum) -> dict[str, int]:
 
 
 def test_javascript():
-    text = (EXAMPLES / "javascript" / "dinar.js").read_text()
+    text = (CLIENTS / "javascript" / "dinar.js").read_text()
     assert numbers(text, r"const Code = Object.freeze\(\{(.*?)\}\)") == table(ErrorCode)
     assert numbers(text, r"const BLOCK = Object.freeze\(\{(.*?)\}\)") == table(BlockType)
     names = re.findall(r'"(\w*)"', re.search(r"const TYPES = \[(.*?)\]", text, re.DOTALL)[1])
@@ -28,9 +29,12 @@ def test_javascript():
 
 
 def test_csharp():
-    messages, codec = ((EXAMPLES / "csharp" / f"Dinar{name}.cs").read_text() for name in ("Messages", "Codec"))
+    messages, codec = ((CLIENTS / "csharp" / f"Dinar{name}.cs").read_text() for name in ("Messages", "Codec"))
     assert numbers(messages, r"enum ErrorCode : uint\s*\{(.*?)\}") == table(ErrorCode)
     assert numbers(messages, r"enum MessageType : ushort\s*\{(.*?)\}") == table(MessageType)
     blocks = numbers(codec, r"const ushort (Json.*?);")
-    blocks = {{"CAMERA_BLOCK": "CAMERA", "POSE_BLOCK": "POSE"}.get(name, name): value for name, value in blocks.items()}
+    blocks = {
+        {"CAMERA_BLOCK": "CAMERA", "POSE_BLOCK": "POSE"}.get(name, name): value
+        for name, value in blocks.items()
+    }
     assert blocks == table(BlockType)

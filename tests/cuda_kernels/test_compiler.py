@@ -1,4 +1,5 @@
 """The kernels compile for every architecture that is supported, and compiled ones are kept safely."""
+
 import os
 import sys
 
@@ -24,7 +25,7 @@ def test_every_kernel_compiles(nvrtc, arch):
 
 def test_the_source_is_one_file():
     text = compiler.source()
-    assert "#include \"" not in text and text.count("struct GridTriangle {") == 1
+    assert '#include "' not in text and text.count("struct GridTriangle {") == 1
     assert {n for n in KERNELS if f"__global__ void {n}(" in text} == set(KERNELS)
     assert text.count('extern "C" __global__') == len(KERNELS)
 
@@ -43,10 +44,15 @@ def test_without_the_packages(monkeypatch):
 
 def test_compiled_once(nvrtc, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(compiler, "compile_cubin", lambda arch: calls.append(arch) or b"code of " + arch.encode())
+    monkeypatch.setattr(
+        compiler, "compile_cubin", lambda arch: calls.append(arch) or b"code of " + arch.encode()
+    )
     store = cache.Cache(tmp_path / "c")
     for _ in range(2):
-        assert compiler.cubin("sm_90", store) == b"code of sm_90" and compiler.cubin("sm_80", store) == b"code of sm_80"
+        assert (
+            compiler.cubin("sm_90", store) == b"code of sm_90"
+            and compiler.cubin("sm_80", store) == b"code of sm_80"
+        )
     assert calls == ["sm_90", "sm_80"]
     monkeypatch.setattr(compiler, "source", lambda: "changed")
     compiler.cubin("sm_90", store)
@@ -69,7 +75,7 @@ def test_cache_refuses_what_it_cannot_trust(tmp_path):
         assert store.folder.stat().st_mode & 0o777 == 0o700
         for mode in (0o777, 0o720):
             store.folder.chmod(mode)
-            assert store.read("k") is None                      # others may write: not trusted
+            assert store.read("k") is None  # others may write: not trusted
             store.write("new", b"code")
             assert not (store.folder / "new.cubin").exists()
         store.folder.chmod(0o700)

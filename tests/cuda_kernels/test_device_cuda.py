@@ -1,4 +1,5 @@
 """Streams, memory, events and captured graphs."""
+
 import gc
 import os
 import threading
@@ -9,11 +10,18 @@ import pytest
 from dinar_live.kernels import cuda
 
 pytestmark = pytest.mark.gpu
-SLACK = 0 if os.environ.get("DINAR_EMULATED_CUDA") else 8 << 20     # a real driver hands out memory in large pieces
+SLACK = (
+    0 if os.environ.get("DINAR_EMULATED_CUDA") else 8 << 20
+)  # a real driver hands out memory in large pieces
 
 
 def test_device(device):
-    assert device.name and device.arch.startswith("sm_") and device.memory > 1 << 20 and device.multiprocessors > 0
+    assert (
+        device.name
+        and device.arch.startswith("sm_")
+        and device.memory > 1 << 20
+        and device.multiprocessors > 0
+    )
     assert device.driver_version >= (12, 0) and device.name in repr(device)
     with pytest.raises(cuda.CudaError, match="there is no GPU 99"):
         cuda.Device(99)
@@ -32,10 +40,18 @@ def test_copies(gpu):
     part.copy_from(np.ones((2, 4), np.float32), gpu.stream)
     np.testing.assert_array_equal(array.numpy(gpu.stream).ravel(), [0, 1, 2, 3, *[1] * 8, *range(12, 24)])
     assert array.__cuda_array_interface__ == {
-        "shape": (2, 3, 4), "typestr": "<f4", "data": (array.pointer, False), "strides": None, "version": 3}
+        "shape": (2, 3, 4),
+        "typestr": "<f4",
+        "data": (array.pointer, False),
+        "strides": None,
+        "version": 3,
+    }
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, 3), np.float64), np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32).T, [1, 2]])
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((2, 3), np.float64), np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32).T, [1, 2]],
+)
 def test_wrong_host_arrays(gpu, wrong):
     array = gpu.device.empty((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"expected a C-contiguous array of float32 \(2, 3\)"):
@@ -57,10 +73,10 @@ def test_memory_is_given_back(gpu):
     assert gpu.device.free_memory() <= before - (128 << 20) + SLACK
     view = arrays[0].view(0, (16,), np.uint8)
     arrays[1].free()
-    arrays[1].free()                                            # twice is once
+    arrays[1].free()  # twice is once
     del arrays
     gc.collect()
-    assert gpu.device.free_memory() <= before - (16 << 20) + SLACK          # the view holds the first one
+    assert gpu.device.free_memory() <= before - (16 << 20) + SLACK  # the view holds the first one
     del view
     gc.collect()
     assert gpu.device.free_memory() >= before - SLACK
@@ -118,7 +134,8 @@ def test_another_thread_makes_the_device_current(gpu):
 
 class TestGraph:
     def test_replay_follows_its_inputs(self, gpu):
-        """A copy from pinned memory, a kernel's work and a copy back: launched again it does it again, with what is there then."""
+        """A copy from pinned memory, a kernel's work and a copy back: launched again it does it again, with
+        what is there then."""
         host, back = gpu.device.pinned((8,), np.int32), gpu.device.pinned((8,), np.int32)
         array = gpu.device.empty((8,), np.int32)
         with gpu.stream.capture() as graph:
@@ -127,7 +144,7 @@ class TestGraph:
             array.copy_to(back, gpu.stream)
         assert graph.nodes == 3
         gpu.stream.synchronize()
-        assert (back == 0).all()                                # captured, not run
+        assert (back == 0).all()  # captured, not run
         for value in (3, 9):
             host[:] = value
             graph.launch(gpu.stream)
@@ -142,11 +159,12 @@ class TestGraph:
                 with gpu.stream.capture():
                     array.fill_bytes(1, gpu.stream)
                     wrong()
-            array.fill_bytes(2, gpu.stream)                     # the stream is usable again
+            array.fill_bytes(2, gpu.stream)  # the stream is usable again
             assert (array.numpy(gpu.stream) == 2).all()
 
     def test_a_garbage_collection_cannot_break_a_capture(self, gpu):
-        """Device memory in a cycle, found while a capture goes on: freeing it then would invalidate the capture."""
+        """Device memory in a cycle, found while a capture goes on: freeing it then would invalidate the
+        capture."""
         array = gpu.device.empty((8,), np.uint8)
         gc.collect()
         before = gpu.device.free_memory()
@@ -154,7 +172,7 @@ class TestGraph:
         cycle.append(cycle)
         with gpu.stream.capture() as graph:
             del cycle
-            _ = [[] for _ in range(200_000)]                    # would start collections
+            _ = [[] for _ in range(200_000)]  # would start collections
             array.fill_bytes(1, gpu.stream)
         assert graph.nodes == 1 and gc.isenabled()
         gc.collect()
@@ -175,8 +193,10 @@ class TestGraph:
 
 
 def test_a_frame_as_one_graph(gpu, rng):
-    """Pose to picture, captured once: replayed for other poses, cameras and windows it equals the eager run, and nothing is allocated."""
+    """Pose to picture, captured once: replayed for other poses, cameras and windows it equals the eager run,
+    and nothing is allocated."""
     from dinar_live.runtime import Body
+
     rig = Body.open().rig()
     V, E, H, W, views, s = len(rig.model.vertices), rig.expressions, 48, 32, 2, 2
     texture = rng.random((64, 64, 3)).astype(np.float32)
@@ -185,13 +205,29 @@ def test_a_frame_as_one_graph(gpu, rng):
     p = cuda.FrameParameters(gpu.device, 55, E, views)
     target = cuda.RasterTarget(gpu.device, H * s, W * s, len(rig.faces), views)
     projective = gpu.poisoned((views, V, 3), np.float32)
-    features, depth = gpu.poisoned((views, 6, H * s, W * s), np.float16), gpu.poisoned((views, H * s, W * s), np.float32)
+    features, depth = (
+        gpu.poisoned((views, 6, H * s, W * s), np.float16),
+        gpu.poisoned((views, H * s, W * s), np.float32),
+    )
     rgba, depth_out = gpu.poisoned((views, 64, 64, 4), np.uint8), gpu.poisoned((views, 64, 64), np.float32)
-    steps = (gpu.program.lbs(body, p, projective) + gpu.program.rasterize(scene, p, projective, target, samples=s)
-             + gpu.program.gather(scene, p, projective, target, features, depth, samples=s)
-             + gpu.program.compose(p, cuda.Planes.of(features), cuda.Planes.of(features, 5), rgba, depth=depth, depth_out=depth_out,
-                                   samples=s))
-    picture, distance = gpu.device.pinned(rgba.shape, np.uint8), gpu.device.pinned(depth_out.shape, np.float32)
+    steps = (
+        gpu.program.lbs(body, p, projective)
+        + gpu.program.rasterize(scene, p, projective, target, samples=s)
+        + gpu.program.gather(scene, p, projective, target, features, depth, samples=s)
+        + gpu.program.compose(
+            p,
+            cuda.Planes.of(features),
+            cuda.Planes.of(features, 5),
+            rgba,
+            depth=depth,
+            depth_out=depth_out,
+            samples=s,
+        )
+    )
+    picture, distance = (
+        gpu.device.pinned(rgba.shape, np.uint8),
+        gpu.device.pinned(depth_out.shape, np.float32),
+    )
 
     def frame():
         p.upload(gpu.stream)
@@ -203,7 +239,10 @@ def test_a_frame_as_one_graph(gpu, rng):
         p.host["body"][:] = rng.normal(0, 0.2, (55, 3))
         p.host["transl"][:] = [0.1 * k, 0, 0]
         for v in range(views):
-            K, to_camera = np.diag([60.0, 60, 1]), np.array([[1, 0, 0, 0.1 * v], [0, -1, 0, 0.9 + 0.05 * k], [0, 0, -1, 3]])
+            K, to_camera = (
+                np.diag([60.0, 60, 1]),
+                np.array([[1, 0, 0, 0.1 * v], [0, -1, 0, 0.9 + 0.05 * k], [0, 0, -1, 3]]),
+            )
             K[:2, 2] = 32
             p.host["matrices"][v] = np.diag([s, s, 1.0]) @ K @ to_camera
             p.host["origins"][v] = [16 - k, 8 + k]

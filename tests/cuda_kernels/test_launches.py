@@ -1,4 +1,6 @@
-"""Launch geometry and argument lists, as data, against the kernels' source; layouts; what the verbs refuse. No driver needed."""
+"""Launch geometry and argument lists, as data, against the kernels' source; layouts; what the verbs refuse.
+No driver needed."""
+
 import importlib.util
 import pathlib
 import types
@@ -10,7 +12,9 @@ from dinar_live.kernels import BodyModel, cuda
 from dinar_live.kernels.cuda import floors, layout, program, scene
 from dinar_live.kernels.cuda.launches import Pointer
 
-spec = importlib.util.spec_from_file_location("emulate_for_signatures", pathlib.Path(__file__).parent / "emulate.py")
+spec = importlib.util.spec_from_file_location(
+    "emulate_for_signatures", pathlib.Path(__file__).parent / "emulate.py"
+)
 emulate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(emulate)
 
@@ -39,9 +43,17 @@ class FakeDevice:
 
 def body_model(pose_dirs=True, V=70, J=5, E=3):
     f32 = np.float32
-    return BodyModel(np.zeros((V, 3), f32), np.zeros((J, 3), f32), np.arange(-1, J - 1, dtype=np.int32), np.zeros((V, 2), np.uint16),
-                     np.tile(np.float32([1, 0]), (V, 1)), np.arange(4, dtype=np.int32), np.zeros((4, 3, E), f32), np.zeros((J, 3, E), f32),
-                     np.zeros((9 * (J - 1), V, 3), f32) if pose_dirs else None)
+    return BodyModel(
+        np.zeros((V, 3), f32),
+        np.zeros((J, 3), f32),
+        np.arange(-1, J - 1, dtype=np.int32),
+        np.zeros((V, 2), np.uint16),
+        np.tile(np.float32([1, 0]), (V, 1)),
+        np.arange(4, dtype=np.int32),
+        np.zeros((4, 3, E), f32),
+        np.zeros((J, 3, E), f32),
+        np.zeros((9 * (J - 1), V, 3), f32) if pose_dirs else None,
+    )
 
 
 @pytest.fixture
@@ -51,9 +63,23 @@ def world():
     p = object.__new__(cuda.Program)
     p.device = device
     faces = np.arange(300, dtype=np.int32).reshape(-1, 3) % 70
-    w = types.SimpleNamespace(device=device, program=p, views=2, body=cuda.DeviceBody(device, body_model()),
-                              parameters=cuda.FrameParameters(device, 5, 3, 2), target=cuda.RasterTarget(device, 40, 66, 100, 2))
-    w.scene = cuda.DeviceScene(device, 70, faces, np.zeros((9, 2), np.float32), faces % 9, np.zeros((8, 6, 5), np.float32), np.float16)
+    w = types.SimpleNamespace(
+        device=device,
+        program=p,
+        views=2,
+        body=cuda.DeviceBody(device, body_model()),
+        parameters=cuda.FrameParameters(device, 5, 3, 2),
+        target=cuda.RasterTarget(device, 40, 66, 100, 2),
+    )
+    w.scene = cuda.DeviceScene(
+        device,
+        70,
+        faces,
+        np.zeros((9, 2), np.float32),
+        faces % 9,
+        np.zeros((8, 6, 5), np.float32),
+        np.float16,
+    )
     w.projective = device.empty((2, 70, 3), np.float32)
     w.features, w.depth = device.empty((2, 8, 40, 66), np.float16), device.empty((2, 40, 66), np.float32)
     w.rgba, w.depth_out = device.empty((2, 100, 130, 4), np.uint8), device.empty((2, 100, 130), np.float32)
@@ -62,10 +88,20 @@ def world():
 
 def frame(w):
     p = w.program
-    return (p.lbs(w.body, w.parameters, w.projective) + p.rasterize(w.scene, w.parameters, w.projective, w.target)
-            + p.gather(w.scene, w.parameters, w.projective, w.target, w.features, w.depth)
-            + p.compose(w.parameters, cuda.Planes.of(w.features), cuda.Planes.of(w.features, 4), w.rgba, mask=cuda.Planes.of(w.features, 7),
-                        depth=w.depth, depth_out=w.depth_out))
+    return (
+        p.lbs(w.body, w.parameters, w.projective)
+        + p.rasterize(w.scene, w.parameters, w.projective, w.target)
+        + p.gather(w.scene, w.parameters, w.projective, w.target, w.features, w.depth)
+        + p.compose(
+            w.parameters,
+            cuda.Planes.of(w.features),
+            cuda.Planes.of(w.features, 4),
+            w.rgba,
+            mask=cuda.Planes.of(w.features, 7),
+            depth=w.depth,
+            depth_out=w.depth_out,
+        )
+    )
 
 
 def check_arguments(launch):
@@ -111,18 +147,40 @@ def test_every_pointer_goes_where_its_name_says(world):
         assert pose[name] == world.body.arrays[name].pointer
     for name in ("rest", "skin_index", "skin_weight", "expression_row", "expression_dirs", "pose_dirs"):
         assert skin[name] == world.body.arrays[name].pointer
-    assert pose["columns"] == skin["columns"] == world.body.columns.pointer and pose["features"] == skin["features"] != 0
+    assert (
+        pose["columns"] == skin["columns"] == world.body.columns.pointer
+        and pose["features"] == skin["features"] != 0
+    )
     assert skin["matrices"] == device["matrices"].pointer and skin["vertices_out"] == 0
     draw, gather, compose = by_kernel["draw_triangles"], by_kernel["gather_f16"], by_kernel["compose"]
     assert draw["indices"] == gather["faces"] == world.scene.faces.pointer
     assert draw["origins"] == gather["origins"] == compose["origins"] == device["origins"].pointer
     assert skin["projective"] == draw["projective"] == gather["projective"] == world.projective.pointer
-    assert draw["visibility"] == gather["visibility"] == by_kernel["clear_visibility"]["visibility"] == world.target.visibility.pointer
-    assert draw["counter"] == by_kernel["draw_tiles"]["counter"] and draw["queue"] == by_kernel["draw_tiles"]["queue"]
-    assert gather["out"] == compose["rgb"] == world.features.pointer and gather["depth"] == compose["depth"] == world.depth.pointer
-    assert compose["alpha"] == world.features.pointer + 4 * 40 * 66 * 2 and compose["mask"] == world.features.pointer + 7 * 40 * 66 * 2
+    assert (
+        draw["visibility"]
+        == gather["visibility"]
+        == by_kernel["clear_visibility"]["visibility"]
+        == world.target.visibility.pointer
+    )
+    assert (
+        draw["counter"] == by_kernel["draw_tiles"]["counter"]
+        and draw["queue"] == by_kernel["draw_tiles"]["queue"]
+    )
+    assert (
+        gather["out"] == compose["rgb"] == world.features.pointer
+        and gather["depth"] == compose["depth"] == world.depth.pointer
+    )
+    assert (
+        compose["alpha"] == world.features.pointer + 4 * 40 * 66 * 2
+        and compose["mask"] == world.features.pointer + 7 * 40 * 66 * 2
+    )
     assert compose["rgb_stride"] == compose["mask_stride"] == 8 * 40 * 66 and compose["rgb_half"] == 1
-    assert (gather["channels"], gather["stride"], gather["texture_height"], gather["texture_width"]) == (5, 8, 8, 6)
+    assert (gather["channels"], gather["stride"], gather["texture_height"], gather["texture_width"]) == (
+        5,
+        8,
+        8,
+        6,
+    )
 
 
 def test_geometry_covers_everything_and_no_limit_is_passed(world):
@@ -133,22 +191,34 @@ def test_geometry_covers_everything_and_no_limit_is_passed(world):
         x, y, z = (g * b for g, b in zip(launch.grid, launch.block, strict=True))
         a = named(launch)
         if launch.kernel in ("gather_f16", "compose"):
-            width, height = (a["width"], a["height"]) if launch.kernel == "gather_f16" else (a["out_width"], a["out_height"])
+            width, height = (
+                (a["width"], a["height"])
+                if launch.kernel == "gather_f16"
+                else (a["out_width"], a["out_height"])
+            )
             assert (x >= width > x - launch.block[0]) and (y >= height > y - launch.block[1]) and z == 2
         if launch.kernel == "draw_triangles":
             assert x >= 100 and launch.grid[1] == 2
         if launch.kernel == "clear_visibility":
             assert 2 * x >= 2 * 40 * 66 and a["pairs"] == 40 * 66
         if launch.kernel == "skin_posed_vertices":
-            assert launch.block == (24, 16, 1) and launch.grid[0] == 3 == world.body.arrays["pose_dirs"].shape[0]
+            assert (
+                launch.block == (24, 16, 1) and launch.grid[0] == 3 == world.body.arrays["pose_dirs"].shape[0]
+            )
 
 
 def test_numbers_shared_with_the_sources():
     text = emulate.compiler.source()
-    for line in (f"MAX_JOINTS = {layout.MAX_JOINTS};", f"GROUP = {layout.GROUP};", f"LANES = {layout.LANES};", "SPLITS = 16;",
-                 f"TILE_W = {scene.TILE_W}, TILE_H = {scene.TILE_H};", f"TILE_BITS = {scene.TILE_BITS};"):
+    for line in (
+        f"MAX_JOINTS = {layout.MAX_JOINTS};",
+        f"GROUP = {layout.GROUP};",
+        f"LANES = {layout.LANES};",
+        "SPLITS = 16;",
+        f"TILE_W = {scene.TILE_W}, TILE_H = {scene.TILE_H};",
+        f"TILE_BITS = {scene.TILE_BITS};",
+    ):
         assert f"constexpr int {line}" in text
-    assert scene.QUEUED_TRIANGLE == 64          # 48 of a GridTriangle, the view, the first tile
+    assert scene.QUEUED_TRIANGLE == 64  # 48 of a GridTriangle, the view, the first tile
 
 
 def test_frame_parameters_are_one_block(world):
@@ -157,7 +227,7 @@ def test_frame_parameters_are_one_block(world):
     for name, array in p.device.items():
         assert array.pointer == p._block.pointer + record.fields[name][1] and array.pointer % 16 == 0
         assert array.shape == p.host[name].shape and array.dtype == p.host[name].dtype
-    p.host["matrices"][1, 2, 3] = 5.0                           # a view of the bytes that are copied
+    p.host["matrices"][1, 2, 3] = 5.0  # a view of the bytes that are copied
     at = record.fields["matrices"][1] + 8 * (12 + 11)
     assert p._bytes[at : at + 8].view(np.float64)[0] == 5.0
     assert layout.parameters_dtype(1, 0, 1).itemsize % 16 == 0
@@ -166,7 +236,12 @@ def test_frame_parameters_are_one_block(world):
 def test_joint_levels():
     order, start = layout.joint_levels(np.array([-1, 0, 1, 0, -1, 3, 2], np.int32))
     assert start.tolist() == [0, 2, 4, 6, 7]
-    assert [sorted(order[a:b].tolist()) for a, b in zip(start, start[1:], strict=False)] == [[0, 4], [1, 3], [2, 5], [6]]
+    assert [sorted(order[a:b].tolist()) for a, b in zip(start, start[1:], strict=False)] == [
+        [0, 4],
+        [1, 3],
+        [2, 5],
+        [6],
+    ]
 
 
 def test_pose_directions_lie_in_groups():
@@ -191,18 +266,27 @@ def test_too_many_joints():
         layout.body_arrays(body_model(pose_dirs=False, J=129))
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(faces=np.full((4, 3), 70, np.int32)), "faces spans 70 to 70; expected 0 to 69"),
-    (dict(uv_faces=np.full((4, 3), -1, np.int32)), "uv_faces spans -1 to -1"),
-    (dict(texture=np.zeros((4, 4, 65), np.float32)), "1 to 64 channels"),
-    (dict(texture=np.full((4, 4, 3), 1e5, np.float32)), "beyond fp16"),
-    (dict(texture=np.full((4, 4, 3), np.nan, np.float32)), "texture holds NaN"),
-    (dict(texture=np.zeros((4, 4, 3))), "texture has dtype float64"),
-    (dict(dtype=np.float64), "dtype is float64; expected float16 or float32"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(faces=np.full((4, 3), 70, np.int32)), "faces spans 70 to 70; expected 0 to 69"),
+        (dict(uv_faces=np.full((4, 3), -1, np.int32)), "uv_faces spans -1 to -1"),
+        (dict(texture=np.zeros((4, 4, 65), np.float32)), "1 to 64 channels"),
+        (dict(texture=np.full((4, 4, 3), 1e5, np.float32)), "beyond fp16"),
+        (dict(texture=np.full((4, 4, 3), np.nan, np.float32)), "texture holds NaN"),
+        (dict(texture=np.zeros((4, 4, 3))), "texture has dtype float64"),
+        (dict(dtype=np.float64), "dtype is float64; expected float16 or float32"),
+    ],
+)
 def test_a_wrong_scene_is_refused(change, message):
-    good = dict(vertices=70, faces=np.zeros((4, 3), np.int32), uv=np.zeros((5, 2), np.float32), uv_faces=np.zeros((4, 3), np.int32),
-                texture=np.zeros((4, 4, 3), np.float32), dtype=np.float16)
+    good = dict(
+        vertices=70,
+        faces=np.zeros((4, 3), np.int32),
+        uv=np.zeros((5, 2), np.float32),
+        uv_faces=np.zeros((4, 3), np.int32),
+        texture=np.zeros((4, 4, 3), np.float32),
+        dtype=np.float16,
+    )
     layout.scene_arrays(**good)
     with pytest.raises((TypeError, ValueError), match=message):
         layout.scene_arrays(**(good | change))
@@ -212,22 +296,46 @@ def test_what_does_not_fit_together_is_refused(world):
     w, p, empty = world, world.program, world.device.empty
     planes = cuda.Planes.of(w.features)
     for call, message in [
-        (lambda: p.lbs(w.body, w.parameters, empty((1, 70, 3), np.float32)),
-         r"projective is float32 \(1, 70, 3\); expected float32 \(2, 70, 3\)"),
+        (
+            lambda: p.lbs(w.body, w.parameters, empty((1, 70, 3), np.float32)),
+            r"projective is float32 \(1, 70, 3\); expected float32 \(2, 70, 3\)",
+        ),
         (lambda: p.lbs(w.body, cuda.FrameParameters(w.device, 6, 3, 2), w.projective), "parameters.body"),
-        (lambda: p.lbs(w.body, w.parameters, w.projective, empty((70, 3), np.float16)), "vertices is float16"),
-        (lambda: p.rasterize(w.scene, w.parameters, w.projective, cuda.RasterTarget(w.device, 4, 4, 100, 1)), "target has 1 views"),
+        (
+            lambda: p.lbs(w.body, w.parameters, w.projective, empty((70, 3), np.float16)),
+            "vertices is float16",
+        ),
+        (
+            lambda: p.rasterize(
+                w.scene, w.parameters, w.projective, cuda.RasterTarget(w.device, 4, 4, 100, 1)
+            ),
+            "target has 1 views",
+        ),
         (lambda: p.rasterize(w.scene, w.parameters, w.projective, w.target, near=0), "near is 0"),
-        (lambda: p.gather(w.scene, w.parameters, w.projective, w.target, empty((2, 8, 40, 66), np.float32)), "features is float32"),
-        (lambda: p.gather(w.scene, w.parameters, w.projective, w.target, w.features, empty((2, 4, 66), np.float32)), "depth is"),
+        (
+            lambda: p.gather(
+                w.scene, w.parameters, w.projective, w.target, empty((2, 8, 40, 66), np.float32)
+            ),
+            "features is float32",
+        ),
+        (
+            lambda: p.gather(
+                w.scene, w.parameters, w.projective, w.target, w.features, empty((2, 4, 66), np.float32)
+            ),
+            "depth is",
+        ),
         (lambda: p.compose(w.parameters, planes, planes, w.rgba, samples=3), "samples is 3"),
-        (lambda: p.compose(w.parameters, planes, planes, w.rgba, samples=4), "samples is 4 for planes of 40 x 66"),
+        (
+            lambda: p.compose(w.parameters, planes, planes, w.rgba, samples=4),
+            "samples is 4 for planes of 40 x 66",
+        ),
         (lambda: p.compose(w.parameters, planes, planes._replace(size=(4, 4)), w.rgba), "alpha has planes"),
         (lambda: p.compose(w.parameters, planes, planes, w.depth_out), "rgba is"),
         (lambda: p.compose(w.parameters, planes, planes, w.rgba, depth=w.depth), "belong together"),
         (lambda: p.compose(w.parameters, planes, planes, w.rgba, threshold=float("nan")), "threshold is nan"),
         (lambda: p.compose(w.parameters, planes, planes, w.rgba, background=(0, 2, 0)), "background is"),
-        (lambda: cuda.Planes.of(w.rgba), "channel 0 of uint8"), (lambda: cuda.Planes.of(w.features, 8), "channel 8 of float16"),
+        (lambda: cuda.Planes.of(w.rgba), "channel 0 of uint8"),
+        (lambda: cuda.Planes.of(w.features, 8), "channel 8 of float16"),
         (lambda: cuda.RasterTarget(w.device, 0, 4, 1), r"size\[0\] is 0"),
         (lambda: cuda.RasterTarget(w.device, 16384, 16384, 400_000), "too many for the rasterizer's queue"),
         (lambda: cuda.FrameParameters(w.device, 5, 3, 0), "views is 0"),
@@ -237,7 +345,8 @@ def test_what_does_not_fit_together_is_refused(world):
 
 
 def test_floors(world):
-    """By hand: 70 vertices, 5 joints, 2 slots, 4 moved by 3 expressions, 100 faces, 2 views of 40 x 66, 5 channels in fp16."""
+    """By hand: 70 vertices, 5 joints, 2 slots, 4 moved by 3 expressions, 100 faces, 2 views of 40 x 66, 5
+    channels in fp16."""
     f = floors.floor_bytes(world.body, world.scene, world.target, world.rgba, depth=True)
     pixels = 2 * 40 * 66
     assert f["lbs"] == 70 * (12 + 12 + 4) + 3 * 4 * 12 + 9 * 4 * 12 * 70 + 2 * 70 * 12

@@ -1,5 +1,6 @@
-"""CUDA rasterizer against the CPU's: the same triangle in every pixel, but for a counted few on a real GPU (none are expected there
-either: divisions are rounded alike and nothing is contracted)."""
+"""CUDA rasterizer against the CPU's: the same triangle in every pixel, but for a counted few on a real GPU
+(none are expected there either: divisions are rounded alike and nothing is contracted)."""
+
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ from dinar_live.kernels import Raster, rasterize
 from dinar_live.kernels.reference import rasterize as reference
 
 pytestmark = pytest.mark.gpu
-BAND = 0 if os.environ.get("DINAR_EMULATED_CUDA") else 1e-5         # of the pixels
+BAND = 0 if os.environ.get("DINAR_EMULATED_CUDA") else 1e-5  # of the pixels
 
 
 def projective(px, z):
@@ -21,7 +22,9 @@ def random_scene(rng, count, size, spread=0.3, z=(1, 5)):
     H, W = size
     centre = rng.uniform((-0.2 * W, -0.2 * H), (1.2 * W, 1.2 * H), (count, 1, 2))
     px = centre + rng.normal(0, spread * max(H, W), (count, 3, 2))
-    return projective(px.reshape(-1, 2), rng.uniform(*z, 3 * count)), np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+    return projective(px.reshape(-1, 2), rng.uniform(*z, 3 * count)), np.arange(
+        3 * count, dtype=np.int32
+    ).reshape(-1, 3)
 
 
 def mesh(rng, n=40, size=100.0):
@@ -29,7 +32,9 @@ def mesh(rng, n=40, size=100.0):
     gx, gy = np.meshgrid(np.linspace(-5, size + 5, n + 1), np.linspace(-5, size + 5, n + 1))
     px = np.stack([gx, gy], -1) + rng.normal(0, 0.6, (n + 1, n + 1, 2))
     i = np.arange(n * (n + 1)).reshape(n, n + 1)[:, :-1].ravel()
-    faces = np.concatenate([np.stack([i, i + n + 1, i + 1], 1), np.stack([i + 1, i + n + 1, i + n + 2], 1)]).astype(np.int32)
+    faces = np.concatenate(
+        [np.stack([i, i + n + 1, i + 1], 1), np.stack([i + 1, i + n + 1, i + n + 2], 1)]
+    ).astype(np.int32)
     return projective(px.reshape(-1, 2), rng.uniform(1, 1.5, (n + 1) ** 2)), faces
 
 
@@ -85,18 +90,33 @@ def test_near_plane_and_guard_band(gpu, rng):
     for _ in range(25):
         camera = rng.normal(0, 1, (9, 3)) + [0, 0, 0.3]
         camera[rng.integers(9), 2] *= -1
-        v = np.stack([camera[:, 0] * 30 + 20 * camera[:, 2], camera[:, 1] * 30 + 18 * camera[:, 2], camera[:, 2]], 1).astype(np.float32)
+        v = np.stack(
+            [camera[:, 0] * 30 + 20 * camera[:, 2], camera[:, 1] * 30 + 18 * camera[:, 2], camera[:, 2]], 1
+        ).astype(np.float32)
         clipped += (compare(gpu, v, np.arange(9).reshape(3, 3), (36, 40), cull=False, near=0.05) >= 0).any()
     assert clipped > 10
     for scale in (1e4, 1e6, 1e9, 1e20, 1e38):
-        compare(gpu, (rng.uniform(-1, 1, (30, 3)) * [scale, scale, 1]).astype(np.float32), np.arange(30), (20, 20), cull=False)
+        compare(
+            gpu,
+            (rng.uniform(-1, 1, (30, 3)) * [scale, scale, 1]).astype(np.float32),
+            np.arange(30),
+            (20, 20),
+            cull=False,
+        )
 
 
-@pytest.mark.parametrize("vertices", [
-    [[5, 5, 1], [5, 5, 1], [5, 5, 1]], [[1, 1, 1], [5, 5, 1], [9, 9, 1]], [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
-    [[0, 0, -1], [9, 0, -1], [0, 9, -2]], [[5, 5, 0], [9, 5, 0], [5, 9, 0]], [[900, 900, 1], [990, 900, 1], [900, 990, 1]],
-    [[3.2, 3.2, 1], [3.3, 3.2, 1], [3.2, 3.3, 1]],
-])
+@pytest.mark.parametrize(
+    "vertices",
+    [
+        [[5, 5, 1], [5, 5, 1], [5, 5, 1]],
+        [[1, 1, 1], [5, 5, 1], [9, 9, 1]],
+        [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+        [[0, 0, -1], [9, 0, -1], [0, 9, -2]],
+        [[5, 5, 0], [9, 5, 0], [5, 9, 0]],
+        [[900, 900, 1], [990, 900, 1], [900, 990, 1]],
+        [[3.2, 3.2, 1], [3.3, 3.2, 1], [3.2, 3.3, 1]],
+    ],
+)
 def test_nothing_to_see(gpu, vertices):
     """Degenerate, behind the camera, off the screen, between pixel centres."""
     assert (compare(gpu, np.array(vertices, np.float32), [[0, 1, 2], [0, 2, 1]], (10, 10)) == -1).all()
@@ -104,9 +124,18 @@ def test_nothing_to_see(gpu, vertices):
 
 def test_no_faces_and_no_finite_vertices(gpu):
     ids, features, depth = gpu.rasterize(np.zeros((1, 5, 3), np.float32), np.zeros((0, 3)), (13, 11))
-    assert (ids == -1).all() and (depth == 0).all() and (features[:, 0] == 0).all() and (features[:, 1:3] == -10).all()
+    assert (
+        (ids == -1).all()
+        and (depth == 0).all()
+        and (features[:, 0] == 0).all()
+        and (features[:, 1:3] == -10).all()
+    )
     assert (features[:, 3] == 0).all()
-    for bad in (np.nan, np.inf, -np.inf):            # refused on the host before they get here; nothing may hang or write outside
+    for bad in (
+        np.nan,
+        np.inf,
+        -np.inf,
+    ):  # refused on the host before they get here; nothing may hang or write outside
         for i in range(9):
             vertices = projective([[1, 8], [9, 8], [5, 1]], [1, 2, 3])
             vertices.flat[i] = bad
@@ -118,7 +147,10 @@ def test_nearest_wins_and_ties_go_to_the_lower_id(gpu):
     stacked = projective(px, [3] * 3 + [2] * 3 + [2] * 3)
     faces = np.arange(9).reshape(3, 3)
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
-        assert set(np.unique(compare(gpu, stacked, faces[order], (20, 20)))) == {-1, min(order.index(1), order.index(2))}
+        assert set(np.unique(compare(gpu, stacked, faces[order], (20, 20)))) == {
+            -1,
+            min(order.index(1), order.index(2)),
+        }
 
 
 def test_windows_and_views(gpu, rng):
@@ -141,6 +173,7 @@ def test_windows_and_views(gpu, rng):
 def test_open_body(gpu):
     """The shipped body from four sides at 256x256: 27,000 triangles, most of them a few pixels."""
     from dinar_live.runtime import Body
+
     rig = Body.open().rig()
     v = rig.model.vertices
     centre = (v.min(0) + v.max(0)) / 2
@@ -155,7 +188,9 @@ def test_barycentrics_reach_the_features(gpu, rng):
     """u and v of a sheet whose texture coordinates are its pixel coordinates."""
     vertices, faces = mesh(rng)
     uv = (vertices[:, :2] / vertices[:, 2:] / 200 + 0.3).astype(np.float32)
-    _, (features,), _ = gpu.rasterize(vertices[None], faces, (90, 101), uv=uv, uv_faces=faces, texture=np.zeros((2, 2, 1), np.float32))
+    _, (features,), _ = gpu.rasterize(
+        vertices[None], faces, (90, 101), uv=uv, uv_faces=faces, texture=np.zeros((2, 2, 1), np.float32)
+    )
     y, x = np.mgrid[:90, :101] + 0.5
     seen = features[3] > 0
     want = Raster.empty(90, 101)
@@ -163,5 +198,5 @@ def test_barycentrics_reach_the_features(gpu, rng):
     corners = uv[faces[want.triangle_id[seen]]]
     exact = np.einsum("nk,nkc->nc", want.barycentrics[seen], corners)
     np.testing.assert_allclose(features[1:3][:, seen].T, 2 * exact - 1, atol=1e-6)
-    flat = np.stack([x, y], -1)[seen] / 200 + 0.3               # perspective bends it, little at these depths
+    flat = np.stack([x, y], -1)[seen] / 200 + 0.3  # perspective bends it, little at these depths
     assert np.abs(exact - flat).max() < 0.02

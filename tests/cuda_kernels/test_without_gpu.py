@@ -1,4 +1,5 @@
 """Without a driver every entry point says so in one sentence, at once."""
+
 import subprocess
 import sys
 
@@ -16,33 +17,46 @@ def no_driver(monkeypatch):
 
 
 def test_no_driver(no_driver):
-    for call in (cuda.Device, lambda: cuda.Device(3), lambda: driver.call("cuInit", 0), lambda: cuda.Event(None, False, False)):
+    for call in (
+        cuda.Device,
+        lambda: cuda.Device(3),
+        lambda: driver.call("cuInit", 0),
+        lambda: cuda.Event(None, False, False),
+    ):
         with pytest.raises(cuda.CudaError) as e:
             call()
-        assert str(e.value) == ("no NVIDIA driver: libcuda-that-is-not-there.so.1 cannot be loaded; install the driver of your GPU, or use "
-                                "the CPU")
+        assert str(e.value) == (
+            "no NVIDIA driver: libcuda-that-is-not-there.so.1 cannot be loaded; install the driver of your GPU, or use "
+            "the CPU"
+        )
 
 
 def test_no_package(monkeypatch):
     monkeypatch.setattr(driver, "_loaded", None)
-    monkeypatch.setattr(driver, "LIBRARY", None)                # the process itself can always be loaded
+    monkeypatch.setattr(driver, "LIBRARY", None)  # the process itself can always be loaded
     for name in ("cuda", "cuda.bindings"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(cuda.CudaError, match=r"cuda-bindings cannot be imported .*; pip install 'dinar-live\[gpu\]'"):
+    with pytest.raises(
+        cuda.CudaError, match=r"cuda-bindings cannot be imported .*; pip install 'dinar-live\[gpu\]'"
+    ):
         cuda.Device()
 
 
 def test_nothing_hangs_and_nothing_is_loaded_before_it_is_asked_for():
     """In a process of its own: with cuda-core 1.2 a call after a failed one could wait for ever."""
-    code = ("import sys\n"
-            "from dinar_live.kernels import cuda\n"
-            "assert not [m for m in sys.modules if m.split('.')[0] == 'cuda']\n"
-            "from dinar_live.kernels.cuda import driver\n"
-            "driver.LIBRARY = 'libcuda-that-is-not-there.so.1'\n"
-            "for _ in range(3):\n"
-            "    try: cuda.Device()\n"
-            "    except cuda.CudaError as e: print(e)\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    code = (
+        "import sys\n"
+        "from dinar_live.kernels import cuda\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] == 'cuda']\n"
+        "from dinar_live.kernels.cuda import driver\n"
+        "driver.LIBRARY = 'libcuda-that-is-not-there.so.1'\n"
+        "for _ in range(3):\n"
+        "    try: cuda.Device()\n"
+        "    except cuda.CudaError as e: print(e)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0 and done.stdout.count("no NVIDIA driver") == 3, done.stderr
 
 

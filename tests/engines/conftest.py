@@ -32,8 +32,12 @@ def tiny() -> bytes:
         numpy_helper.from_array(np.array([2, 2, 2, 1], np.float32).reshape(1, 4, 1, 1), "weight"),
         numpy_helper.from_array(np.array([3, 1]), "parts"),
     ]
-    graph = helper.make_graph(nodes, "graph", [value("features", 4)], [value("rgb", 3), value("alpha", 1)], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    graph = helper.make_graph(
+        nodes, "graph", [value("features", 4)], [value("rgb", 3), value("alpha", 1)], weights
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
 
 
 def module_at(path: pathlib.Path):
@@ -54,12 +58,15 @@ def light():
 def fakes():
     """The modules fake_cuda.py and fake_tensorrt.py."""
     folder = pathlib.Path(__file__).parent
-    return types.SimpleNamespace(cuda=module_at(folder / "fake_cuda.py"), tensorrt=module_at(folder / "fake_tensorrt.py"))
+    return types.SimpleNamespace(
+        cuda=module_at(folder / "fake_cuda.py"), tensorrt=module_at(folder / "fake_tensorrt.py")
+    )
 
 
 @pytest.fixture
 def nvidia(monkeypatch, fakes, tmp_path):
-    """A machine with a fake GPU and a fake TensorRT: cuda (the fake runtime), trt (the fake module), options for create_engine."""
+    """A machine with a fake GPU and a fake TensorRT: cuda (the fake runtime), trt (the fake module), options
+    for create_engine."""
     from dinar_live import engines
     from dinar_live.engines import nvidia
 
@@ -70,15 +77,21 @@ def nvidia(monkeypatch, fakes, tmp_path):
     for module in (package, bindings, trt):
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    for name in ("tensorrt_build", "tensorrt_session", "tensorrt_engine"):   # they hold the module they were imported with
-        monkeypatch.delitem(sys.modules, f"dinar_live.engines.{name}", raising=False)
+    for name in (
+        "build",
+        "session",
+        "engine",
+    ):  # they hold the module they were imported with
+        monkeypatch.delitem(sys.modules, f"dinar_live.engines.tensorrt.{name}", raising=False)
     for module in (engines, nvidia):
         monkeypatch.setattr(module, "nvidia_problem", lambda: "")
     cache = tmp_path / "engines"
-    monkeypatch.setattr("dinar_live.engines.engine_cache.default_folder", lambda: cache)
-    yield types.SimpleNamespace(cuda=cuda, trt=trt, world=trt.world, cache=cache, options={"cache_dir": cache})
-    for name in ("tensorrt_build", "tensorrt_session", "tensorrt_engine"):
-        sys.modules.pop(f"dinar_live.engines.{name}", None)
+    monkeypatch.setattr("dinar_live.engines.cache.default_folder", lambda: cache)
+    yield types.SimpleNamespace(
+        cuda=cuda, trt=trt, world=trt.world, cache=cache, options={"cache_dir": cache}
+    )
+    for name in ("build", "session", "engine"):
+        sys.modules.pop(f"dinar_live.engines.tensorrt.{name}", None)
 
 
 @pytest.fixture(scope="session")

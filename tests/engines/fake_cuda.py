@@ -43,7 +43,8 @@ NOT_IN_CAPTURE = cudaError_t.cudaErrorStreamCaptureUnsupported
 
 
 class FakeRuntime:
-    """Functions return (status, *results) as the real ones do. `fail[name]` = a status makes function `name` fail."""
+    """Functions return (status, *results) as the real ones do. `fail[name]` = a status makes function `name`
+    fail."""
 
     cudaError_t, cudaMemcpyKind, cudaStreamCaptureMode = cudaError_t, cudaMemcpyKind, cudaStreamCaptureMode
     cudaStreamCaptureStatus = cudaStreamCaptureStatus
@@ -53,7 +54,10 @@ class FakeRuntime:
 
     def __init__(self, name="NVIDIA Fake 1", compute_capability=(9, 0), count=1):
         self.properties = types.SimpleNamespace(
-            name=name.encode() + b"\0" * 8, major=compute_capability[0], minor=compute_capability[1], totalGlobalMem=80 << 30
+            name=name.encode() + b"\0" * 8,
+            major=compute_capability[0],
+            minor=compute_capability[1],
+            totalGlobalMem=80 << 30,
         )
         self.count, self.fail, self.calls = count, {}, []
         self.memory: dict[int, np.ndarray] = {}  # address -> device or pinned memory
@@ -65,7 +69,8 @@ class FakeRuntime:
     # for the fakes of what runs on a stream
 
     def queue(self, stream: int, work) -> bool:
-        """Run `work`, or record it where the stream is being captured; False for a stream that does not exist."""
+        """Run `work`, or record it where the stream is being captured; False for a stream that does not
+        exist."""
         if stream not in self.streams:
             return False
         if self.streams[stream] is None:
@@ -78,10 +83,15 @@ class FakeRuntime:
         """The memory at an address; an error if it is not all inside one allocation."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._check(pointer, nbytes)
-        return np.ctypeslib.as_array((ctypes.c_ubyte * nbytes).from_address(pointer)).view(dtype).reshape(shape)
+        return (
+            np.ctypeslib.as_array((ctypes.c_ubyte * nbytes).from_address(pointer)).view(dtype).reshape(shape)
+        )
 
     def _check(self, pointer: int, nbytes: int) -> None:
-        if not any(start <= pointer and pointer + nbytes <= start + block.nbytes for start, block in self.memory.items()):
+        if not any(
+            start <= pointer and pointer + nbytes <= start + block.nbytes
+            for start, block in self.memory.items()
+        ):
             raise AssertionError(f"{nbytes} bytes at {pointer:#x} are in no allocation")
 
     def _handle(self) -> int:
@@ -158,7 +168,9 @@ class FakeRuntime:
     def cudaStreamIsCapturing(self, stream):
         if stream not in self.streams:
             return BAD, None
-        return self._status("cudaStreamIsCapturing"), cudaStreamCaptureStatus(self.streams[stream] is not None)
+        return self._status("cudaStreamIsCapturing"), cudaStreamCaptureStatus(
+            self.streams[stream] is not None
+        )
 
     def cudaStreamBeginCapture(self, stream, mode):
         status = self._status("cudaStreamBeginCapture", in_capture=False)
@@ -185,7 +197,9 @@ class FakeRuntime:
         graph.extend(self.graphs[childGraph])
         return self._status("cudaGraphAddChildGraphNode"), 99
 
-    def cudaStreamUpdateCaptureDependencies(self, stream, dependencies, dependencyData, numDependencies, flags):
+    def cudaStreamUpdateCaptureDependencies(
+        self, stream, dependencies, dependencyData, numDependencies, flags
+    ):
         assert dependencies == [99] and dependencyData is None and numDependencies == 1 and flags == 1
         return (self._status("cudaStreamUpdateCaptureDependencies"),)
 

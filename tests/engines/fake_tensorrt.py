@@ -1,7 +1,9 @@
-"""A strict fake of TensorRT's Python bindings over fake_cuda.py: plans hold the ONNX file, runs evaluate it with onnx's own evaluator.
+"""A strict fake of TensorRT's Python bindings over fake_cuda.py: plans hold the ONNX file, runs evaluate it
+with onnx's own evaluator.
 
-What the real bindings have not, this has not, for reading and for writing (test_tensorrt_api.py compares them). The parser takes only what
-the documented list of operators has, strongly typed networks only, static shapes only.
+What the real bindings have not, this has not, for reading and for writing (test_tensorrt_api.py compares
+them). The parser takes only what the documented list of operators has, strongly typed networks only, static
+shapes only.
 """
 
 import enum
@@ -48,7 +50,8 @@ def strings(operators):
     return frozenset(operators.split())
 
 
-# TensorRT's documented list (operators.md of its ONNX parser), as far as a renderer could want them in float16
+# TensorRT's documented list (operators.md of its ONNX parser), as far as a renderer could want them in
+# float16
 OPERATORS = strings(
     "Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos "
     "DepthToSpace Div Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool Greater GreaterOrEqual "
@@ -66,7 +69,9 @@ def make(cuda, version="10.15.1.29"):
     world = types.SimpleNamespace(cuda=cuda, version=version, **seen, **dict.fromkeys(switches, False))
 
     class ILogger:
-        Severity = enum.IntEnum("Severity", {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3, "VERBOSE": 4})
+        Severity = enum.IntEnum(
+            "Severity", {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3, "VERBOSE": 4}
+        )
 
         def __init__(self):
             self._made = True
@@ -102,7 +107,12 @@ def make(cuda, version="10.15.1.29"):
             return IHostMemory(self._data or b"timings of " + world.version.encode())
 
     class IBuilderConfig(Strict):
-        _settable = ("builder_optimization_level", "avg_timing_iterations", "max_aux_streams", "progress_monitor")
+        _settable = (
+            "builder_optimization_level",
+            "avg_timing_iterations",
+            "max_aux_streams",
+            "progress_monitor",
+        )
 
         def create_timing_cache(self, serialized_timing_cache):
             world.timing_seen = bytes(serialized_timing_cache)
@@ -182,7 +192,9 @@ def make(cuda, version="10.15.1.29"):
             if monitor is not None and not _report(monitor):
                 return None
             if world.fail_build:
-                world.log.log(ILogger.Severity.INTERNAL_ERROR, "could not find any implementation for node conv")
+                world.log.log(
+                    ILogger.Severity.INTERNAL_ERROR, "could not find any implementation for node conv"
+                )
                 return None
             return IHostMemory(world.version.encode() + b"\n" + network._model)
 
@@ -213,14 +225,19 @@ def make(cuda, version="10.15.1.29"):
         def deserialize_cuda_engine(self, serialized_engine):
             version, _, model = bytes(serialized_engine).partition(b"\n")
             if version != world.version.encode() or world.refuse_plan:
-                self._logger.log(ILogger.Severity.ERROR, f"Version tag does not match: {version.decode(errors='replace')}")
+                self._logger.log(
+                    ILogger.Severity.ERROR, f"Version tag does not match: {version.decode(errors='replace')}"
+                )
                 return None
             return ICudaEngine(onnx.load_model_from_string(model), self._logger)
 
     class ICudaEngine(Strict):
         def __init__(self, proto, logger):
             self._proto, self._logger = proto, logger
-            self._values = [*((v, TensorIOMode.INPUT) for v in proto.graph.input), *((v, TensorIOMode.OUTPUT) for v in proto.graph.output)]
+            self._values = [
+                *((v, TensorIOMode.INPUT) for v in proto.graph.input),
+                *((v, TensorIOMode.OUTPUT) for v in proto.graph.output),
+            ]
             self._by_name = {value.name: (value, mode) for value, mode in self._values}
 
         @property
@@ -264,12 +281,18 @@ def make(cuda, version="10.15.1.29"):
         def execute_async_v3(self, stream_handle):
             engine = self._engine
             capturing = world.cuda.streams.get(stream_handle) is not None
-            if world.fail_enqueue or (capturing and world.fail_capture) or self._addresses.keys() != engine._by_name.keys():
+            if (
+                world.fail_enqueue
+                or (capturing and world.fail_capture)
+                or self._addresses.keys() != engine._by_name.keys()
+            ):
                 engine._logger.log(ILogger.Severity.ERROR, "enqueueV3 failed: stream not accepted")
                 return False
             dtypes = {DataType.FLOAT: "f4", DataType.HALF: "f2"}
             tensors = {
-                name: world.cuda.array(pointer, engine.get_tensor_shape(name), dtypes[engine.get_tensor_dtype(name)])
+                name: world.cuda.array(
+                    pointer, engine.get_tensor_shape(name), dtypes[engine.get_tensor_dtype(name)]
+                )
                 for name, pointer in self._addresses.items()
             }
             inputs = [value.name for value in engine._proto.graph.input]
@@ -281,7 +304,13 @@ def make(cuda, version="10.15.1.29"):
                     return
                 if not (capturing and world.stale_graph and stale):
                     with np.errstate(all="ignore"):
-                        stale.update(zip(outputs, self._run.run(None, {name: tensors[name].copy() for name in inputs}), strict=True))
+                        stale.update(
+                            zip(
+                                outputs,
+                                self._run.run(None, {name: tensors[name].copy() for name in inputs}),
+                                strict=True,
+                            )
+                        )
                 for name in outputs:
                     tensors[name][...] = stale[name] + (0.02 if world.wrong else 0)
 

@@ -1,7 +1,9 @@
-"""What the real TensorRT bindings have, as data: run in a process of its own, `python tensorrt_api.py FOLDER < names > api.json`.
+"""What the real TensorRT bindings have, as data: run in a process of its own, `python tensorrt_api.py FOLDER
+< names > api.json`.
 
-FOLDER holds the installed wheel. Its native library wants three TensorRT libraries that are not to be had everywhere; the caller puts empty
-ones with the nine functions it asks for on LD_LIBRARY_PATH, which is enough to import it (and to make every call to TensorRT fail).
+FOLDER holds the installed wheel. Its native library wants three TensorRT libraries that are not to be had
+everywhere; the caller puts empty ones with the nine functions it asks for on LD_LIBRARY_PATH, which is enough
+to import it (and to make every call to TensorRT fail).
 """
 
 import json
@@ -39,7 +41,9 @@ def describe(module) -> dict:
                     "callable": callable(member) and not isinstance(member, type),
                     "settable": isinstance(member, property) and member.fset is not None,
                     "parameters": parameters(getattr(member, "__doc__", "")) if callable(member) else [],
-                    "returns": re.findall(r"\) -> (?:\w+\.)*(\w+)\s*$", getattr(member, "__doc__", None) or "", re.MULTILINE),
+                    "returns": re.findall(
+                        r"\) -> (?:\w+\.)*(\w+)\s*$", getattr(member, "__doc__", None) or "", re.MULTILINE
+                    ),
                 }
         api["classes"][name] = {"members": members, "enum": sorted(getattr(value, "__members__", {}))}
         api["classes"][name] |= {"nested": sorted(k for k in vars(value) if isinstance(vars(value)[k], type))}

@@ -6,21 +6,24 @@ import math
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.cli.main import main
-from dinar_live.runtime.compiling import sizes
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render import parity
+from dinar_live.runtime.render.compiling import sizes
 
 
 @pytest.fixture
 def avatar(avatar_with_checks, light):
-    """The open body with the light network (random weights) over a texture of 16 channels, and a renderer without a network."""
+    """The open body with the light network (random weights) over a texture of 16 channels, and a renderer
+    without a network."""
     texture = np.random.default_rng(0).standard_normal((32, 32, 16)).astype(np.float16)
     spec = RendererSpec(texture, model=light.build(16, 16), margin=light.reach(), stride=light.STRIDE)
     (picture,) = avatar_with_checks.checks.rgba.values()
     checks = dataclasses.replace(avatar_with_checks.checks, rgba={"light": picture, "texture": picture})
-    return dataclasses.replace(avatar_with_checks, renderers={"light": spec} | avatar_with_checks.renderers, checks=checks)
+    return dataclasses.replace(
+        avatar_with_checks, renderers={"light": spec} | avatar_with_checks.renderers, checks=checks
+    )
 
 
 @pytest.fixture
@@ -37,9 +40,16 @@ def compiled(bundle, *arguments):
 
 
 def test_on_a_cpu_it_says_what_it_did(bundle, capsys):
-    assert compiled(bundle, "--engine", "openvino", "--precision", "f32", "--views", 2, "--device", "cpu") == 0
+    assert (
+        compiled(bundle, "--engine", "openvino", "--precision", "f32", "--views", 2, "--device", "cpu") == 0
+    )
     out = capsys.readouterr().out
-    assert "renderer light: openvino" in out and "64x64 x2: compiled in" in out and "nothing is kept" in out and out.count(": ok") == 1
+    assert (
+        "renderer light: openvino" in out
+        and "64x64 x2: compiled in" in out
+        and "nothing is kept" in out
+        and out.count(": ok") == 1
+    )
     assert "renderer texture: has no network, nothing to compile" in out
 
 
@@ -50,8 +60,10 @@ def test_without_a_gpu_tensorrt_is_one_sentence_with_the_line_that_installs_it(b
     monkeypatch.setattr(engines, "installed", lambda package: package != "tensorrt")
     assert compiled(bundle, "--engine", "tensorrt") == 2
     error = capsys.readouterr().err
-    assert error == ("dinar compile: renderer 'light': engine tensorrt needs an NVIDIA GPU (no NVIDIA driver (libcuda.so.1 was not found)) "
-                     'and the package tensorrt: pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com\n')
+    assert error == (
+        "dinar compile: renderer 'light': engine tensorrt needs an NVIDIA GPU (no NVIDIA driver (libcuda.so.1 was not found)) "
+        'and the package tensorrt: pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com\n'
+    )
 
 
 def test_tensorrt_builds_keeps_and_builds_again(nvidia, bundle, capsys):
@@ -74,20 +86,34 @@ def test_an_engine_that_computes_something_else_is_refused_and_not_kept(nvidia, 
     nvidia.world.wrong = True
     assert compiled(bundle, "--renderer", "light", "--host") == 1
     done = capsys.readouterr()
-    assert done.out.count("REFUSED, expected at least 50 dB and at most 2/255") == 2 and "use --precision f32" in done.err
+    assert (
+        done.out.count("REFUSED, expected at least 50 dB and at most 2/255") == 2
+        and "use --precision f32" in done.err
+    )
     assert not [path for path in nvidia.cache.iterdir() if b'"kind":"plan"' in path.read_bytes()]
 
 
 def test_a_build_that_fails_is_one_line(nvidia, bundle, capsys):
     nvidia.world.fail_build = True
     assert compiled(bundle, "--engine", "tensorrt") == 2
-    assert capsys.readouterr().err.endswith("TensorRT cannot build the model: could not find any implementation for node conv\n")
+    assert capsys.readouterr().err.endswith(
+        "TensorRT cannot build the model: could not find any implementation for node conv\n"
+    )
 
 
 def test_wrong_arguments(bundle, capsys):
-    assert compiled(bundle, "--renderer", "dinar") == 2 and "the avatar has light, texture" in capsys.readouterr().err
-    assert compiled(bundle, "--window", "128x64") == 2 and "larger than the picture of 64x64" in capsys.readouterr().err
-    assert compiled(bundle, "--engine", "openvino", "--device", "cuda") == 2 and "no option device" in capsys.readouterr().err
+    assert (
+        compiled(bundle, "--renderer", "dinar") == 2
+        and "the avatar has light, texture" in capsys.readouterr().err
+    )
+    assert (
+        compiled(bundle, "--window", "128x64") == 2
+        and "larger than the picture of 64x64" in capsys.readouterr().err
+    )
+    assert (
+        compiled(bundle, "--engine", "openvino", "--device", "cuda") == 2
+        and "no option device" in capsys.readouterr().err
+    )
     assert compiled(bundle, "--threads", -1) == 2 and "expected 0..256" in capsys.readouterr().err
 
 
@@ -95,7 +121,12 @@ def test_sizes(avatar):
     spec = avatar.renderers["light"]
     assert sizes(spec, [(100, 60)]) == [((104, 64), (100, 60))]
     every = dict(sizes(spec, [(512, 512)], every_window=True))
-    assert len(every) == 16 and next(iter(every)) == (512, 512) and (128, 384) in every and set(every.values()) == {(512, 512)}
+    assert (
+        len(every) == 16
+        and next(iter(every)) == (512, 512)
+        and (128, 384) in every
+        and set(every.values()) == {(512, 512)}
+    )
     assert sizes(spec, [(512, 512)], [(500, 128)])[1] == ((504, 128), (512, 512))
     with pytest.raises(InputError, match="128x1024, larger than the picture of 512x512"):
         sizes(spec, [(512, 512)], [(1024, 128)])
@@ -131,7 +162,9 @@ def test_colour_counts_where_it_is_seen_only():
     assert measured(outputs(0.2, 0.5), outputs(0.3, 0.5)).max_error == pytest.approx(0.05)
     hard = dataclasses.replace(SPEC, hardsegm=True)
     assert measured(outputs(0.2, 0.0), outputs(0.9, 0.0), hard, mask=1.0).max_error == pytest.approx(0.7)
-    assert measured(outputs(0.2, 0.0), outputs(0.2, 0.3)).max_error == pytest.approx(0.3)   # alpha where there should be none
+    assert measured(outputs(0.2, 0.0), outputs(0.2, 0.3)).max_error == pytest.approx(
+        0.3
+    )  # alpha where there should be none
 
 
 def test_what_is_not_finite_fails():
@@ -141,9 +174,9 @@ def test_what_is_not_finite_fails():
 
 def test_check_views_scale_to_the_picture(avatar):
     spec = avatar.renderers["texture"]
-    (pose, camera), = parity.check_views(avatar, (96, 96))
+    ((pose, camera),) = parity.check_views(avatar, (96, 96))
     np.testing.assert_array_equal(camera.K, avatar.checks.K[0])
-    (_, wide), = parity.check_views(avatar, (192, 384))
+    ((_, wide),) = parity.check_views(avatar, (192, 384))
     low = parity.features(avatar, spec, pose, camera, (96, 96))[-1]
     high = parity.features(avatar, spec, pose, wide, (192, 384))[-1]
     assert abs(high.sum() / low.sum() - 4) < 0.1

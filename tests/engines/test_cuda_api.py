@@ -1,4 +1,5 @@
-"""Every call of the CUDA runtime that the engines make exists in the real bindings and takes our arguments; its fake has nothing else."""
+"""Every call of the CUDA runtime that the engines make exists in the real bindings and takes our arguments;
+its fake has nothing else."""
 
 import ast
 import inspect
@@ -29,19 +30,30 @@ def dotted(node) -> list[str] | None:
 
 
 def cuda_uses():
-    """(function, number of arguments) of Gpu.call("function", ...) and names of other uses of the runtime module."""
+    """(function, number of arguments) of Gpu.call("function", ...) and names of other uses of the runtime
+    module."""
     tree = ast.parse((FOLDER / "nvidia.py").read_text())
     calls, names = set(), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("call", "release"):
-            if isinstance(node.args[0], ast.Constant) and not any(isinstance(a, ast.Starred) for a in node.args):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("call", "release")
+        ):
+            if isinstance(node.args[0], ast.Constant) and not any(
+                isinstance(a, ast.Starred) for a in node.args
+            ):
                 calls.add((node.args[0].value, len(node.args) - 1))
         chain = dotted(node) if isinstance(node, ast.Attribute) else None
         if chain and chain[:2] == ["self", "_cuda"] and len(chain) > 2:
             names.add(tuple(chain[2:]))
-    for path in FOLDER.glob("tensorrt_*.py"):
+    for path in (FOLDER / "tensorrt").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "release":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "release"
+            ):
                 calls.add((node.args[0].value, len(node.args) - 1))
     return calls, names
 
@@ -59,11 +71,19 @@ def test_calls_of_the_cuda_runtime_exist_in_the_real_bindings_and_in_the_fake(fa
             for part in chain:
                 value = getattr(value, part)
             if isinstance(value, int) and chain[0] != "cudaGraph_t":
-                assert int(value) == int(getattr(getattr(runtime, chain[0]), chain[1]) if len(chain) > 1 else getattr(runtime, chain[0]))
+                assert int(value) == int(
+                    getattr(getattr(runtime, chain[0]), chain[1])
+                    if len(chain) > 1
+                    else getattr(runtime, chain[0])
+                )
 
 
 def test_the_cuda_fake_is_a_part_of_the_real_one(fakes, runtime):
-    functions = [name for name, value in inspect.getmembers(fakes.cuda.FakeRuntime, inspect.isfunction) if name.startswith("cuda")]
+    functions = [
+        name
+        for name, value in inspect.getmembers(fakes.cuda.FakeRuntime, inspect.isfunction)
+        if name.startswith("cuda")
+    ]
     assert len(functions) >= 20
     for name in functions:
         ours = list(inspect.signature(getattr(fakes.cuda.FakeRuntime, name)).parameters)[1:]
@@ -105,7 +125,8 @@ print(len(attempts))
 
 @pytest.mark.skipif(not nvidia_problem(), reason="a driver is here")
 def test_the_real_cuda_runtime_takes_our_arguments(runtime):
-    """Without a driver each call fails with CUDA's own words, after the bindings have accepted its arguments."""
+    """Without a driver each call fails with CUDA's own words, after the bindings have accepted its
+    arguments."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_DRIVER], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "20", done.stderr
 

@@ -24,7 +24,10 @@ from dinar_live.engines import (
 
 def test_buffers_are_stable_aligned_float32_and_hold_the_result(tiny, name, run):
     session = create_engine(tiny, name, "f32").compile((2, 3, 5))
-    before = {key: (array.ctypes.data, array.shape) for key, array in (*session.inputs.items(), *session.outputs.items())}
+    before = {
+        key: (array.ctypes.data, array.shape)
+        for key, array in (*session.inputs.items(), *session.outputs.items())
+    }
     assert before.keys() == {"features", "rgb", "alpha"}
     assert session.outputs["rgb"].shape == (2, 3, 3, 5) and session.outputs["alpha"].shape == (2, 1, 3, 5)
     for i in range(3):
@@ -52,7 +55,11 @@ def test_buffers_cannot_be_replaced_and_wrong_names_list_the_right_ones(tiny, na
         session.inputs["feature"]
     with pytest.raises(TensorNameError, match="rgb, alpha"):
         session.outputs["depth"]
-    assert "depth" not in session.outputs and session.outputs.get("depth") is None and list(session.outputs) == ["rgb", "alpha"]
+    assert (
+        "depth" not in session.outputs
+        and session.outputs.get("depth") is None
+        and list(session.outputs) == ["rgb", "alpha"]
+    )
 
 
 def test_two_sessions_at_once(tiny, name):
@@ -123,7 +130,9 @@ def test_auto_takes_openvino_without_a_gpu_and_says_why(tiny, no_gpu):
 
 
 def test_a_gpu_that_was_asked_for_and_is_not_there(tiny, no_gpu):
-    with pytest.raises(EngineError, match=r"^no NVIDIA driver \(of this test\): install the driver .* or use the device cpu$"):
+    with pytest.raises(
+        EngineError, match=r"^no NVIDIA driver \(of this test\): install the driver .* or use the device cpu$"
+    ):
         create_engine(tiny, device="cuda:0")
 
 
@@ -164,7 +173,10 @@ def test_forced_precision_changes_the_arithmetic(light, run):
         ({"threads": True}, "threads is True"),
         ({"name": "torch", "device": "tpu"}, "device 'tpu'"),
         ({"name": "openvino", "device": "cpu"}, "openvino has no option device; it has cache_dir"),
-        ({"cachedir": "x"}, "auto has no option cachedir; it has cache_dir, device, optimization_level, progress"),
+        (
+            {"cachedir": "x"},
+            "auto has no option cachedir; it has cache_dir, device, optimization_level, progress",
+        ),
     ],
 )
 def test_wrong_choices(tiny, arguments, text):
@@ -181,29 +193,42 @@ def registry():
 
 
 def test_missing_engine_names_the_package_and_the_command(tiny, registry, no_gpu):
-    register_engine("absent", Backend("nowhere", ("package_that_is_absent",), "pip install absent"), first=True)
+    register_engine(
+        "absent", Backend("nowhere", ("package_that_is_absent",), "pip install absent"), first=True
+    )
     assert engine_names()[0] == "absent" and available_engines()["openvino"] == ""
-    with pytest.raises(EngineError, match="absent needs the package package_that_is_absent: pip install absent"):
+    with pytest.raises(
+        EngineError, match="absent needs the package package_that_is_absent: pip install absent"
+    ):
         create_engine(tiny, "absent")
     info = create_engine(tiny).info
     assert info.name == "openvino" and "package_that_is_absent" in info.reason
 
 
 def test_damaged_engine_is_reported_and_passed_over(tiny, registry, no_gpu):
-    register_engine("damaged", Backend("dinar_live.engines.no_such_module", (), "pip install damaged"), first=True)
+    register_engine(
+        "damaged", Backend("dinar_live.engines.no_such_module", (), "pip install damaged"), first=True
+    )
     with pytest.raises(EngineError, match="cannot be loaded .*pip install damaged"):
         create_engine(tiny, "damaged")
     assert "cannot be loaded" in create_engine(tiny).info.reason
 
 
 def test_registered_engine_joins_auto(tiny, registry):
-    register_engine("reference", Backend("dinar_live.engines.torch_engine", ("torch",), "", ("device",)), first=True)
+    register_engine(
+        "reference", Backend("dinar_live.engines.torch.engine", ("torch",), "", ("device",)), first=True
+    )
     assert create_engine(tiny, device="cpu", cache_dir="unused by torch").info.name == "torch"
 
 
 def test_import_is_light():
     code = "import sys, dinar_live.engines; print([m for m in ('openvino', 'torch', 'onnx') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 WATCHED_IMPORT = """
@@ -229,8 +254,13 @@ session.enqueue()
 session.synchronize()
 import dinar_live.engines.yardstick
 """
-    environment = {key: value for key, value in os.environ.items() if key != "CI"}  # telemetry keeps quiet in continuous integration
-    environment |= {"HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9"}  # were it to start, nothing would leave
+    environment = {
+        key: value for key, value in os.environ.items() if key != "CI"
+    }  # telemetry keeps quiet in continuous integration
+    environment |= {
+        "HOME": str(tmp_path / "home"),
+        "https_proxy": "http://127.0.0.1:9",
+    }  # were it to start, nothing would leave
     command = [sys.executable, "-c", WATCHED_IMPORT.format(importing=importing), str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[] False False []"

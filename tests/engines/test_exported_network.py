@@ -1,4 +1,5 @@
-"""A network as torch's exporter writes it (shape arithmetic, normalization, resizing, sampling) gives torch's result in every engine."""
+"""A network as torch's exporter writes it (shape arithmetic, normalization, resizing, sampling) gives torch's
+result in every engine."""
 
 import io
 import warnings
@@ -11,10 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from dinar_live.engines import create_engine
-from dinar_live.engines.onnx_file import load_onnx
-from dinar_live.engines.onnx_fold import fold
-from dinar_live.engines.onnx_graph import at_least_opset, load_proto, static
-from dinar_live.engines.onnx_lower import lower
+from dinar_live.engines.onnx.file import load_onnx
+from dinar_live.engines.onnx.fold import fold
+from dinar_live.engines.onnx.graph import at_least_opset, load_proto, static
+from dinar_live.engines.onnx.lower import lower
 
 
 class Network(nn.Module):
@@ -22,7 +23,9 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.entry = nn.Sequential(nn.Conv2d(19, 16, 3, 2, 1), nn.GroupNorm(4, 16), nn.BatchNorm2d(16), nn.LeakyReLU(0.2))
+        self.entry = nn.Sequential(
+            nn.Conv2d(19, 16, 3, 2, 1), nn.GroupNorm(4, 16), nn.BatchNorm2d(16), nn.LeakyReLU(0.2)
+        )
         self.mix = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(16, 32, 7), nn.GELU())
         self.squeeze = nn.Linear(16, 16)
         self.slope = nn.PReLU(16)
@@ -53,7 +56,15 @@ def exported(opset):
     axes = {key: {0: "N", 2: "H", 3: "W"} for key in ("features", "rgb", "alpha")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself
-        torch.onnx.export(network, (torch.rand(1, 19, 64, 48),), file, opset_version=opset, dynamic_axes=axes, dynamo=False, **names)
+        torch.onnx.export(
+            network,
+            (torch.rand(1, 19, 64, 48),),
+            file,
+            opset_version=opset,
+            dynamic_axes=axes,
+            dynamo=False,
+            **names,
+        )
     return network, file.getvalue()
 
 

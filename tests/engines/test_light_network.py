@@ -1,4 +1,5 @@
-"""The light network of benchmarks/: both engines agree on it, its crops are exact; the benchmark script and the yardstick run."""
+"""The light network of benchmarks/: both engines agree on it, its crops are exact; the benchmark script and
+the yardstick run."""
 
 import pathlib
 import subprocess
@@ -52,14 +53,17 @@ def test_crop_of_the_light_network_is_exact(light, run):
     def rgba(x):
         session = engine.compile((1, *x.shape[2:]))
         run(session, x)
-        return np.concatenate([session.outputs["rgb"] * session.outputs["alpha"], session.outputs["alpha"]], axis=1)
+        return np.concatenate(
+            [session.outputs["rgb"] * session.outputs["alpha"], session.outputs["alpha"]], axis=1
+        )
 
     full = rgba(features)
     box = np.array([np.nonzero(mask.any(1))[0][[0, -1]], np.nonzero(mask.any(0))[0][[0, -1]]])
     errors = {}
     for margin in (0, light.reach()):
         (top, bottom), (left, right) = (
-            (low // light.STRIDE * light.STRIDE, -(-high // light.STRIDE) * light.STRIDE) for low, high in box + [-margin, margin + 1]
+            (low // light.STRIDE * light.STRIDE, -(-high // light.STRIDE) * light.STRIDE)
+            for low, high in box + [-margin, margin + 1]
         )
         out = np.zeros_like(full)
         out[:, :, top:bottom, left:right] = rgba(np.ascontiguousarray(features[:, :, top:bottom, left:right]))
@@ -87,13 +91,28 @@ def test_benchmark_script_runs(tmp_path):
     script = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "engines.py"
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, str(script), "--sizes", "64x64", "--rounds", "1", "--runs", "2", "--json", str(tmp_path / "r.json")],
+        [
+            sys.executable,
+            str(script),
+            "--sizes",
+            "64x64",
+            "--rounds",
+            "1",
+            "--runs",
+            "2",
+            "--json",
+            str(tmp_path / "r.json"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "openvino" in done.stdout and (tmp_path / "r.json").stat().st_size > 100 and time.perf_counter() - start < 60
+    assert (
+        "openvino" in done.stdout
+        and (tmp_path / "r.json").stat().st_size > 100
+        and time.perf_counter() - start < 60
+    )
 
 
 def test_yardstick():

@@ -34,7 +34,14 @@ def test_path_and_bytes(tiny, name, tmp_path, run):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda m: b"", lambda m: b"not a model", lambda m: m[:-5], lambda m: m[:40], lambda m: b"\x3a" + b"\xff" * 11, lambda m: b"\x3a\x00"],
+    [
+        lambda m: b"",
+        lambda m: b"not a model",
+        lambda m: m[:-5],
+        lambda m: m[:40],
+        lambda m: b"\x3a" + b"\xff" * 11,
+        lambda m: b"\x3a\x00",
+    ],
 )
 def test_broken_bytes(tiny, name, damage):
     with pytest.raises(EngineError, match="not a valid ONNX model"):
@@ -42,7 +49,8 @@ def test_broken_bytes(tiny, name, damage):
 
 
 def test_damaged_bytes_end_in_an_engine_error_or_a_model(tiny, name):
-    """Flipped bytes: whatever they hit, the caller sees an EngineError or a working engine, never another exception."""
+    """Flipped bytes: whatever they hit, the caller sees an EngineError or a working engine, never another
+    exception."""
     rng = np.random.default_rng(5)
     refused = 0
     for _ in range(60):
@@ -56,7 +64,12 @@ def test_damaged_bytes_end_in_an_engine_error_or_a_model(tiny, name):
 
 
 @pytest.mark.parametrize(
-    "source, text", [(42, "is a int"), ("/no/such/model.onnx", "cannot read the model /no/such/model.onnx"), ("/", "cannot read")]
+    "source, text",
+    [
+        (42, "is a int"),
+        ("/no/such/model.onnx", "cannot read the model /no/such/model.onnx"),
+        ("/", "cannot read"),
+    ],
 )
 def test_unreadable_source(source, text):
     with pytest.raises(EngineError, match=text):
@@ -78,7 +91,9 @@ def external_initializer(model):
 
 def external_constant(model):
     del model.graph.initializer[0]
-    constant = helper.make_node("Constant", [], ["weight"], value=numpy_helper.from_array(np.ones((1, 4, 1, 1), np.float32)))
+    constant = helper.make_node(
+        "Constant", [], ["weight"], value=numpy_helper.from_array(np.ones((1, 4, 1, 1), np.float32))
+    )
     external(constant.attribute[0].t)
     model.graph.node.insert(0, constant)
     return model
@@ -92,7 +107,9 @@ def external_in_a_branch(model):
         [value("w2", 1, 4, 1, 1)],
         [external(numpy_helper.from_array(np.ones((1, 4, 1, 1), np.float32), "w"))],
     )
-    model.graph.node.insert(0, helper.make_node("If", ["yes"], ["weight2"], then_branch=branch, else_branch=branch))
+    model.graph.node.insert(
+        0, helper.make_node("If", ["yes"], ["weight2"], then_branch=branch, else_branch=branch)
+    )
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
     return model
 
@@ -105,7 +122,11 @@ def test_external_data_is_refused(tiny, name, make):
 
 def test_deeply_nested_graphs_are_refused():
     def message(field, content):  # onnx cannot write this
-        length = bytes([len(content) & 127 | 128, len(content) >> 7]) if len(content) > 127 else bytes([len(content)])
+        length = (
+            bytes([len(content) & 127 | 128, len(content) >> 7])
+            if len(content) > 127
+            else bytes([len(content)])
+        )
         return bytes([field << 3 | 2]) + length + content
 
     graph = b""
@@ -148,7 +169,10 @@ def test_uncovered_use_of_an_operator_names_the_node():
 
 def test_old_opset_is_refused_by_torch():
     model = model_of(
-        [helper.make_node("Relu", ["features"], ["rgb"])], [value("features", "N", 3, "H", "W")], [value("rgb", "N", 3, "H", "W")], opset=11
+        [helper.make_node("Relu", ["features"], ["rgb"])],
+        [value("features", "N", 3, "H", "W")],
+        [value("rgb", "N", 3, "H", "W")],
+        opset=11,
     )
     with pytest.raises(EngineError, match="opset 11.*13 or newer"):
         create_engine(model.SerializeToString(), "torch")
@@ -179,7 +203,11 @@ def test_size_that_the_network_cannot_take(name, light):
 
 
 def test_fixed_sizes(name):
-    model = model_of([helper.make_node("Relu", ["features"], ["rgb"])], [value("features", 1, 3, 8, "W")], [value("rgb", 1, 3, 8, "W")])
+    model = model_of(
+        [helper.make_node("Relu", ["features"], ["rgb"])],
+        [value("features", 1, 3, 8, "W")],
+        [value("rgb", 1, 3, 8, "W")],
+    )
     engine = create_engine(model.SerializeToString(), name)
     assert engine.compile((1, 8, 6)).outputs["rgb"].shape == (1, 3, 8, 6)
     with pytest.raises(EngineError, match="fixed shape"):

@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dinar_live.engines import EngineError, create_engine
-from dinar_live.engines.onnx_file import load_onnx
-from dinar_live.engines.onnx_fold import fold
-from dinar_live.engines.onnx_graph import at_least_opset, element_types, load_proto, opset_of, static
-from dinar_live.engines.onnx_lower import lower
+from dinar_live.engines.onnx.file import load_onnx
+from dinar_live.engines.onnx.fold import fold
+from dinar_live.engines.onnx.graph import at_least_opset, element_types, load_proto, opset_of, static
+from dinar_live.engines.onnx.lower import lower
 
 C = 6
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -31,7 +31,8 @@ def number(value):
 
 
 def model(*steps, opset=18, outputs=("y",), channels=C):
-    """features [N,C,H,W] through steps (op, inputs, attributes[, results]); arrays among the inputs are weights, X is the last result."""
+    """features [N,C,H,W] through steps (op, inputs, attributes[, results]); arrays among the inputs are
+    weights, X is the last result."""
     nodes, weights, last = [], [], "features"
     for i, (op, inputs, attributes, *results) in enumerate(steps):
         names = []
@@ -64,13 +65,25 @@ def ops(proto):
 
 
 def conv(n_out=8, n_in=C, k=3, seed=1, bias=True, **attributes):
-    weights = [f32(n_out, n_in // attributes.get("group", 1), k, k, seed=seed)] + ([f32(n_out, seed=seed + 1)] if bias else [])
+    weights = [f32(n_out, n_in // attributes.get("group", 1), k, k, seed=seed)] + (
+        [f32(n_out, seed=seed + 1)] if bias else []
+    )
     return ("Conv", [X, *weights], {"kernel_shape": [k, k], "pads": [k // 2] * 4} | attributes)
 
 
 def batch_norm(channels, seed=3):
-    return ("BatchNormalization", [X, f32(channels, seed=seed), f32(channels, seed=seed + 1), f32(channels, seed=seed + 2),
-                                   f32(channels, low=0.5, high=2, seed=seed + 3)], {"epsilon": 1e-3})  # fmt: skip
+    return (
+        "BatchNormalization",
+        [
+            X,
+            f32(channels, seed=seed),
+            f32(channels, seed=seed + 1),
+            f32(channels, seed=seed + 2),
+            # fmt: skip
+            f32(channels, low=0.5, high=2, seed=seed + 3),
+        ],
+        {"epsilon": 1e-3},
+    )
 
 
 ACT = ("LeakyRelu", [X], {"alpha": 0.2})
@@ -114,7 +127,9 @@ def test_fold_keeps_the_result_and_drops_the_nodes(case, run):
     assert ops(folded) == left and proto.SerializeToString() == before
     results = []
     for each in (folded, proto):
-        name = "openvino" if "Dropout" in ops(each) else "torch"   # openvino cannot do one channel times many, torch no Dropout
+        name = (
+            "openvino" if "Dropout" in ops(each) else "torch"
+        )  # openvino cannot do one channel times many, torch no Dropout
         session = create_engine(each.SerializeToString(), name, "f32").compile((2, 10, 12))
         run(session, f32(2, C, 10, 12, seed=20))
         results.append(session.outputs["y"])
@@ -134,11 +149,15 @@ def test_branches_and_functions_are_refused():
     same = helper.make_node("Identity", ["features"], ["out"])
     branch = helper.make_graph([same], "b", [], [helper.make_tensor_value_info("out", FLOAT, None)])
     proto = model(("Relu", [X], {}))
-    proto.graph.node.insert(0, helper.make_node("If", ["c"], ["unused"], name="fork", then_branch=branch, else_branch=branch))
+    proto.graph.node.insert(
+        0, helper.make_node("If", ["c"], ["unused"], name="fork", then_branch=branch, else_branch=branch)
+    )
     with pytest.raises(EngineError, match="node 'fork' \\(If\\) holds a graph of its own"):
         fold(proto)
     proto = model(("Relu", [X], {}))
-    proto.functions.append(helper.make_function("d", "f", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], []))
+    proto.functions.append(
+        helper.make_function("d", "f", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
+    )
     with pytest.raises(EngineError, match="functions of its own"):
         lower(proto, "f16")
 
@@ -168,8 +187,12 @@ def test_lowered_graph_has_the_types_that_were_meant(io):
     proto = model(conv(), NORM, ACT, conv(4, 8), ("Sigmoid", [X], {}))
     low = half(proto, io)
     types = types_of(low)
-    assert types["Conv"] == types["LeakyRelu"] == types["Sigmoid"] == {HALF} and types["InstanceNormalization"] == {FLOAT}
-    assert {value.type.tensor_type.elem_type for value in (*low.graph.input, *low.graph.output)} == {HALF if io == "float16" else FLOAT}
+    assert types["Conv"] == types["LeakyRelu"] == types["Sigmoid"] == {HALF} and types[
+        "InstanceNormalization"
+    ] == {FLOAT}
+    assert {value.type.tensor_type.elem_type for value in (*low.graph.input, *low.graph.output)} == {
+        HALF if io == "float16" else FLOAT
+    }
     assert ops(low)["Cast"] == {"float32": 4, "float16": 2}[io]
     assert [d.dim_value for d in low.graph.output[0].type.tensor_type.shape.dim] == [1, 4, 8, 12]
     x = f32(1, C, 8, 12, seed=7)
@@ -184,7 +207,8 @@ def test_weights_are_rounded_to_the_nearest():
 
 
 def test_epsilons_and_their_neighbours_stay_in_float32():
-    """A normalization written out: mean of squares + 1e-8, root, division. In float16 the epsilon would be 0 and the squares infinite."""
+    """A normalization written out: mean of squares + 1e-8, root, division. In float16 the epsilon would be 0
+    and the squares infinite."""
     steps = (("Mul", [X, X], {}), ("ReduceMean", [X, np.array([2, 3])], {}), ("Add", [X, number(1e-8)], {}), ("Sqrt", [X], {}),
              ("Div", ["features", X], {}))  # fmt: skip
     proto = model(*steps)
@@ -207,7 +231,10 @@ def test_a_weight_beyond_float16_keeps_its_node_in_float32():
 
 def test_positions_are_sampled_in_float32_and_scales_stay():
     grid = f32(1, 8, 12, 2)
-    steps = (("Resize", [X, "", np.array([1, 1, 2, 2], np.float32)], {"mode": "nearest"}), ("GridSample", [X, grid], {"align_corners": 1}))
+    steps = (
+        ("Resize", [X, "", np.array([1, 1, 2, 2], np.float32)], {"mode": "nearest"}),
+        ("GridSample", [X, grid], {"align_corners": 1}),
+    )
     low = half(model(*steps))
     types = types_of(low)
     assert types["GridSample"] == {FLOAT} and types["Resize"] == {HALF}
@@ -215,7 +242,8 @@ def test_positions_are_sampled_in_float32_and_scales_stay():
 
 
 def test_shapes_comparisons_and_casts():
-    """Shape arithmetic, booleans and integers keep their types; floats made of integers are cast where they are used."""
+    """Shape arithmetic, booleans and integers keep their types; floats made of integers are cast where they
+    are used."""
     steps = (
         ("Shape", ["features"], {"start": 2, "end": 3}, ["height"]), ("Cast", ["height"], {"to": FLOAT}, ["as_float"]),
         ("Div", ["features", "as_float"], {}, ["scaled"]), ("Greater", ["scaled", number(0)], {}, ["positive"]),
@@ -224,7 +252,9 @@ def test_shapes_comparisons_and_casts():
     proto = model(*steps)
     x = f32(1, C, 8, 12)
     for io in ("float32", "float16"):
-        np.testing.assert_allclose(evaluate(half(proto, io), x.astype(io))[0], np.maximum(x / 8, 0), atol=1e-3)
+        np.testing.assert_allclose(
+            evaluate(half(proto, io), x.astype(io))[0], np.maximum(x / 8, 0), atol=1e-3
+        )
 
 
 def test_sizes_times_a_factor_are_computed_in_float32():
@@ -242,7 +272,13 @@ def test_sizes_times_a_factor_are_computed_in_float32():
 
 def test_an_output_that_others_read_too():
     mean = ("ReduceMean", ["rgb", np.array([2, 3])], {}, ["mean"])
-    proto = model(conv(4), ("Sigmoid", [X], {}, ["rgb"]), mean, ("Mul", ["rgb", "mean"], {}, ["y"]), outputs=("rgb", "mean", "y"))
+    proto = model(
+        conv(4),
+        ("Sigmoid", [X], {}, ["rgb"]),
+        mean,
+        ("Mul", ["rgb", "mean"], {}, ["y"]),
+        outputs=("rgb", "mean", "y"),
+    )
     x = f32(1, C, 8, 12)
     for io in ("float32", "float16"):
         low = half(proto, io)
@@ -262,7 +298,9 @@ def test_static_names_a_size_that_does_not_fit():
     pool = ("MaxPool", ["a"], {"kernel_shape": [2, 2], "strides": [2, 2]}, ["small"])
     grow = ("Resize", ["small", "", np.array([1, 1, 2, 2], np.float32)], {"mode": "nearest"}, ["big"])
     proto = model(("Relu", [X], {}, ["a"]), pool, grow, ("Add", ["a", "big"], {}, ["y"]))
-    assert static(proto, {"features": (1, C, 8, 8)}).graph.output[0].type.tensor_type.shape.dim[2].dim_value == 8
+    assert (
+        static(proto, {"features": (1, C, 8, 8)}).graph.output[0].type.tensor_type.shape.dim[2].dim_value == 8
+    )
     with pytest.raises(EngineError, match="multiples of the network's stride"):
         static(proto, {"features": (1, C, 7, 8)})
 
@@ -281,7 +319,9 @@ def dinar_onnx():
 
 
 def documented(proto, fakes):
-    return {node.op_type for node in proto.graph.node} <= fakes.tensorrt.OPERATORS and 18 <= opset_of(proto) <= 20
+    return {node.op_type for node in proto.graph.node} <= fakes.tensorrt.OPERATORS and 18 <= opset_of(
+        proto
+    ) <= 20
 
 
 def rewritten(data, io="float16", shape=None):

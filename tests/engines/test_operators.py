@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dinar_live.engines import create_engine
-from dinar_live.engines.torch_ops import OPERATORS
+from dinar_live.engines.torch.ops import OPERATORS
 
 N, C, H, W = 2, 4, 6, 8
 X = object()  # stands for the tested operator's input
@@ -24,9 +24,11 @@ def ints(*values):
 
 
 class Case:
-    """One operator on `x` [N,C,H,W] (symbolic N, H, W), or on `inputs`, in which X stands for x; steps before and after bring other types.
+    """One operator on `x` [N,C,H,W] (symbolic N, H, W), or on `inputs`, in which X stands for x; steps before
+    and after bring other types.
 
-    judges: whose results count; onnx's evaluator knows not everything, and OpenVINO leaves out or defines otherwise what no renderer uses.
+    judges: whose results count; onnx's evaluator knows not everything, and OpenVINO leaves out or defines
+        otherwise what no renderer uses.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Case:
 
         def chain(name, steps, prefix):
             for i, (op, arguments, attributes) in enumerate(steps):
-                nodes.append(helper.make_node(op, [name, *map(constant, arguments)], [f"{prefix}{i}"], **attributes))
+                nodes.append(
+                    helper.make_node(op, [name, *map(constant, arguments)], [f"{prefix}{i}"], **attributes)
+                )
                 name = f"{prefix}{i}"
             return name
 
@@ -67,7 +71,11 @@ class Case:
         results = [f"r{i}" for i in range(self.n_out)]
         nodes.append(
             helper.make_node(
-                self.op, [x if value is X else constant(value) for value in self.inputs], results, name="tested", **self.attributes
+                self.op,
+                [x if value is X else constant(value) for value in self.inputs],
+                results,
+                name="tested",
+                **self.attributes,
             )
         )
         outputs = []
@@ -81,7 +89,9 @@ class Case:
             [helper.make_tensor_value_info(y, TensorProto.FLOAT, [None] * 4) for y in outputs],
             initializers,
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9).SerializeToString()
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9
+        ).SerializeToString()
 
 
 def cast(to=TensorProto.FLOAT):
@@ -96,7 +106,10 @@ POSITIVE = ("Less", (np.float32(0.3),), {})
 GRID = f32(N, 5, 3, 2, low=-1.4, high=1.4)  # leaves the picture
 
 CASES = [
-    *(Case(op) for op in "Identity Relu Sigmoid Tanh Exp Erf Abs Neg Floor Ceil Sin Cos Softplus HardSwish GlobalAveragePool".split()),
+    *(
+        Case(op)
+        for op in "Identity Relu Sigmoid Tanh Exp Erf Abs Neg Floor Ceil Sin Cos Softplus HardSwish GlobalAveragePool".split()
+    ),
     *(Case(op, low=0.2) for op in "Log Sqrt Reciprocal".split()),
     Case("Round"),
     Case("LeakyRelu"),
@@ -123,7 +136,12 @@ CASES = [
     Case("Cast", to=TensorProto.INT64, after=(cast(),)),
     Case("Cast", to=TensorProto.INT32, after=(cast(),)),
     *(Case(op, np.float32(0.1), after=(cast(),)) for op in "Less LessOrEqual Greater GreaterOrEqual".split()),
-    Case("Equal", np.float32(2), before=(("Clip", (np.float32(0), np.float32(0)), {}), ("Add", (np.float32(2),), {})), after=(cast(),)),
+    Case(
+        "Equal",
+        np.float32(2),
+        before=(("Clip", (np.float32(0), np.float32(0)), {}), ("Add", (np.float32(2),), {})),
+        after=(cast(),),
+    ),
     Case("Not", before=(POSITIVE,), after=(cast(),)),
     Case("And", np.array([True, False] * 4), before=(POSITIVE,), after=(cast(),)),
     Case("Or", np.array([True, False] * 4), before=(POSITIVE,), after=(cast(),)),
@@ -134,15 +152,34 @@ CASES = [
     Case("Conv", f32(6, 2, 3, 3), group=2, pads=[1] * 4),
     Case("Conv", f32(C, 1, 3, 3), group=C, pads=[1] * 4, label="depthwise"),
     Case("Conv", f32(5, C, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1]),
-    Case("Conv", f32(5, C, 3, 3), f32(5), strides=[2, 1], pads=[0, 1, 2, 1], dilations=[1, 2], label="uneven"),
+    Case(
+        "Conv", f32(5, C, 3, 3), f32(5), strides=[2, 1], pads=[0, 1, 2, 1], dilations=[1, 2], label="uneven"
+    ),
     Case("Conv", f32(5, C, 1, 1)),
     Case("ConvTranspose", f32(C, 5, 2, 2), f32(5), strides=[2, 2]),
     Case("ConvTranspose", f32(C, 5, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1]),
-    Case("ConvTranspose", f32(C, 3, 3, 3), group=2, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1], judges=ENGINES),
+    Case(
+        "ConvTranspose",
+        f32(C, 3, 3, 3),
+        group=2,
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 1],
+        judges=ENGINES,
+    ),
     Case("ConvTranspose", f32(C, 5, 2, 2), f32(5), strides=[3, 3], output_padding=[2, 1], label="holes"),
     Case("ConvTranspose", f32(C, 5, 3, 3), f32(5), dilations=[2, 1], pads=[0, 1, 1, 0]),
     Case("MatMul", f32(W, 3)),
-    Case("Gemm", f32(7, H * W), f32(7), before=(("Reshape", (ints(-1, H * W),), {}),), after=(TO_4D,), transB=1, alpha=0.5, beta=2.0),
+    Case(
+        "Gemm",
+        f32(7, H * W),
+        f32(7),
+        before=(("Reshape", (ints(-1, H * W),), {}),),
+        after=(TO_4D,),
+        transB=1,
+        alpha=0.5,
+        beta=2.0,
+    ),
     Case("Gemm", f32(N * C, 3), before=(("Reshape", (ints(N * C, -1),), {}),), after=(TO_4D,), transA=1),
     # pooling and reductions
     Case("MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
@@ -165,7 +202,13 @@ CASES = [
     *(Case("DepthToSpace", blocksize=2, mode=mode) for mode in ("DCR", "CRD")),
     Case("SpaceToDepth", blocksize=2),
     *(
-        Case("Resize", None, np.array([1, 1, *scale], np.float32), mode=mode, coordinate_transformation_mode=how)
+        Case(
+            "Resize",
+            None,
+            np.array([1, 1, *scale], np.float32),
+            mode=mode,
+            coordinate_transformation_mode=how,
+        )
         for scale in ((2, 2), (1.5, 0.5), (0.5, 3))
         for mode in ("nearest", "linear")
         for how in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
@@ -182,7 +225,15 @@ CASES = [
     Case("Pad", ints(0, 1, 1, 2, 0, 0, 3, 5), mode="reflect"),
     Case("Pad", ints(1, 2), np.float32(1), ints(3), opset=18),
     *(
-        Case("GridSample", GRID, mode=mode, opset=opset, padding_mode=padding, align_corners=corners, judges=judges)
+        Case(
+            "GridSample",
+            GRID,
+            mode=mode,
+            opset=opset,
+            padding_mode=padding,
+            align_corners=corners,
+            judges=judges,
+        )
         for padding in ("zeros", "border", "reflection")
         for corners in (0, 1)
         for mode, opset, judges in (
@@ -220,9 +271,21 @@ CASES = [
     Case("Tile", ints(1, 2, 1, 3)),
     Case("ConstantOfShape", before=COUNT, value=numpy_helper.from_array(np.array([0.25], np.float32))),
     Case("ConstantOfShape", before=COUNT),
-    Case("ConstantOfShape", before=COUNT, value=numpy_helper.from_array(np.array([7], np.int64)), after=(cast(),)),
+    Case(
+        "ConstantOfShape",
+        before=COUNT,
+        value=numpy_helper.from_array(np.array([7], np.int64)),
+        after=(cast(),),
+    ),
     Case("Range", np.int64(20), np.int64(3), before=(*COUNT, ("Gather", (np.int64(3),), {})), after=FLOAT_4D),
-    Case("Div", ints(3, -3, 4, -5), before=COUNT, after=FLOAT_4D, label="integers", judges=("reference", "torch")),
+    Case(
+        "Div",
+        ints(3, -3, 4, -5),
+        before=COUNT,
+        after=FLOAT_4D,
+        label="integers",
+        judges=("reference", "torch"),
+    ),
     Case("Div", ints(3, 3, 4, 5), before=COUNT, after=FLOAT_4D, label="positive"),
 ]
 
@@ -263,4 +326,6 @@ def test_operator_against_reference(case):
 
 
 def test_every_operator_has_a_case():
-    assert set(OPERATORS) <= {case.op for case in CASES} | {step[0] for case in CASES for step in (*case.before, *case.after)}
+    assert set(OPERATORS) <= {case.op for case in CASES} | {
+        step[0] for case in CASES for step in (*case.before, *case.after)
+    }

@@ -1,7 +1,9 @@
-"""Every name and call of TensorRT that the engine uses exists in the real bindings, and its fake has nothing else.
+"""Every name and call of TensorRT that the engine uses exists in the real bindings, and its fake has nothing
+else.
 
-The TensorRT wheels (10.15 and 11.4) are fetched with pip into the user's cache and imported against empty libraries that the test compiles;
-what the engine uses is read from their source. No GPU and no TensorRT library is needed, and none is tested.
+The TensorRT wheels (10.15 and 11.4) are fetched with pip into the user's cache and imported against empty
+libraries that the test compiles; what the engine uses is read from their source. No GPU and no TensorRT
+library is needed, and none is tested.
 """
 
 import ast
@@ -39,13 +41,17 @@ VARIABLES = {
     "plan": "IHostMemory",
     "measured": "IHostMemory",
 }
-OURS = {"Plan": {"runtime", "engine", "log"}}   # plan.log, plan.engine: a Plan of ours goes by the same name
+OURS = {"Plan": {"runtime", "engine", "log"}}  # plan.log, plan.engine: a Plan of ours goes by the same name
 
 
 def bindings_folder(version: str) -> pathlib.Path:
     """The installed wheel, from the user's cache or by pip."""
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = base / "dinar-live-tests" / f"tensorrt-bindings-{version}-py{sys.version_info[0]}{sys.version_info[1]}"
+    folder = (
+        base
+        / "dinar-live-tests"
+        / f"tensorrt-bindings-{version}-py{sys.version_info[0]}{sys.version_info[1]}"
+    )
     if not (folder / "done").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(folder),
@@ -53,7 +59,9 @@ def bindings_folder(version: str) -> pathlib.Path:
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"pip cannot get tensorrt-cu13-bindings {version}: {(error.stderr or 'no answer in two minutes')[-300:]}")
+            pytest.skip(
+                f"pip cannot get tensorrt-cu13-bindings {version}: {(error.stderr or 'no answer in two minutes')[-300:]}"
+            )
         (folder / "done").touch()
     return folder
 
@@ -70,7 +78,15 @@ def stubs(tmp_path_factory):
         (folder / major).mkdir()
         for library in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):
             name = f"lib{library}.so.{major}"
-            command = [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / major / name), str(folder / "stub.c")]
+            command = [
+                compiler,
+                "-shared",
+                "-fPIC",
+                f"-Wl,-soname,{name}",
+                "-o",
+                str(folder / major / name),
+                str(folder / "stub.c"),
+            ]
             subprocess.run(command, check=True, timeout=60)
     return folder
 
@@ -87,7 +103,13 @@ def installed(request, stubs):
 def api(installed):
     version, folder, environment = installed
     script = pathlib.Path(__file__).parent / "tensorrt_api.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     api = json.loads(done.stdout)
     assert api["version"] == version
@@ -98,7 +120,7 @@ def api(installed):
 
 
 def sources():
-    return {path.name: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("tensorrt_*.py"))}
+    return {path.name: ast.parse(path.read_text()) for path in sorted((FOLDER / "tensorrt").glob("*.py"))}
 
 
 def dotted(node) -> list[str] | None:
@@ -123,11 +145,14 @@ def module_chains():
 
 
 def member_uses():
-    """(class, member, the call or None, whether it is assigned) of every use of a TensorRT object through a variable of VARIABLES."""
+    """(class, member, the call or None, whether it is assigned) of every use of a TensorRT object through a
+    variable of VARIABLES."""
     found = []
     for tree in sources().values():
         calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        stored = {id(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets}
+        stored = {
+            id(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets
+        }
         for node in ast.walk(tree):
             chain = dotted(node) if isinstance(node, ast.Attribute) else None
             if not chain or len(chain) < 2:
@@ -140,15 +165,29 @@ def member_uses():
 
 def accepts(overloads: list[list[str]], call: ast.Call) -> bool:
     keywords = {keyword.arg for keyword in call.keywords}
-    return any(len(call.args) + len(keywords) <= len(names) and keywords <= set(names[len(call.args):]) for names in overloads)
+    return any(
+        len(call.args) + len(keywords) <= len(names) and keywords <= set(names[len(call.args) :])
+        for names in overloads
+    )
 
 
 def test_the_sources_are_read():
     chains = module_chains()
-    assert ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED") in chains and ("Builder",) in chains and len(chains) > 12
+    assert (
+        ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED") in chains
+        and ("Builder",) in chains
+        and len(chains) > 12
+    )
     uses = {(cls, member) for cls, member, *_ in member_uses()}
-    assert {("Builder", "build_serialized_network"), ("IExecutionContext", "execute_async_v3"), ("IBuilderConfig", "max_aux_streams"),
-            ("Runtime", "deserialize_cuda_engine"), ("ParserError", "desc"), ("ITimingCache", "serialize")} <= uses  # fmt: skip
+    assert {
+        ("Builder", "build_serialized_network"),
+        ("IExecutionContext", "execute_async_v3"),
+        ("IBuilderConfig", "max_aux_streams"),
+        # fmt: skip
+        ("Runtime", "deserialize_cuda_engine"),
+        ("ParserError", "desc"),
+        ("ITimingCache", "serialize"),
+    } <= uses
     assert len(uses) > 22
 
 
@@ -160,8 +199,10 @@ def test_names_of_the_module_exist(api):
             known = set(entry["members"]) | set(entry["enum"]) | set(entry["nested"])
             assert chain[1] in known, f"tensorrt.{'.'.join(chain)} is not in {api['version']}"
     severities = {"INTERNAL_ERROR", "ERROR", "WARNING"}
-    assert {chain[2] for chain in module_chains() if chain[:2] == ("ILogger", "Severity")} == severities <= set(
-        api["classes"]["ILogger"]["members"]
+    assert (
+        {chain[2] for chain in module_chains() if chain[:2] == ("ILogger", "Severity")}
+        == severities
+        <= set(api["classes"]["ILogger"]["members"])
     )
 
 
@@ -172,9 +213,13 @@ def test_members_exist_and_take_these_arguments(api):
         entry = members[member]
         if call is not None:
             assert entry["callable"], f"{cls}.{member} is no function in {api['version']}"
-            assert accepts(entry["parameters"], call), f"{cls}.{member}({ast.unparse(call)}) does not fit {entry['parameters']}"
+            assert accepts(entry["parameters"], call), (
+                f"{cls}.{member}({ast.unparse(call)}) does not fit {entry['parameters']}"
+            )
         else:
-            assert not entry["callable"], f"{cls}.{member} is a function in {api['version']}, and is not called"
+            assert not entry["callable"], (
+                f"{cls}.{member} is a function in {api['version']}, and is not called"
+            )
         if stored:
             assert entry["settable"], f"{cls}.{member} cannot be set in {api['version']}"
 
@@ -185,9 +230,11 @@ def test_constructors_take_these_arguments(api):
     for call in calls:
         chain = dotted(call.func)
         if chain and chain[0] == "trt" and len(chain) == 2 and not api["classes"][chain[1]]["enum"]:
-            assert accepts(api["classes"][chain[1]]["members"]["__init__"]["parameters"], call), ast.unparse(call)
+            assert accepts(api["classes"][chain[1]]["members"]["__init__"]["parameters"], call), ast.unparse(
+                call
+            )
             seen += 1
-    assert seen == 3   # Builder, OnnxParser, Runtime
+    assert seen == 3  # Builder, OnnxParser, Runtime
 
 
 def test_what_tensorrt_returns_goes_into_a_known_variable(api):
@@ -195,28 +242,42 @@ def test_what_tensorrt_returns_goes_into_a_known_variable(api):
     seen = 0
     for tree in sources().values():
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute)):
+            if not (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Call)
+                and isinstance(node.value.func, ast.Attribute)
+            ):
                 continue
             chain = dotted(node.value.func) or [""]
             if chain[0] == "trt" and len(chain) == 2 and chain[1] in api["classes"]:
                 returned = {chain[1]}
-            elif len(chain) > 1 and chain[-2] in VARIABLES and not (chain[-2] == "plan" and chain[-1] in OURS["Plan"]):
+            elif (
+                len(chain) > 1
+                and chain[-2] in VARIABLES
+                and not (chain[-2] == "plan" and chain[-1] in OURS["Plan"])
+            ):
                 returned = set(api["classes"][VARIABLES[chain[-2]]]["members"][chain[-1]]["returns"])
             else:
                 continue
             if returned & set(VARIABLES.values()):
                 (target,) = node.targets
-                assert isinstance(target, ast.Name) and VARIABLES.get(target.id) in returned, ast.unparse(node)
+                assert isinstance(target, ast.Name) and VARIABLES.get(target.id) in returned, ast.unparse(
+                    node
+                )
                 seen += 1
     assert seen >= 9
 
 
 def test_the_logger_and_the_monitor_override_what_exists(api):
-    trees = sources()["tensorrt_build.py"]
+    trees = sources()["build.py"]
     classes = {node.name: node for node in trees.body if isinstance(node, ast.ClassDef)}
     phases = {"phase_start", "phase_finish", "step_complete"}
     for ours, base, methods in (("Log", "ILogger", {"log"}), ("BuildMonitor", "IProgressMonitor", phases)):
-        defined = {node.name: [a.arg for a in node.args.args[1:]] for node in classes[ours].body if isinstance(node, ast.FunctionDef)}
+        defined = {
+            node.name: [a.arg for a in node.args.args[1:]]
+            for node in classes[ours].body
+            if isinstance(node, ast.FunctionDef)
+        }
         assert methods <= set(defined)
         for method in methods:
             (names,) = api["classes"][base]["members"][method]["parameters"]
@@ -229,7 +290,7 @@ sys.path.insert(0, sys.argv[1])
 import tensorrt_bindings
 sys.modules["tensorrt"] = tensorrt_bindings
 from dinar_live.engines import EngineError
-from dinar_live.engines import tensorrt_engine, tensorrt_build as build, tensorrt_session
+from dinar_live.engines.tensorrt import build, engine as tensorrt_engine, session as tensorrt_session
 import tensorrt as trt
 
 log = build.Log()
@@ -251,11 +312,20 @@ for attempt in (lambda: build.build_plan(b"", log, build.BuildSettings()), lambd
 
 
 def test_our_classes_work_on_the_real_bindings(installed):
-    """Log and BuildMonitor are accepted as what they derive from; a library that makes nothing ends in an EngineError."""
+    """Log and BuildMonitor are accepted as what they derive from; a library that makes nothing ends in an
+    EngineError."""
     _, folder, environment = installed
-    done = subprocess.run([sys.executable, "-c", REAL, str(folder)], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", REAL, str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"TensorRT cannot start a builder: .*\nTensorRT cannot start a runtime: .*\n", done.stdout), done.stdout
+    assert re.fullmatch(
+        r"TensorRT cannot start a builder: .*\nTensorRT cannot start a runtime: .*\n", done.stdout
+    ), done.stdout
 
 
 # the fakes have nothing that the real ones have not
@@ -278,7 +348,9 @@ def test_the_tensorrt_fake_is_a_part_of_the_real_one(api, fakes):
             assert callable(member) == members[key]["callable"], f"{name}.{key}"
             if callable(member):
                 names = list(inspect.signature(member).parameters)[1:]
-                fits = [overload for overload in members[key]["parameters"] if overload[: len(names)] == names]
+                fits = [
+                    overload for overload in members[key]["parameters"] if overload[: len(names)] == names
+                ]
                 assert fits, f"{name}.{key}({', '.join(names)}) does not fit {members[key]['parameters']}"
                 checked += 1
         for key in getattr(cls, "_settable", ()):

@@ -1,4 +1,5 @@
-"""The TensorRT engine against strict fakes of TensorRT and of the CUDA runtime: cache, sessions, and everything that can fail."""
+"""The TensorRT engine against strict fakes of TensorRT and of the CUDA runtime: cache, sessions, and
+everything that can fail."""
 
 import gc
 import os
@@ -9,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live.engines import EngineError, create_engine, engine_cache
+from dinar_live.engines import EngineError, create_engine
+from dinar_live.engines import cache as engine_cache
 
 SIZE = (1, 4, 6)
 
@@ -131,13 +133,25 @@ def test_a_second_process_loads_the_plan(nvidia, engine_of, run):
 
 
 @pytest.mark.parametrize(
-    "change", ["model", "size", "precision", "io", "version", "gpu", "compute capability", "level", "rewriting", "platform"]
+    "change",
+    [
+        "model",
+        "size",
+        "precision",
+        "io",
+        "version",
+        "gpu",
+        "compute capability",
+        "level",
+        "rewriting",
+        "platform",
+    ],
 )
 def test_a_change_of_any_part_of_the_key_builds_again(nvidia, engine_of, tiny, light, monkeypatch, change):
     kept = engine_of().compile(SIZE)
     assert nvidia.world.builds == 1
     model, options, size, device = tiny, {}, SIZE, False
-    module = sys.modules["dinar_live.engines.tensorrt_engine"]
+    module = sys.modules["dinar_live.engines.tensorrt.engine"]
     if change == "model":
         model = tiny.replace(b"graph", b"Graph")
     elif change == "size":
@@ -168,7 +182,9 @@ def test_a_refused_plan_is_built_again(nvidia, engine_of, run):
     engine_of().compile(SIZE)
     gc.collect()
     (file,) = [path for path in nvidia.cache.iterdir() if b'"kind":"plan"' in path.read_bytes()]
-    nvidia.world.version = "10.15.1.99"   # another library than the one the key was made from: TensorRT refuses, we build
+    nvidia.world.version = (
+        "10.15.1.99"  # another library than the one the key was made from: TensorRT refuses, we build
+    )
     engine = engine_of()
     check(engine.compile(SIZE), run)
     assert nvidia.world.builds == 2 and b"10.15.1.99\n" in file.read_bytes()
@@ -182,7 +198,14 @@ def test_a_plan_that_cannot_be_loaded_after_building_is_an_error_and_not_kept(nv
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b"", lambda b: b[:10], lambda b: b"x" + b]
+    "damage",
+    [
+        lambda b: b[:-1],
+        lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+        lambda b: b"",
+        lambda b: b[:10],
+        lambda b: b"x" + b,
+    ],
 )
 def test_a_damaged_file_is_built_again(nvidia, engine_of, run, damage):
     engine_of().compile(SIZE)
@@ -229,10 +252,10 @@ def test_the_least_recently_used_go_first(tmp_path):
     for i, key in enumerate(keys[:2]):
         cache.store(key, bytes(800))
         os.utime(cache.path(key), (i, i))
-    assert cache.load(keys[0]) == bytes(800)   # used now, so the other one is older
+    assert cache.load(keys[0]) == bytes(800)  # used now, so the other one is older
     cache.store(keys[2], bytes(800))
     assert cache.load(keys[1]) is None and cache.load(keys[0]) and cache.load(keys[2])
-    cache.store(keys[3], bytes(5000))   # more than all may take: it stays, alone
+    cache.store(keys[3], bytes(5000))  # more than all may take: it stays, alone
     assert cache.load(keys[3]) == bytes(5000) and len(list(cache.folder.iterdir())) == 1
 
 
@@ -240,7 +263,7 @@ def test_a_disk_that_is_full_costs_the_cache_only(nvidia, engine_of, run, monkey
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dinar_live.engines.engine_cache.os.replace", full)
+    monkeypatch.setattr("dinar_live.engines.cache.os.replace", full)
     check(engine_of().compile(SIZE), run)
     assert not list(nvidia.cache.iterdir())
 
@@ -276,7 +299,7 @@ def test_timings_of_one_build_serve_the_next(nvidia, engine_of):
     assert nvidia.world.timing_seen == b""
     engine.compile((1, 8, 8))
     assert nvidia.world.timing_seen == b"timings of 10.15.1.29"
-    nvidia.world.refuse_timing = True   # another driver since then
+    nvidia.world.refuse_timing = True  # another driver since then
     engine.compile((1, 8, 16))
     assert nvidia.world.timing_seen == b"" and nvidia.world.builds == 3
 
@@ -301,7 +324,9 @@ def test_progress_rises_to_one_and_can_stop_the_build(nvidia, engine_of):
 
 def test_tensorrt_own_words_reach_the_error(nvidia, engine_of):
     nvidia.world.fail_build = True
-    with pytest.raises(EngineError, match="cannot build the model: could not find any implementation for node conv"):
+    with pytest.raises(
+        EngineError, match="cannot build the model: could not find any implementation for node conv"
+    ):
         engine_of().compile(SIZE)
     nvidia.world.no_builder = True
     with pytest.raises(EngineError, match="cannot start a builder: CUDA initialization failure"):
@@ -310,7 +335,9 @@ def test_tensorrt_own_words_reach_the_error(nvidia, engine_of):
 
 def test_an_operator_that_it_does_not_know_is_named(nvidia, engine_of, tiny, monkeypatch, fakes):
     monkeypatch.setattr(fakes.tensorrt, "OPERATORS", fakes.tensorrt.OPERATORS - {"Mul"})
-    text = r"cannot read the model \(node 'scale' \(Mul\): the operator is not supported\): no importer for Mul"
+    text = (
+        r"cannot read the model \(node 'scale' \(Mul\): the operator is not supported\): no importer for Mul"
+    )
     with pytest.raises(EngineError, match=text):
         engine_of().compile(SIZE)
 
@@ -333,7 +360,9 @@ def test_a_failed_enqueue_is_an_error(nvidia, engine_of):
         engine_of().compile(SIZE)
 
 
-@pytest.mark.parametrize("how", ["fail_capture", "stale_graph", "empty_graph", "cudaStreamEndCapture", "cudaGraphInstantiate"])
+@pytest.mark.parametrize(
+    "how", ["fail_capture", "stale_graph", "empty_graph", "cudaStreamEndCapture", "cudaGraphInstantiate"]
+)
 def test_a_capture_that_fails_or_repeats_old_results_is_not_used(nvidia, engine_of, run, how, fakes):
     if how.startswith("cuda"):
         nvidia.cuda.fail[how] = fakes.cuda.cudaError_t.cudaErrorStreamCaptureInvalidated
@@ -348,7 +377,7 @@ def test_a_capture_that_fails_or_repeats_old_results_is_not_used(nvidia, engine_
     assert not nvidia.cuda.graphs, "a graph was left behind"
     nvidia.cuda.fail.clear()
     session.enqueue()
-    session.synchronize()   # the stream is not stuck in a capture
+    session.synchronize()  # the stream is not stuck in a capture
 
 
 def test_a_run_that_fails_later_is_an_error(nvidia, engine_of, fakes):
@@ -360,7 +389,13 @@ def test_a_run_that_fails_later_is_an_error(nvidia, engine_of, fakes):
 
 
 @pytest.mark.parametrize(
-    "device, text", [("cuda:1", "this machine has 1 NVIDIA GPU"), ("gpu", "'gpu' is unknown"), ("cuda:-1", "unknown"), (0, "unknown")]
+    "device, text",
+    [
+        ("cuda:1", "this machine has 1 NVIDIA GPU"),
+        ("gpu", "'gpu' is unknown"),
+        ("cuda:-1", "unknown"),
+        (0, "unknown"),
+    ],
 )
 def test_wrong_devices(engine_of, device, text):
     with pytest.raises(EngineError, match=text):
@@ -378,7 +413,9 @@ def test_wrong_level(engine_of):
 def test_auto_takes_tensorrt_on_a_gpu(nvidia, tiny):
     assert create_engine(tiny, "tensorrt", device="auto", **nvidia.options).info.device == "NVIDIA Fake 1"
     engine = create_engine(tiny, **nvidia.options)
-    assert engine.info.name == "tensorrt" and engine.info.reason.startswith("auto: the first that can be used")
+    assert engine.info.name == "tensorrt" and engine.info.reason.startswith(
+        "auto: the first that can be used"
+    )
     assert create_engine(tiny, device="cpu").info.name == "openvino"
 
 
@@ -387,6 +424,10 @@ def test_auto_says_why_it_passed_over_the_gpu(nvidia, tiny, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     info = create_engine(tiny).info
     assert info.name == "openvino"
-    assert "engine tensorrt" in info.reason and "pypi.nvidia.com" in info.reason and "torch sees no GPU" in info.reason
+    assert (
+        "engine tensorrt" in info.reason
+        and "pypi.nvidia.com" in info.reason
+        and "torch sees no GPU" in info.reason
+    )
     with pytest.raises(EngineError, match="pypi.nvidia.com.*torch sees no GPU"):
         create_engine(tiny, device="cuda")

@@ -1,4 +1,5 @@
-"""TensorRT itself, on a GPU that has it (marker gpu): never part of a run without one. `pytest -m gpu tests/engines`."""
+"""TensorRT itself, on a GPU that has it (marker gpu): never part of a run without one. `pytest -m gpu
+tests/engines`."""
 
 import gc
 
@@ -27,7 +28,13 @@ def reference(light, run, picture):
 @pytest.mark.parametrize("precision, worst", [("f32", 2e-3), ("f16", 8e-3)])
 def test_light_network(light, run, tmp_path, picture, reference, precision, worst):
     seen = []
-    engine = create_engine(light.build(16), "tensorrt", precision, cache_dir=tmp_path, progress=lambda done, text: seen.append(done))
+    engine = create_engine(
+        light.build(16),
+        "tensorrt",
+        precision,
+        cache_dir=tmp_path,
+        progress=lambda done, text: seen.append(done),
+    )
     session = engine.compile((1, 64, 64))
     assert engine.built == 1 and seen == sorted(seen) and seen[-1] > 0.5
     assert session.mode == "graph"
@@ -52,7 +59,10 @@ def test_the_plan_is_found_again(light, run, tmp_path, picture, reference):
 def test_device_session_joins_a_captured_graph(light, tmp_path, picture, reference):
     from dinar_live.engines.nvidia import Gpu, run_once
 
-    session, gpu = create_engine(light.build(16), "tensorrt", cache_dir=tmp_path).compile_device((1, 64, 64)), Gpu()
+    session, gpu = (
+        create_engine(light.build(16), "tensorrt", cache_dir=tmp_path).compile_device((1, 64, 64)),
+        Gpu(),
+    )
     assert session.inputs["features"].dtype == "float16"
     eager = run_once(gpu, session, {"features": picture})
     stream = gpu.stream()

@@ -1,4 +1,5 @@
-"""Sessions of the torch engine for a GPU, run on the CPU with a fake of streams and graphs; on a GPU (marker gpu) with the real ones."""
+"""Sessions of the torch engine for a GPU, run on the CPU with a fake of streams and graphs; on a GPU (marker
+gpu) with the real ones."""
 
 import contextlib
 import types
@@ -9,12 +10,12 @@ import torch
 
 from dinar_live.engines import EngineError, create_engine
 from dinar_live.engines.nvidia import nvidia_problem
-from dinar_live.engines.onnx_file import load_onnx
-from dinar_live.engines.onnx_fold import fold
-from dinar_live.engines.onnx_graph import load_proto
-from dinar_live.engines.onnx_lower import lower
-from dinar_live.engines.torch_cuda import TorchCudaSession, TorchDeviceSession
-from dinar_live.engines.torch_engine import TorchGraph
+from dinar_live.engines.onnx.file import load_onnx
+from dinar_live.engines.onnx.fold import fold
+from dinar_live.engines.onnx.graph import load_proto
+from dinar_live.engines.onnx.lower import lower
+from dinar_live.engines.torch.cuda import TorchCudaSession, TorchDeviceSession
+from dinar_live.engines.torch.engine import TorchGraph
 
 
 class FakeGraph:
@@ -32,7 +33,9 @@ class FakeCuda:
         self.fail, self.log, self.capturing, self.handles = fail, [], False, {}
 
     def stream(self):
-        stream = types.SimpleNamespace(cuda_stream=100 + len(self.handles), synchronize=lambda: self.log.append("synchronize"))
+        stream = types.SimpleNamespace(
+            cuda_stream=100 + len(self.handles), synchronize=lambda: self.log.append("synchronize")
+        )
         self.handles[stream.cuda_stream] = stream
         return stream
 
@@ -97,7 +100,9 @@ def test_host_session_replays_its_graph(tiny, run, x):
 @pytest.mark.parametrize("fail", ["capture", "stale", "empty"])
 def test_without_a_trusted_graph_it_runs_eagerly(tiny, run, x, fail):
     session = TorchCudaSession(network(tiny, io="float32"), {"features": (1, 4, 4, 6)}, FakeCuda(fail))
-    assert session.mode.startswith("eager: ") and ("cannot be captured" in session.mode) == (fail == "capture")
+    assert session.mode.startswith("eager: ") and ("cannot be captured" in session.mode) == (
+        fail == "capture"
+    )
     run(session, x)
     np.testing.assert_allclose(session.outputs["rgb"], 2 * x[:, :3], atol=2e-3)
 
@@ -105,7 +110,9 @@ def test_without_a_trusted_graph_it_runs_eagerly(tiny, run, x, fail):
 def test_device_session_replays_or_joins_another_graph(tiny, x):
     cuda = FakeCuda()
     session = TorchDeviceSession(network(tiny), {"features": (1, 4, 4, 6)}, "float16", cuda)
-    assert cuda.log[0] == "settle"   # before the first run, or it could read weights that are still being written
+    assert (
+        cuda.log[0] == "settle"
+    )  # before the first run, or it could read weights that are still being written
     assert session.inputs["features"].dtype == "float16" and session.outputs["alpha"].shape == (1, 1, 4, 6)
     stream = cuda.stream().cuda_stream
     tensor = session._in["features"]
@@ -113,7 +120,7 @@ def test_device_session_replays_or_joins_another_graph(tiny, x):
     tensor.copy_(torch.from_numpy(x))
     session.warm_up(stream)
     np.testing.assert_allclose(session._out["rgb"].float().numpy(), 2 * x[:, :3], atol=2e-3)
-    assert session._out["rgb"].is_contiguous()   # kernels read it row by row
+    assert session._out["rgb"].is_contiguous()  # kernels read it row by row
     cuda.capturing = True
     session.enqueue_on(stream)
     assert cuda.log[-1] == ("embed", stream, session._graph)
@@ -143,15 +150,21 @@ def test_channels_last_gives_the_same_picture(light, precision):
     data = light.build(16)
     graph = network(data, precision, "float32")
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 19, 32, 32)).astype(np.float32))
-    plain = TorchGraph(lower(load_proto(load_onnx(data)), precision, "float32"), "plain", torch.device("cpu"), 0)
-    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in graph._constants.values() if w.ndim == 4)
+    plain = TorchGraph(
+        lower(load_proto(load_onnx(data)), precision, "float32"), "plain", torch.device("cpu"), 0
+    )
+    assert all(
+        w.is_contiguous(memory_format=torch.channels_last) for w in graph._constants.values() if w.ndim == 4
+    )
     first, want = graph.run({"features": x}), plain.run({"features": x})
     for name, value in want.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(first[name], value, atol=4e-3 if precision == "f16" else 1e-5, rtol=0)
     tables = [step.function.args[0]["tables"].copy() for step in graph._steps]
     graph.run({"features": x})
-    assert [step.function.args[0]["tables"].keys() for step in graph._steps] == [table.keys() for table in tables]
+    assert [step.function.args[0]["tables"].keys() for step in graph._steps] == [
+        table.keys() for table in tables
+    ]
 
 
 def test_embedding_adds_a_child_after_what_is_captured(nvidia):
@@ -172,14 +185,19 @@ def test_embedding_adds_a_child_after_what_is_captured(nvidia):
     assert order == ["before", "child", "after"]
 
 
-needs_gpu = pytest.mark.skipif(bool(nvidia_problem()) or not torch.cuda.is_available(), reason=nvidia_problem() or "torch without CUDA")
+needs_gpu = pytest.mark.skipif(
+    bool(nvidia_problem()) or not torch.cuda.is_available(), reason=nvidia_problem() or "torch without CUDA"
+)
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("precision, worst", [("f32", 1e-3), ("f16", 8e-3)])
 def test_light_network_on_the_gpu(light, run, precision, worst):
-    data, features = light.build(16), np.random.default_rng(0).uniform(-1, 1, (1, 19, 64, 64)).astype(np.float32)
+    data, features = (
+        light.build(16),
+        np.random.default_rng(0).uniform(-1, 1, (1, 19, 64, 64)).astype(np.float32),
+    )
     reference = create_engine(data, "torch", "f32", device="cpu").compile((1, 64, 64))
     run(reference, features)
     engine = create_engine(data, "torch", precision, device="cuda")
@@ -196,7 +214,10 @@ def test_light_network_on_the_gpu(light, run, precision, worst):
 def test_device_session_joins_a_captured_graph(light):
     from dinar_live.engines.nvidia import Gpu, run_once
 
-    data, features = light.build(16), np.random.default_rng(0).uniform(-1, 1, (1, 19, 64, 64)).astype(np.float32)
+    data, features = (
+        light.build(16),
+        np.random.default_rng(0).uniform(-1, 1, (1, 19, 64, 64)).astype(np.float32),
+    )
     session, gpu = create_engine(data, "torch", "f16", device="cuda").compile_device((1, 64, 64)), Gpu()
     want = run_once(gpu, session, {"features": features})
     stream = gpu.stream()

@@ -1,4 +1,6 @@
-"""What belongs to a texture layout: derived from the body, read from a folder, and refused when it belongs to another body."""
+"""What belongs to a texture layout: derived from the body, read from a folder, and refused when it belongs to
+another body."""
+
 import time
 
 import cv2
@@ -13,7 +15,7 @@ from dinar_live.export.dinar.occlusion import erode_occlusions, occlusion_outlin
 from dinar_live.export.dinar.rasterize_uv import rasterize_uv
 from dinar_live.export.dinar.sampling import quantise_rgb, sample_values_by_uv
 from dinar_live.runtime import Body, Camera, Pose
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +62,27 @@ def test_unused_texture_vertices_are_harmless(body):
 
 
 def test_derived_maps(body, assets):
-    assert assets.binary_uv.shape == assets.additive_uv.shape == (256, 256) and assets.part_colours.shape == (3, 256, 256)
-    assert 0.6 < assets.binary_uv.mean() < 0.7 and len(np.unique(assets.binary_uv)) > 2      # soft island borders, as published
-    assert 0.02 < (assets.additive_uv > 0).mean() < 0.08 and (assets.additive_uv <= assets.binary_uv + 0.51).all()
+    assert assets.binary_uv.shape == assets.additive_uv.shape == (256, 256) and assets.part_colours.shape == (
+        3,
+        256,
+        256,
+    )
+    assert (
+        0.6 < assets.binary_uv.mean() < 0.7 and len(np.unique(assets.binary_uv)) > 2
+    )  # soft island borders, as published
+    assert (
+        0.02 < (assets.additive_uv > 0).mean() < 0.08
+        and (assets.additive_uv <= assets.binary_uv + 0.51).all()
+    )
     colours, layout = assets.part_colours, assets.layout
-    assert colours.min() >= 0 and colours.max() <= 255 and (colours.max(0) > 40).all()      # nothing is as dark as the background
+    assert (
+        colours.min() >= 0 and colours.max() <= 255 and (colours.max(0) > 40).all()
+    )  # nothing is as dark as the background
     column, row = (np.clip((layout.uv * 256).astype(int), 0, 255)).T
     joint = body.weights[layout.v_inds].argmax(1)
-    mean = {j: colours[:, row[joint == j], column[joint == j]].mean(1) for j in (4, 5, 18, 19, 15)}      # knees, elbows, head
+    mean = {
+        j: colours[:, row[joint == j], column[joint == j]].mean(1) for j in (4, 5, 18, 19, 15)
+    }  # knees, elbows, head
     for a in mean:
         for b in mean:
             assert a == b or np.abs(mean[a] - mean[b]).max() > 60, (a, b)
@@ -76,7 +91,9 @@ def test_derived_maps(body, assets):
 
 
 def test_paint_shows_the_texel_centre():
-    layout = Layout(np.int32([0, 1, 2, 3]), np.int32([[0, 1, 2], [0, 2, 3]]), np.float32([[0, 0], [0, 1], [1, 1], [1, 0]]))
+    layout = Layout(
+        np.int32([0, 1, 2, 3]), np.int32([[0, 1, 2], [0, 2, 3]]), np.float32([[0, 0], [0, 1], [1, 1], [1, 0]])
+    )
     values, hit = paint(layout, layout.uv, 8)
     assert hit.all()
     centres = (np.arange(8) + 0.5) / 8
@@ -91,7 +108,7 @@ def folder(tmp_path, body, assets):
     np.save(tmp_path / FILES[1], layout.faces.astype(np.int64))
     np.save(tmp_path / FILES[2], layout.uv.astype(np.float64))
     grey = np.zeros((1024, 1024, 3), np.uint8)
-    grey[:, 512:] = 200, 100, 50      # BGR in the file
+    grey[:, 512:] = 200, 100, 50  # BGR in the file
     for name in FILES[3:]:
         cv2.imwrite(str(tmp_path / name), grey)
     return tmp_path
@@ -101,18 +118,25 @@ def test_a_folder_of_assets(body, assets, folder):
     got = load_assets(folder, body)
     np.testing.assert_array_equal(got.layout.v_inds, assets.layout.v_inds)
     np.testing.assert_allclose(got.layout.uv, assets.layout.uv)
-    assert got.binary_uv[0, 0] == 0 and got.binary_uv[0, 200] == np.float32(50) / np.float32(255)      # the first channel of RGB
+    assert got.binary_uv[0, 0] == 0 and got.binary_uv[0, 200] == np.float32(50) / np.float32(
+        255
+    )  # the first channel of RGB
     np.testing.assert_array_equal(got.part_colours[:, 0, 200], [50, 100, 200])
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda d: (d / FILES[0]).unlink(), "missing"), (lambda d: np.save(d / FILES[0], np.zeros(3, np.int32)), "v_inds"),
-    (lambda d: np.save(d / FILES[1], np.zeros((5, 3), np.int32)), "does not belong"),
-    (lambda d: np.save(d / FILES[2], np.zeros((9, 3))), "uv.npy"),
-    (lambda d: np.save(d / FILES[1], np.roll(np.load(d / FILES[1]), 1, 0)), "does not belong"),
-    (lambda d: np.save(d / FILES[0], np.array([{}], object)), "plain numbers"), (lambda d: (d / FILES[2]).write_bytes(b""), "uv.npy"),
-    (lambda d: (d / FILES[4]).write_text("no"), "not a picture"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda d: (d / FILES[0]).unlink(), "missing"),
+        (lambda d: np.save(d / FILES[0], np.zeros(3, np.int32)), "v_inds"),
+        (lambda d: np.save(d / FILES[1], np.zeros((5, 3), np.int32)), "does not belong"),
+        (lambda d: np.save(d / FILES[2], np.zeros((9, 3))), "uv.npy"),
+        (lambda d: np.save(d / FILES[1], np.roll(np.load(d / FILES[1]), 1, 0)), "does not belong"),
+        (lambda d: np.save(d / FILES[0], np.array([{}], object)), "plain numbers"),
+        (lambda d: (d / FILES[2]).write_bytes(b""), "uv.npy"),
+        (lambda d: (d / FILES[4]).write_text("no"), "not a picture"),
+    ],
+)
 def test_bad_folders(body, folder, change, says):
     change(folder)
     with pytest.raises(InputError, match=says):
@@ -120,6 +144,7 @@ def test_bad_folders(body, folder, change, says):
 
 
 # --- the steps together, on the captured people
+
 
 def view(shared, body, person):
     d = shared / "people" / person / "photo"
@@ -136,14 +161,20 @@ def test_a_photo_goes_into_the_texture_and_back(shared, body, assets):
     started = time.perf_counter()
     vertices = np.ascontiguousarray(s.projective[layout.v_inds])
     uv, _ = rasterize_uv(vertices, layout.faces, layout.uv, (512, 512))
-    sampled = sample_values_by_uv(erode_occlusions(uv, assets.part_colours), quantise_rgb(s.input_rgb), 256, s.segm)
+    sampled = sample_values_by_uv(
+        erode_occlusions(uv, assets.part_colours), quantise_rgb(s.input_rgb), 256, s.segm
+    )
     angles = sample_values_by_uv(uv, normal_map(vertices, s.K, layout.faces, (512, 512)), 256, s.segm)
     assert time.perf_counter() - started < 20
     assert 0.25 < sampled.closed.mean() < 0.35 and 0 < sampled.inpaint.mean() < sampled.closed.mean()
-    assert not (sampled.closed[0] > 0)[assets.binary_uv < 0.25].mean() > 0.05      # little falls beside the atlas
+    assert not (sampled.closed[0] > 0)[assets.binary_uv < 0.25].mean() > 0.05  # little falls beside the atlas
     assert 150 < angles.values[angles.closed > 0].mean() < 250
-    texture = torch.from_numpy(np.concatenate([sampled.values / np.float32(255), sampled.closed.astype(np.float32)]))[None]
-    again = torch.nn.functional.grid_sample(texture, torch.from_numpy(uv.transpose(1, 2, 0).copy())[None], align_corners=True)[0].numpy()
+    texture = torch.from_numpy(
+        np.concatenate([sampled.values / np.float32(255), sampled.closed.astype(np.float32)])
+    )[None]
+    again = torch.nn.functional.grid_sample(
+        texture, torch.from_numpy(uv.transpose(1, 2, 0).copy())[None], align_corners=True
+    )[0].numpy()
     shown = (again[3] > 0.999) & (s.segm[0] > 0)
     error = np.abs(again[:3] - (s.input_rgb + 1) / 2)[:, shown]
     assert shown.sum() > 15_000 and -10 * np.log10((error**2).mean()) > 30
@@ -162,5 +193,5 @@ def test_an_arm_in_front_is_found_and_a_spread_pose_is_clean(body, assets):
 
     spread, crossed = np.zeros((55, 3), np.float32), np.zeros((55, 3), np.float32)
     spread[16, 2], spread[17, 2] = -0.7, 0.7
-    crossed[16], crossed[18] = (0, -1.2, -0.9), (0, -1.2, 0)      # the left arm across the chest
+    crossed[16], crossed[18] = (0, -1.2, -0.9), (0, -1.2, 0)  # the left arm across the chest
     assert outlines(crossed) > 0.02 and outlines(spread) < 0.02 and outlines(crossed) > 3 * outlines(spread)

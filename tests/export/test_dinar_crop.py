@@ -1,4 +1,5 @@
 """The crop for the networks: boxes by hand, Pillow's resize, the camera of the crop."""
+
 import hashlib
 
 import numpy as np
@@ -16,7 +17,7 @@ from dinar_live.export.dinar.crop import (
     square_box,
     vertices_box,
 )
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 def test_make_K_golden(shared):
@@ -25,15 +26,22 @@ def test_make_K_golden(shared):
         np.testing.assert_array_equal(make_K(int(h), int(w)), K)
 
 
-@pytest.mark.parametrize("box, squared", [((0, 0, 10, 4), (0, -3, 10, 7)), ((3, 2, 6, 11), (0, 2, 9, 11)), ((-5, -5, 2, 2), (-5, -5, 2, 2)),
-                                          ((-7, 0, -4, 8), (-10, 0, -2, 8))])
+@pytest.mark.parametrize(
+    "box, squared",
+    [
+        ((0, 0, 10, 4), (0, -3, 10, 7)),
+        ((3, 2, 6, 11), (0, 2, 9, 11)),
+        ((-5, -5, 2, 2), (-5, -5, 2, 2)),
+        ((-7, 0, -4, 8), (-10, 0, -2, 8)),
+    ],
+)
 def test_square_box(box, squared):
     assert square_box(box) == squared
 
 
 def test_scale_box():
     assert scale_box((10, 20, 21, 29), 1.2) == (15 - 6, 24 - 5, 15 - 6 + 13, 24 - 5 + 10)
-    assert scale_box((-3, 0, 0, 1), 1.2) == (-2 - 1, 0, -2 - 1 + 3, 1)      # middles round down, also below zero
+    assert scale_box((-3, 0, 0, 1), 1.2) == (-2 - 1, 0, -2 - 1 + 3, 1)  # middles round down, also below zero
 
 
 def test_boxes_of_vertices_and_mask():
@@ -43,7 +51,11 @@ def test_boxes_of_vertices_and_mask():
     mask[4:9, 7] = mask[5, 7:20] = 1
     assert mask_box(mask) == (7, 4, 19, 8)
     left, top, right, bottom = crop_box(vertices, mask)
-    assert (left, top, right) == (5 - 9, 12 - 9, 13 - 7 + 14) and bottom - top == right - left      # 18 wide body box, 14 wide mask box
+    assert (left, top, right) == (
+        5 - 9,
+        12 - 9,
+        13 - 7 + 14,
+    ) and bottom - top == right - left  # 18 wide body box, 14 wide mask box
 
 
 def test_crop_pads_with_zeros():
@@ -97,7 +109,11 @@ def test_sample_is_consistent():
     rgb, mask, projective = scene()
     K = make_K(300, 300)
     s = make_sample(rgb, mask, projective, K)
-    assert isinstance(s, Sample) and s.input_rgb.shape == s.real_rgb.shape == (3, 512, 512) and s.segm.shape == (1, 512, 512)
+    assert (
+        isinstance(s, Sample)
+        and s.input_rgb.shape == s.real_rgb.shape == (3, 512, 512)
+        and s.segm.shape == (1, 512, 512)
+    )
     outside = s.segm[0] == 0
     assert (s.input_rgb[:, outside] == -1).all() and (s.real_rgb[:, outside] == 1).all()
     np.testing.assert_array_equal(s.input_rgb[:, ~outside], s.real_rgb[:, ~outside])
@@ -110,15 +126,18 @@ def test_sample_is_consistent():
     np.testing.assert_array_equal(s.segm[0], small > 0.2)
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda r, m, p: (r, m[:-1], p), "photo and mask"),
-    (lambda r, m, p: (r.astype(np.float32), m, p), "photo and mask"),
-    (lambda r, m, p: (r, m * 0, p), "mask: is empty"),
-    (lambda r, m, p: (r, m, p * np.float32([1, 1, -1])), "in front of the camera"),
-    (lambda r, m, p: (r, m, p * np.float32(np.nan)), "in front of the camera"),
-    (lambda r, m, p: (r, m, p + np.float32([0, 1e8, 0])), "reaches to pixel"),
-    (lambda r, m, p: (r, m, p + np.float32([5000, 0, 0])), "belong together"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda r, m, p: (r, m[:-1], p), "photo and mask"),
+        (lambda r, m, p: (r.astype(np.float32), m, p), "photo and mask"),
+        (lambda r, m, p: (r, m * 0, p), "mask: is empty"),
+        (lambda r, m, p: (r, m, p * np.float32([1, 1, -1])), "in front of the camera"),
+        (lambda r, m, p: (r, m, p * np.float32(np.nan)), "in front of the camera"),
+        (lambda r, m, p: (r, m, p + np.float32([0, 1e8, 0])), "reaches to pixel"),
+        (lambda r, m, p: (r, m, p + np.float32([5000, 0, 0])), "belong together"),
+    ],
+)
 def test_bad_samples(change, says):
     with pytest.raises(InputError, match=says):
         make_sample(*change(*scene()), make_K(300, 300))

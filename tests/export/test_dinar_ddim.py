@@ -1,4 +1,6 @@
-"""DINAR's sampler against a float64 re-derivation on a toy network, and what it promises about seeds, steps and bad input."""
+"""DINAR's sampler against a float64 re-derivation on a toy network, and what it promises about seeds, steps
+and bad input."""
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ torch = pytest.importorskip("torch")
 from dinar_live.export.dinar.ddim import condition, erode, sample  # noqa: E402
 from dinar_live.export.dinar.schedule import ddim_steps, ddim_timesteps  # noqa: E402
 from dinar_live.export.networks.schedule import noise_schedule  # noqa: E402
-from dinar_live.runtime.errors import InputError  # noqa: E402
+from dinar_live.runtime.core.errors import InputError  # noqa: E402
 
 SHAPE = (2, 6, 12, 12)
 MIX = np.random.RandomState(0).randn(6, 13) / 8
@@ -16,7 +18,9 @@ MIX = np.random.RandomState(0).randn(6, 13) / 8
 def unet(x, t, cond):
     """Linear in its inputs, and it depends on t."""
     both = torch.cat([x, cond], 1)
-    return torch.einsum("oc,bchw->bohw", torch.from_numpy(MIX).to(both), both) * (0.5 + t.to(both)[:, None, None, None] / 2000)
+    return torch.einsum("oc,bchw->bohw", torch.from_numpy(MIX).to(both), both) * (
+        0.5 + t.to(both)[:, None, None, None] / 2000
+    )
 
 
 def make_cond(seed=1):
@@ -37,7 +41,7 @@ def rederived(cond, x, n1, n2, steps, eta):
     padded = np.pad(cond[:, 6], ((0, 0), (1, 1), (1, 1)), constant_values=1)
     for dy in range(3):
         for dx in range(3):
-            m[:, 0] = np.minimum(m[:, 0], padded[:, dy:dy + 12, dx:dx + 12])
+            m[:, 0] = np.minimum(m[:, 0], padded[:, dy : dy + 12, dx : dx + 12])
     for count, k in enumerate(reversed(range(steps))):
         a, before = kept[times[k]], kept[times[k - 1]] if k else kept[0]
         sigma = eta * np.sqrt((1 - before) / (1 - a)) * np.sqrt(1 - a / before)
@@ -51,7 +55,11 @@ def rederived(cond, x, n1, n2, steps, eta):
 @pytest.mark.parametrize("steps, eta", [(200, 1.0), (20, 1.0), (50, 0.0), (1, 1.0), (8, 0.5)])
 def test_sample_against_float64(steps, eta):
     r = np.random.RandomState(2)
-    x_T, n1, n2 = r.randn(*SHAPE).astype(np.float32), r.randn(steps, *SHAPE).astype(np.float32), r.randn(steps, *SHAPE).astype(np.float32)
+    x_T, n1, n2 = (
+        r.randn(*SHAPE).astype(np.float32),
+        r.randn(steps, *SHAPE).astype(np.float32),
+        r.randn(steps, *SHAPE).astype(np.float32),
+    )
     cond = make_cond()
     noise = torch.from_numpy(n1), torch.from_numpy(n2)
     got = sample(unet, cond, steps=steps, eta=eta, x_T=torch.from_numpy(x_T), noise=noise, progress=False)
@@ -75,9 +83,11 @@ def test_draw_order_and_seed():
     noise = torch.stack([draws[1], draws[3]]), torch.stack([draws[2], draws[4]])
     want = sample(unet, make_cond(), steps=2, x_T=draws[0], noise=noise, progress=False)
     assert torch.equal(sample(unet, make_cond(), steps=2, seed=11, progress=False), want)
-    torch.manual_seed(5)      # the global state neither matters nor moves
+    torch.manual_seed(5)  # the global state neither matters nor moves
     state = torch.get_rng_state()
-    assert torch.equal(sample(unet, make_cond(), steps=2, generator=torch.Generator().manual_seed(11), progress=False), want)
+    assert torch.equal(
+        sample(unet, make_cond(), steps=2, generator=torch.Generator().manual_seed(11), progress=False), want
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(sample(unet, make_cond(), steps=2, seed=12, progress=False), want)
 
@@ -94,10 +104,20 @@ def test_the_network_sees_whole_timesteps_downwards():
     assert seen == list(range(996, 0, -5))
 
 
-@pytest.mark.parametrize("steps, first, last, count", [
-    (200, 1, 996, 200), (20, 1, 951, 20), (1, 1, 1, 1), (2, 1, 501, 2), (300, 1, 997, 333),
-    (3, 1, 667, 3), (500, 1, 999, 500), (1000, 1, 999, 999), (999, 1, 999, 999),
-])
+@pytest.mark.parametrize(
+    "steps, first, last, count",
+    [
+        (200, 1, 996, 200),
+        (20, 1, 951, 20),
+        (1, 1, 1, 1),
+        (2, 1, 501, 2),
+        (300, 1, 997, 333),
+        (3, 1, 667, 3),
+        (500, 1, 999, 500),
+        (1000, 1, 999, 999),
+        (999, 1, 999, 999),
+    ],
+)
 def test_timesteps(steps, first, last, count):
     t = ddim_timesteps(steps)
     stride = 1000 // steps
@@ -126,7 +146,7 @@ def test_known_region_ends_near_what_is_known():
         return (x - a.sqrt() * c[:, :6]) / (1 - a).sqrt()
 
     got = sample(oracle, cond, steps=100, progress=False)
-    assert (got - cond[:, :6]).abs().max() < 0.2      # ends at the noise level of alpha_0
+    assert (got - cond[:, :6]).abs().max() < 0.2  # ends at the noise level of alpha_0
 
 
 def test_condition_takes_every_fourth_texel():
@@ -148,13 +168,21 @@ def test_autocast_stays_close():
     assert half.dtype == torch.float32 and not torch.equal(half, full) and (half - full).abs().max() < 0.2
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (dict(steps=0), "steps"), (dict(steps=1001), "steps"), (dict(steps=2.5), "steps"), (dict(eta=-1), "eta"),
-    (dict(eta=float("nan")), "eta"),
-    (dict(x_T=torch.zeros(1, 6, 12, 12)), "x_T"), (dict(noise=(torch.zeros(3, *SHAPE), torch.zeros(4, *SHAPE))), "noise"),
-    (dict(noise=lambda i: (torch.zeros(1), torch.zeros(1))), "noise 0"), (dict(cond=torch.zeros(1, 6, 4, 4)), "cond"),
-    (dict(cond=torch.full((1, 7, 4, 4), torch.nan)), "cond"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (dict(steps=0), "steps"),
+        (dict(steps=1001), "steps"),
+        (dict(steps=2.5), "steps"),
+        (dict(eta=-1), "eta"),
+        (dict(eta=float("nan")), "eta"),
+        (dict(x_T=torch.zeros(1, 6, 12, 12)), "x_T"),
+        (dict(noise=(torch.zeros(3, *SHAPE), torch.zeros(4, *SHAPE))), "noise"),
+        (dict(noise=lambda i: (torch.zeros(1), torch.zeros(1))), "noise 0"),
+        (dict(cond=torch.zeros(1, 6, 4, 4)), "cond"),
+        (dict(cond=torch.full((1, 7, 4, 4), torch.nan)), "cond"),
+    ],
+)
 def test_bad_input(arguments, says):
     cond = arguments.pop("cond", make_cond())
     with pytest.raises(InputError, match=says):

@@ -1,4 +1,6 @@
-"""Fits: ours and the published pickle, the pickle reader against hostile files, and the body against the smplx package."""
+"""Fits: ours and the published pickle, the pickle reader against hostile files, and the body against the
+smplx package."""
+
 import collections
 import datetime
 import importlib.util
@@ -12,16 +14,24 @@ import pytest
 
 from dinar_live.export.dinar.crop import make_K
 from dinar_live.export.dinar.fits import LEFT_EYE, RIGHT_EYE, HandPCA, published_fit, read_fit
-from dinar_live.export.dinar.pickles import load_pickle
 from dinar_live.runtime import Body
-from dinar_live.runtime.errors import BodyError, InputError
+from dinar_live.runtime.core.errors import BodyError, InputError
+from dinar_live.runtime.formats.pickles import load_pickle
 
 SIZE = (480, 640)
 
 
 def parameters(seed=0, dtype=np.float32):
     r = np.random.RandomState(seed)
-    sizes = {"betas": 10, "global_orient": 3, "body_pose": 63, "left_hand_pose": 12, "right_hand_pose": 12, "jaw_pose": 3, "expression": 10}
+    sizes = {
+        "betas": 10,
+        "global_orient": 3,
+        "body_pose": 63,
+        "left_hand_pose": 12,
+        "right_hand_pose": 12,
+        "jaw_pose": 3,
+        "expression": 10,
+    }
     out = {k: (0.3 * r.randn(1, n)).astype(dtype) for k, n in sizes.items()}
     return out | {"transl": np.array([[0.1, -0.2, 30.0]], dtype)}
 
@@ -29,7 +39,10 @@ def parameters(seed=0, dtype=np.float32):
 @pytest.fixture(scope="module")
 def hands():
     r = np.random.RandomState(1)
-    return HandPCA(*(r.randn(6, 45).astype(np.float32) * 0.1 for _ in range(2)), *(r.randn(45).astype(np.float32) * 0.1 for _ in range(2)))
+    return HandPCA(
+        *(r.randn(6, 45).astype(np.float32) * 0.1 for _ in range(2)),
+        *(r.randn(45).astype(np.float32) * 0.1 for _ in range(2)),
+    )
 
 
 def stored(tmp_path, value, protocol=4, name="fit.pkl"):
@@ -40,12 +53,19 @@ def stored(tmp_path, value, protocol=4, name="fit.pkl"):
 
 # --- the pickle reader
 
+
 def test_arrays_of_every_protocol_and_kind(tmp_path):
     value = {
-        "f": np.random.RandomState(0).randn(2, 3), "fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
-        "int": np.arange(4, dtype=np.int64), "bool": np.array([True, False]), "big": np.arange(3, dtype=">f4"),
+        "f": np.random.RandomState(0).randn(2, 3),
+        "fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+        "int": np.arange(4, dtype=np.int64),
+        "bool": np.array([True, False]),
+        "big": np.arange(3, dtype=">f4"),
         "half": np.ones(2, np.float16),
-        "scalar": np.float32(1.5), "nothing": np.zeros((0, 3)), "zero": np.array(2.0), "list": [1, 2.5, "x", None, b"y", (True,)],
+        "scalar": np.float32(1.5),
+        "nothing": np.zeros((0, 3)),
+        "zero": np.array(2.0),
+        "list": [1, 2.5, "x", None, b"y", (True,)],
         "ordered": collections.OrderedDict(a=np.ones(1)),
     }
     value["again"] = value["f"]
@@ -61,9 +81,12 @@ def test_arrays_of_every_protocol_and_kind(tmp_path):
 
 def test_python_2_and_numpy_1_names(tmp_path):
     data = np.float64([1.5, -2.0]).tobytes()
-    python2 = (b"(dp0\nS'betas'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\nRp7\n"
-               b"(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'f8'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\nS"
-               + repr(data)[1:].encode() + b"\np15\ntp16\nbs.")
+    python2 = (
+        b"(dp0\nS'betas'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\nRp7\n"
+        b"(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'f8'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\nS"
+        + repr(data)[1:].encode()
+        + b"\np15\ntp16\nbs."
+    )
     (tmp_path / "two.pkl").write_bytes(python2)
     np.testing.assert_array_equal(load_pickle(tmp_path / "two.pkl")["betas"], [1.5, -2.0])
     new = pickle.dumps({"a": np.arange(3.0)}, 2)
@@ -82,11 +105,19 @@ class Calls:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("function, arguments, says", [
-    (os.system, ("touch {}",), "system"), (eval, ("open('{}', 'w')",), "eval"), (exec, ("open('{}', 'w')",), "exec"),
-    (open, ("{}", "w"), "open"), (getattr, ("x", "y"), "getattr"),
-    (datetime.date, (2020, 1, 1), "datetime.date"), (np.load, ("{}",), "numpy"), (set, ([1],), "set"),
-])
+@pytest.mark.parametrize(
+    "function, arguments, says",
+    [
+        (os.system, ("touch {}",), "system"),
+        (eval, ("open('{}', 'w')",), "eval"),
+        (exec, ("open('{}', 'w')",), "exec"),
+        (open, ("{}", "w"), "open"),
+        (getattr, ("x", "y"), "getattr"),
+        (datetime.date, (2020, 1, 1), "datetime.date"),
+        (np.load, ("{}",), "numpy"),
+        (set, ([1],), "set"),
+    ],
+)
 def test_nothing_is_executed(tmp_path, function, arguments, says, protocol):
     mark = tmp_path / "mark"
     arguments = tuple(a.format(mark) if isinstance(a, str) else a for a in arguments)
@@ -96,21 +127,34 @@ def test_nothing_is_executed(tmp_path, function, arguments, says, protocol):
     assert "fit.pkl" in str(e.value) and not mark.exists()
 
 
-
 RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
 HOSTILE = {
-    "dotted": b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__class__\x93.", "dotted module": b"cnumpy.core.multiarray\n__builtins__.eval\n.",
-    "memo bomb": b"\x80\x02]r\xff\xff\xff\x7f.", "put bomb": b"(lp2147483647\n.", "persistent": b"Phello\n.", "extension": b"\x82\x01.",
-    "instance": b"(ios\nsystem\n.", "object": b"(cos\nsystem\no.", "empty": b"", "text": b"not a pickle",
+    "dotted": b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__class__\x93.",
+    "dotted module": b"cnumpy.core.multiarray\n__builtins__.eval\n.",
+    "memo bomb": b"\x80\x02]r\xff\xff\xff\x7f.",
+    "put bomb": b"(lp2147483647\n.",
+    "persistent": b"Phello\n.",
+    "extension": b"\x82\x01.",
+    "instance": b"(ios\nsystem\n.",
+    "object": b"(cos\nsystem\no.",
+    "empty": b"",
+    "text": b"not a pickle",
     "cut": pickle.dumps({"a": np.ones(50)})[:60],
-    "long": b"\x80\x02\x8b\xff\xff\xff\x7f.", "huge string": b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
-    "object array": pickle.dumps(np.array([{}], object), 2), "text array": pickle.dumps(np.array(["a"]), 2),
-    "dtype alone": pickle.dumps(np.dtype("f4"), 2), "function": b"cnumpy.core.multiarray\nscalar\n.",
+    "long": b"\x80\x02\x8b\xff\xff\xff\x7f.",
+    "huge string": b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
+    "object array": pickle.dumps(np.array([{}], object), 2),
+    "text array": pickle.dumps(np.array(["a"]), 2),
+    "dtype alone": pickle.dumps(np.dtype("f4"), 2),
+    "function": b"cnumpy.core.multiarray\nscalar\n.",
     "wrong size": RECONSTRUCT + b"(I1\n(I9\ntcnumpy\ndtype\n(S'f8'\nI0\nI1\ntRI00\nS'12345678'\ntb.",
     "negative": RECONSTRUCT + b"(I1\n(I-1\ntcnumpy\ndtype\n(S'f8'\nI0\nI1\ntRI00\nS'12345678'\ntb.",
     "bad dtype": RECONSTRUCT + b"(I1\n(I1\ntcnumpy\ndtype\n(S'O8'\nI0\nI1\ntRI00\nS'12345678'\ntb.",
-    "no state": RECONSTRUCT + b".", "bad state": RECONSTRUCT + b"I1\nb.", "class state": b"cnumpy\nndarray\n}(S'__call__'\nI1\nub.",
-    "cycle": b"(lp0\ng0\na.", "deep": b"]" * 100 + b"a" * 99 + b".", "bytes": b"c_codecs\nencode\n(S'a'\nS'rot13'\ntR.",
+    "no state": RECONSTRUCT + b".",
+    "bad state": RECONSTRUCT + b"I1\nb.",
+    "class state": b"cnumpy\nndarray\n}(S'__call__'\nI1\nub.",
+    "cycle": b"(lp0\ng0\na.",
+    "deep": b"]" * 100 + b"a" * 99 + b".",
+    "bytes": b"c_codecs\nencode\n(S'a'\nS'rot13'\ntR.",
 }
 
 
@@ -148,17 +192,33 @@ def test_damaged_files_never_escape(tmp_path):
 
 # --- the published parameters
 
-@pytest.mark.parametrize("nest", [lambda p: p, lambda p: {"smplx": p}, lambda p: {"result": p},
-                                  lambda p: {"result": {"smplx": p, "other": 1}}])
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda p: p,
+        lambda p: {"smplx": p},
+        lambda p: {"result": p},
+        lambda p: {"result": {"smplx": p, "other": 1}},
+    ],
+)
 def test_published_fit(tmp_path, hands, nest):
-    p = parameters() | {"frame_fns": ["a.png"], "camera_rotation": np.eye(3)[None], "reye_pose": np.ones((1, 3))}
+    p = parameters() | {
+        "frame_fns": ["a.png"],
+        "camera_rotation": np.eye(3)[None],
+        "reye_pose": np.ones((1, 3)),
+    }
     fit = read_fit(stored(tmp_path, nest(p)), SIZE, hands)
     body = fit.pose.body
     np.testing.assert_array_equal(body[0], p["global_orient"][0])
     np.testing.assert_array_equal(body[1:22].ravel(), p["body_pose"][0])
     np.testing.assert_array_equal(body[22:25], np.float32([p["jaw_pose"][0], LEFT_EYE, RIGHT_EYE]))
-    np.testing.assert_allclose(body[25:40].ravel(), p["left_hand_pose"][0, :6] @ hands.left + hands.mean_l, atol=1e-6)
-    np.testing.assert_allclose(body[40:].ravel(), p["right_hand_pose"][0, :6] @ hands.right + hands.mean_r, atol=1e-6)
+    np.testing.assert_allclose(
+        body[25:40].ravel(), p["left_hand_pose"][0, :6] @ hands.left + hands.mean_l, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        body[40:].ravel(), p["right_hand_pose"][0, :6] @ hands.right + hands.mean_r, atol=1e-6
+    )
     np.testing.assert_array_equal(fit.camera.K, make_K(*SIZE))
     np.testing.assert_array_equal(fit.camera.world_to_camera, np.eye(4))
     np.testing.assert_array_equal(fit.pose.transl, p["transl"][0])
@@ -175,13 +235,22 @@ def test_optional_parameters(hands):
     np.testing.assert_array_equal(fit.pose.transl, p["camera_translation"][0])
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(betas=None), "betas"), (dict(body_pose=np.zeros((1, 60))), "body_pose"),
-    (dict(jaw_pose=np.full((1, 3), np.nan)), "jaw_pose.*NaN"),
-    (dict(left_hand_pose=np.zeros((1, 5))), "left_hand_pose"), (dict(expression="smile"), "expression"), (dict(gender="robot"), "gender"),
-    (dict(body_scale=0), "body_scale"), (dict(ltrb=[0, 0, 4, 4]), "ltrb"), (dict(ltrb=[0, 0, 4]), "ltrb"),
-    (dict(ltrb=[900, 0, 990, 99]), "ltrb"), (dict(body_pose=np.full((1, 63), 1e3)), "Pose.body"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(betas=None), "betas"),
+        (dict(body_pose=np.zeros((1, 60))), "body_pose"),
+        (dict(jaw_pose=np.full((1, 3), np.nan)), "jaw_pose.*NaN"),
+        (dict(left_hand_pose=np.zeros((1, 5))), "left_hand_pose"),
+        (dict(expression="smile"), "expression"),
+        (dict(gender="robot"), "gender"),
+        (dict(body_scale=0), "body_scale"),
+        (dict(ltrb=[0, 0, 4, 4]), "ltrb"),
+        (dict(ltrb=[0, 0, 4]), "ltrb"),
+        (dict(ltrb=[900, 0, 990, 99]), "ltrb"),
+        (dict(body_pose=np.full((1, 63), 1e3)), "Pose.body"),
+    ],
+)
 def test_bad_parameters(tmp_path, hands, change, says):
     with pytest.raises(InputError, match=says) as e:
         read_fit(stored(tmp_path, parameters() | change), SIZE, hands)
@@ -202,10 +271,19 @@ def test_missing_keys_and_hands(tmp_path, hands):
 
 
 def test_hand_space_files(tmp_path):
-    keys = {"hands_componentsl": np.eye(45), "hands_componentsr": np.eye(45), "hands_meanl": np.zeros(45), "hands_meanr": np.zeros((1, 45))}
+    keys = {
+        "hands_componentsl": np.eye(45),
+        "hands_componentsr": np.eye(45),
+        "hands_meanl": np.zeros(45),
+        "hands_meanr": np.zeros((1, 45)),
+    }
     np.savez(tmp_path / "h.npz", **keys)
     assert HandPCA.load(tmp_path / "h.npz").left.shape == (6, 45)
-    for change in (dict(hands_componentsl=np.eye(4)), dict(hands_meanl=np.full(45, np.nan)), dict(hands_meanr=np.array([{}], object))):
+    for change in (
+        dict(hands_componentsl=np.eye(4)),
+        dict(hands_meanl=np.full(45, np.nan)),
+        dict(hands_meanr=np.array([{}], object)),
+    ):
         np.savez(tmp_path / "bad.npz", **(keys | change))
         with pytest.raises(BodyError, match="bad.npz"):
             HandPCA.load(tmp_path / "bad.npz")
@@ -232,12 +310,15 @@ def test_too_many_expressions(hands):
 
 
 def test_vertices_equal_the_smplx_package(shared, tmp_path):
-    """The published parameters through the published body model code, on the open body in the SMPL-X file layout."""
+    """The published parameters through the published body model code, on the open body in the SMPL-X file
+    layout."""
     smplx, torch = pytest.importorskip("smplx"), pytest.importorskip("torch")
     folder = str(shared / "open_body")
     sys.path.insert(0, folder)
     try:
-        spec = importlib.util.spec_from_file_location("export_smplx_layout", folder + "/export_smplx_layout.py")
+        spec = importlib.util.spec_from_file_location(
+            "export_smplx_layout", folder + "/export_smplx_layout.py"
+        )
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         import open_body
@@ -245,26 +326,40 @@ def test_vertices_equal_the_smplx_package(shared, tmp_path):
         sys.path.remove(folder)
     arrays = module.expand(open_body.load(folder + "/open_body.npz"), smplx.vertex_ids.vertex_ids["smplx"])
     r = np.random.RandomState(0)
-    arrays["hands_componentsl"], arrays["hands_componentsr"] = (np.linalg.qr(r.randn(45, 45))[0].astype(np.float32) for _ in range(2))
+    arrays["hands_componentsl"], arrays["hands_componentsr"] = (
+        np.linalg.qr(r.randn(45, 45))[0].astype(np.float32) for _ in range(2)
+    )
     path = tmp_path / "SMPLX_NEUTRAL.npz"
     np.savez(path, **arrays)
     p = parameters(5) | {"body_scale": np.float32(1.1)}
-    model = smplx.SMPLX(str(path), use_pca=True, num_pca_comps=6, flat_hand_mean=False, num_betas=10, num_expression_coeffs=10)
-    t = {k: torch.from_numpy(v if "hand" not in k else v[:, :6]) for k, v in p.items() if k not in ("transl", "body_scale")}
+    model = smplx.SMPLX(
+        str(path), use_pca=True, num_pca_comps=6, flat_hand_mean=False, num_betas=10, num_expression_coeffs=10
+    )
+    t = {
+        k: torch.from_numpy(v if "hand" not in k else v[:, :6])
+        for k, v in p.items()
+        if k not in ("transl", "body_scale")
+    }
     with torch.no_grad():
-        want = model(**t, leye_pose=torch.tensor([LEFT_EYE]), reye_pose=torch.tensor([RIGHT_EYE])).vertices[0].numpy() * 1.1 + p["transl"]
+        want = (
+            model(**t, leye_pose=torch.tensor([LEFT_EYE]), reye_pose=torch.tensor([RIGHT_EYE]))
+            .vertices[0]
+            .numpy()
+            * 1.1
+            + p["transl"]
+        )
     fit = published_fit(load_pickle(stored(tmp_path, p)), SIZE, HandPCA.load(path))
     vertices = fit.vertices(Body.load(path).rig(fit.betas))
     assert np.abs(vertices - want).max() < 1e-5
     projective = fit.projective(Body.load(path).rig(fit.betas))
-    np.testing.assert_allclose(projective[:, :2] / projective[:, 2:], want[:, :2] / want[:, 2:] * 5000 + [320, 240], atol=0.02)
+    np.testing.assert_allclose(
+        projective[:, :2] / projective[:, 2:], want[:, :2] / want[:, 2:] * 5000 + [320, 240], atol=0.02
+    )
 
 
 def test_pickles_have_a_size_limit(tmp_path, monkeypatch):
-    from dinar_live.export.dinar import pickles
+    from dinar_live.runtime.formats import pickles
 
     monkeypatch.setattr(pickles, "MAX_BYTES", 10)
     with pytest.raises(InputError, match="bytes"):
         load_pickle(stored(tmp_path, {"a": np.ones(9)}))
-
-

@@ -1,4 +1,5 @@
-"""LPIPS from brought weights: equal to its definition written out, zero for equal pictures, wrong files refused."""
+"""LPIPS from brought weights: equal to its definition written out, zero for equal pictures, wrong files
+refused."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dinar_live.export.dinar.lpips import CHANNELS, STAGES, Lpips, load_lpips  # noqa: E402
-from dinar_live.runtime.errors import CheckpointError  # noqa: E402
+from dinar_live.runtime.core.errors import CheckpointError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,9 @@ def weights():
     backbone, before = {}, 3
     for stage, channels in zip(STAGES, CHANNELS, strict=True):
         for i in stage:
-            backbone[f"features.{i}.weight"] = torch.randn(channels, before, 3, 3, generator=rng) * (2 / (9 * before)) ** 0.5
+            backbone[f"features.{i}.weight"] = (
+                torch.randn(channels, before, 3, 3, generator=rng) * (2 / (9 * before)) ** 0.5
+            )
             backbone[f"features.{i}.bias"] = torch.randn(channels, generator=rng) * 0.1
             before = channels
     heads = {f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1, generator=rng) for k, c in enumerate(CHANNELS)}
@@ -37,11 +40,14 @@ def test_it_is_the_definition(weights):
     taps = [
         i
         for i, layer in enumerate(layers)
-        if isinstance(layer, torch.nn.ReLU) and (i + 1 == len(layers) or isinstance(layers[i + 1], torch.nn.MaxPool2d))
+        if isinstance(layer, torch.nn.ReLU)
+        and (i + 1 == len(layers) or isinstance(layers[i + 1], torch.nn.MaxPool2d))
     ]
 
     def features(x):
-        x = (x.double() - torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)) / torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
+        x = (x.double() - torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)) / torch.tensor(
+            [0.458, 0.448, 0.450]
+        ).view(1, 3, 1, 1)
         out = []
         for i, layer in enumerate(vgg):
             x = layer(x)

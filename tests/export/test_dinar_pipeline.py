@@ -1,4 +1,5 @@
-"""One photo to an avatar with full-size random networks: it streams, stages resume, same seed same bytes, bad input is refused."""
+"""One photo to an avatar with full-size random networks: it streams, stages resume, same seed same bytes, bad
+input is refused."""
 
 import hashlib
 import json
@@ -10,12 +11,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from dinar_live.cli.main import main  # noqa: E402
 from dinar_live.export.checkpoint import save_random_checkpoint  # noqa: E402
 from dinar_live.export.networks.model import UvLayout  # noqa: E402
 from dinar_live.export.work import Work, fingerprint  # noqa: E402
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer  # noqa: E402
-from dinar_live.runtime.cli.main import main  # noqa: E402
-from dinar_live.runtime.errors import DinarError  # noqa: E402
+from dinar_live.runtime.core.errors import DinarError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +35,38 @@ def photo(shared):
 
 
 def digest(folder):
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.mark.slow
 def test_one_photo_to_an_avatar_that_streams(checkpoint, photo, tmp_path, capsys, monkeypatch):
     from dinar_live.export.dinar import pipeline
 
-    common = ["export", *photo, "--checkpoint", str(checkpoint), "--steps", "1", "--tune-steps", "0", "--seed", "7", "--name", "ada"]
+    common = [
+        "export",
+        *photo,
+        "--checkpoint",
+        str(checkpoint),
+        "--steps",
+        "1",
+        "--tune-steps",
+        "0",
+        "--seed",
+        "7",
+        "--name",
+        "ada",
+    ]
     assert main([*common, "--out", str(tmp_path / "a"), "--keep-work"]) == 0
     assert "of the surface" in capsys.readouterr().out
     avatar = Avatar.load(tmp_path / "a")
     assert list(avatar.renderers) == ["dinar"] and avatar.renderers["dinar"].texture.shape == (256, 256, 21)
     with Renderer(avatar, (128, 128), background_compile=False) as r:
         rgba = r.render(Pose(), Camera.orbit(avatar.rig.joints[0], (128, 128))).rgba
-    assert (rgba[..., 3] == 255).sum() > 500      # hardsegm: the body itself is opaque
+    assert (rgba[..., 3] == 255).sum() > 500  # hardsegm: the body itself is opaque
     report = json.loads((tmp_path / "a_report.json").read_text())
     assert max(report["parity_max_error"].values()) < 2 / 255 and "not run" in report["lpips"]
     assert cv2.imread(str(tmp_path / "a_report.png")).shape[1] > 1000
@@ -80,8 +98,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(checkpoint, photo, shared, tmp
     np.savez(tmp_path / "away.npz", **fit)
     fit["transl"] = np.full((1, 3), np.nan, np.float32)
     np.savez(tmp_path / "nan.npz", **fit)
-    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
-    good = {"--photo": d / "photo.png", "--mask": d / "mask.png", "--smplx": d / "smplx.npz", "--checkpoint": checkpoint}
+    (tmp_path / "evil.pkl").write_bytes(
+        b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR."
+    )
+    good = {
+        "--photo": d / "photo.png",
+        "--mask": d / "mask.png",
+        "--smplx": d / "smplx.npz",
+        "--checkpoint": checkpoint,
+    }
     before = sorted(p.name for p in tmp_path.iterdir())
     for change, says in (
         ({"--mask": tmp_path / "small.png"}, "64x64"),
@@ -94,7 +119,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(checkpoint, photo, shared, tmp
         ({"--assets": tmp_path}, "v_inds.npy"),
         ({"--steps": 0}, "steps"),
     ):
-        command = ["export", "--out", str(tmp_path / "out"), *(str(x) for pair in (good | change).items() for x in pair)]
+        command = [
+            "export",
+            "--out",
+            str(tmp_path / "out"),
+            *(str(x) for pair in (good | change).items() for x in pair),
+        ]
         assert main(command) == 2, change
         err = capsys.readouterr().err
         assert says in err and err.count("\n") == 1, err

@@ -1,4 +1,5 @@
 """DINAR's texture steps: golden numbers, slow references written pixel by pixel, and bad input."""
+
 import importlib.util
 
 import cv2
@@ -14,7 +15,7 @@ from dinar_live.export.dinar.normals import normal_map, vertex_normals
 from dinar_live.export.dinar.occlusion import erode_occlusions, occlusion_outlines
 from dinar_live.export.dinar.rasterize_uv import rasterize_colours, rasterize_uv
 from dinar_live.export.dinar.sampling import SampledTexture, quantise_rgb, sample_values_by_uv
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 def golden(shared, name):
@@ -31,10 +32,15 @@ def fill(shared):
 
 # --- rasters and normals
 
+
 def test_rasterizer_golden(shared):
     z = golden(shared, "rasterizer_port")
-    uv, mask = rasterize_uv(z["verts_projective"].astype(np.float32), z["faces"].astype(np.int32), z["vertex_uv"].astype(np.float32),
-                            tuple(int(n) for n in z["hw"]))
+    uv, mask = rasterize_uv(
+        z["verts_projective"].astype(np.float32),
+        z["faces"].astype(np.int32),
+        z["vertex_uv"].astype(np.float32),
+        tuple(int(n) for n in z["hw"]),
+    )
     sure = z["near_edge"] == 0
     assert sure.mean() > 0.99
     np.testing.assert_allclose(uv[:, sure], z["uv"][0][:, sure], atol=1e-4)
@@ -46,21 +52,23 @@ def test_faces_that_touch_the_camera_are_left_out():
     v = np.float32([[0, 0, 1], [0, 8, 1], [8, 0, 1], [8, 8, 0]])
     faces = np.int32([[0, 1, 2], [2, 1, 3]])
     picture, mask = rasterize_colours(v, faces, np.ones((4, 1), np.float32), (8, 8))
-    assert mask.sum() == picture.sum() and 20 < mask.sum() < 40      # the second one would reach to infinity
+    assert mask.sum() == picture.sum() and 20 < mask.sum() < 40  # the second one would reach to infinity
     picture, mask = rasterize_colours(v, faces[:1, ::-1], np.ones((4, 1), np.float32), (8, 8))
-    assert mask.sum() == 0                                           # turned away
+    assert mask.sum() == 0  # turned away
     picture, mask = rasterize_colours(v, faces[:1], np.full((4, 2), -1, np.float32), (8, 8))
-    assert mask.sum() == 0 and not picture.any()                     # no channel above zero: not covered
+    assert mask.sum() == 0 and not picture.any()  # no channel above zero: not covered
 
 
 def test_normals_golden(shared):
     z = golden(shared, "normals")
-    np.testing.assert_allclose(vertex_normals(z["verts_projective"][0], z["K"], z["faces"]), z["normals"][0], atol=1e-5)
+    np.testing.assert_allclose(
+        vertex_normals(z["verts_projective"][0], z["K"], z["faces"]), z["normals"][0], atol=1e-5
+    )
 
 
 def test_normal_map_of_a_tilted_square():
     K = np.array([[100, 0, 32], [0, 100, 32], [0, 0, 1.0]])
-    x = np.array([[-0.5, -0.5, 2.5], [0.5, -0.5, 3.5], [0.5, 0.5, 3.5], [-0.5, 0.5, 2.5]])      # 45 degrees
+    x = np.array([[-0.5, -0.5, 2.5], [0.5, -0.5, 3.5], [0.5, 0.5, 3.5], [-0.5, 0.5, 2.5]])  # 45 degrees
     faces = np.int32([[0, 2, 1], [0, 3, 2]])
     picture = normal_map((x @ K.T).astype(np.float32), K, faces, (64, 64))
     assert set(np.unique(picture)) == {0, int(255 * np.sqrt(0.5))} and (picture > 0).sum() > 500
@@ -68,6 +76,7 @@ def test_normal_map_of_a_tilted_square():
 
 
 # --- sampling
+
 
 def test_sampling_golden(shared):
     z = golden(shared, "sample_values_by_uv")
@@ -88,7 +97,10 @@ def slow_sampling(uv, image, size, segm, duplicates):
     hits = []
     for i in range(height):
         for j in range(width):
-            x, y = (min(max(int(np.rint((uv[k, i, j] + np.float32(1)) * np.float32(size / 2))), 0), size - 1) for k in (0, 1))
+            x, y = (
+                min(max(int(np.rint((uv[k, i, j] + np.float32(1)) * np.float32(size / 2))), 0), size - 1)
+                for k in (0, 1)
+            )
             if (x > 0 or y > 0) and (segm is None or eroded[i, j] > 0):
                 if duplicates == "last":
                     if x == 0:
@@ -112,8 +124,8 @@ def slow_sampling(uv, image, size, segm, duplicates):
                     count[texel] += 1
     else:
         for y, x, colour in hits:
-            total[y - 1:y + 2, x - 1:x + 2] += colour
-            count[y - 1:y + 2, x - 1:x + 2] += 1
+            total[y - 1 : y + 2, x - 1 : x + 2] += colour
+            count[y - 1 : y + 2, x - 1 : x + 2] += 1
     direct = {(y, x): colour for y, x, colour in hits}
     values = np.zeros((channels, size, size), np.uint8)
     for y in range(size):
@@ -128,15 +140,24 @@ def slow_sampling(uv, image, size, segm, duplicates):
 
 
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
-@pytest.mark.parametrize("seed, size, with_segm", [(0, 16, True), (1, 16, False), (2, 8, True), (3, 4, False), (4, 64, True)])
+@pytest.mark.parametrize(
+    "seed, size, with_segm", [(0, 16, True), (1, 16, False), (2, 8, True), (3, 4, False), (4, 64, True)]
+)
 def test_sampling_against_loops(seed, size, with_segm, duplicates):
     r = np.random.RandomState(seed)
-    uv = r.uniform(-1.02, 1.02, (2, 24, 30)).astype(np.float32)      # to the borders and over
+    uv = r.uniform(-1.02, 1.02, (2, 24, 30)).astype(np.float32)  # to the borders and over
     uv[:, r.rand(24, 30) < 0.3] = -10
     uv[r.randint(2), r.rand(24, 30) < 0.2] = -1
     image = r.randint(0, 256, (3, 24, 30)).astype(np.uint8)
-    segm = cv2.dilate((r.rand(24, 30) > 0.97).astype(np.float32), np.ones((9, 9), np.uint8))[None] if with_segm else None
-    got, want = sample_values_by_uv(uv, image, size, segm, duplicates), slow_sampling(uv, image, size, segm, duplicates)
+    segm = (
+        cv2.dilate((r.rand(24, 30) > 0.97).astype(np.float32), np.ones((9, 9), np.uint8))[None]
+        if with_segm
+        else None
+    )
+    got, want = (
+        sample_values_by_uv(uv, image, size, segm, duplicates),
+        slow_sampling(uv, image, size, segm, duplicates),
+    )
     assert want[1].any()
     for g, w in zip(got, want, strict=True):
         np.testing.assert_array_equal(g.reshape(w.shape), w)
@@ -153,19 +174,33 @@ def test_quantisation_wraps_white_only_when_asked():
     np.testing.assert_array_equal(quantise_rgb(levels, wrap_white=True), [0, 128, 255, 0])
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(uv=np.zeros((3, 8, 8), np.float32)), "uv, image"), (dict(image=np.zeros((3, 8, 9), np.uint8)), "uv, image"),
-    (dict(image=np.zeros((3, 8, 8), np.float32)), "uv, image"), (dict(segm=np.zeros((8, 8))), "segm"),
-    (dict(texture_size=2), "texture size"), (dict(duplicates="first"), "duplicates"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(uv=np.zeros((3, 8, 8), np.float32)), "uv, image"),
+        (dict(image=np.zeros((3, 8, 9), np.uint8)), "uv, image"),
+        (dict(image=np.zeros((3, 8, 8), np.float32)), "uv, image"),
+        (dict(segm=np.zeros((8, 8))), "segm"),
+        (dict(texture_size=2), "texture size"),
+        (dict(duplicates="first"), "duplicates"),
+    ],
+)
 def test_bad_sampling(change, says):
-    arguments = dict(uv=np.zeros((2, 8, 8), np.float32), image=np.zeros((3, 8, 8), np.uint8), texture_size=8, segm=None, duplicates="last")
+    arguments = dict(
+        uv=np.zeros((2, 8, 8), np.float32),
+        image=np.zeros((3, 8, 8), np.uint8),
+        texture_size=8,
+        segm=None,
+        duplicates="last",
+    )
     with pytest.raises(InputError, match=says):
         sample_values_by_uv(**(arguments | change))
 
 
 def test_assembled_texture():
-    sampled = SampledTexture(np.full((3, 8, 8), 255, np.uint8), np.ones((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8))
+    sampled = SampledTexture(
+        np.full((3, 8, 8), 255, np.uint8), np.ones((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8)
+    )
     t = assemble_texture(np.full((16, 8, 8), 5, np.float32), sampled)
     assert t.shape == (21, 8, 8) and (t[:16] == 5).all() and (t[16:20] == 1).all() and (t[20] == 0).all()
     assert (texture_mask(t) == 1).all() and texture_mask(t).shape == (1, 8, 8)
@@ -175,8 +210,10 @@ def test_assembled_texture():
 
 # --- occlusion
 
+
 def limb_in_front():
-    """A body of one colour with a stripe of another across it, by uv: left half of the texture = body, right half = stripe."""
+    """A body of one colour with a stripe of another across it, by uv: left half of the texture = body, right
+    half = stripe."""
     uv = np.full((2, 96, 96), -10, np.float32)
     uv[:, 10:86, 20:76] = -0.5
     uv[0, 40:52, 20:76] = 0.5
@@ -188,7 +225,7 @@ def limb_in_front():
 def test_only_outlines_inside_the_body_count():
     uv, colours = limb_in_front()
     found = occlusion_outlines(uv, colours)
-    assert found[38:42, 30:60].any(0).all() and found[50:54, 30:60].any(0).all()      # both edges of the stripe
+    assert found[38:42, 30:60].any(0).all() and found[50:54, 30:60].any(0).all()  # both edges of the stripe
     assert not found[:30].any() and not found[62:].any() and not found[44:48, 30:60].any()
     eroded = erode_occlusions(uv, colours)
     assert (eroded[:, found] == -10).all()
@@ -216,19 +253,26 @@ def test_occlusion_step_by_step():
                     value += colours[:, ty, tx] * (1 - abs(px - tx)) * (1 - abs(py - ty))
         drawn[i, j] = value
     edges = cv2.Canny(drawn, 150, 200)
-    contours, _ = cv2.findContours((drawn.max(2) > 0).astype(np.uint8) * 255, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(
+        (drawn.max(2) > 0).astype(np.uint8) * 255, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE
+    )
     want = cv2.dilate(cv2.drawContours(edges.copy(), contours, -1, 0, 2), np.ones((5, 5), np.uint8)) > 0
     got = occlusion_outlines(uv, colours)
-    assert want.mean() > 0.01 and (got != want).mean() < 2e-3      # rounding of the lookup may move a colour by one level
+    assert (
+        want.mean() > 0.01 and (got != want).mean() < 2e-3
+    )  # rounding of the lookup may move a colour by one level
 
 
 # --- merging, copying, blending
+
 
 def test_merge_golden(shared, fill):
     for n, name in ((2, "two"), (3, "three")):
         textures = np.stack([fill.rand(100 + i, 1, 21, 16, 16)[0] for i in range(n)])
         angles = np.stack([fill.rand01(110 + i, 1, 1, 16, 16)[0] for i in range(n)])
-        np.testing.assert_allclose(merge_textures(textures, angles), golden(shared, "merge")[name][0], atol=1e-5)
+        np.testing.assert_allclose(
+            merge_textures(textures, angles), golden(shared, "merge")[name][0], atol=1e-5
+        )
 
 
 def test_merge_against_loops():
@@ -239,7 +283,12 @@ def test_merge_against_loops():
     for y in range(4):
         for x in range(4):
             e = [np.exp(10 * angles[k, 0, y, x]) for k in range(3)]
-            np.testing.assert_allclose(got[:, y, x], sum(e[k] * textures[k, :, y, x] for k in range(3)) / sum(e), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                got[:, y, x],
+                sum(e[k] * textures[k, :, y, x] for k in range(3)) / sum(e),
+                rtol=1e-5,
+                atol=1e-6,
+            )
     np.testing.assert_allclose(got[:, 0], textures[:, :, 0].mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(view_weights(angles).sum(0), 1, rtol=1e-6)
     with pytest.raises(InputError, match="normal angles"):
@@ -247,7 +296,8 @@ def test_merge_against_loops():
 
 
 def slow_copy_mask(closed, binary):
-    """Erosion and mean written out: truncated to bytes, border not eroding, mirrored without repeating the edge, rounded half up."""
+    """Erosion and mean written out: truncated to bytes, border not eroding, mirrored without repeating the
+    edge, rounded half up."""
     n = len(closed)
     m = closed if binary is None else np.clip(closed + 1 - binary, 0, 1)
     m = (m.astype(np.float32) * 255).astype(np.uint8).astype(int)
@@ -255,7 +305,7 @@ def slow_copy_mask(closed, binary):
     eroded, out = np.zeros((n, n), int), np.zeros((n, n), np.float32)
     for y in range(n):
         for x in range(n):
-            eroded[y, x] = m[max(y - 1, 0):y + 2, max(x - 1, 0):x + 2].min()
+            eroded[y, x] = m[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].min()
     for y in range(n):
         for x in range(n):
             total = sum(eroded[mirror(y + dy), mirror(x + dx)] for dy in (-1, 0, 1) for dx in (-1, 0, 1))
@@ -267,8 +317,12 @@ def slow_copy_mask(closed, binary):
 def test_copy_mask_against_loops(with_binary):
     r = np.random.RandomState(5)
     closed = cv2.dilate((r.rand(32, 32) > 0.93).astype(np.float32), np.ones((5, 5), np.uint8))
-    closed[:4] = r.rand(4, 32)                                  # merged views make fractional masks
-    binary = cv2.blur(cv2.dilate((r.rand(32, 32) > 0.9).astype(np.float32), np.ones((7, 7), np.uint8)), (2, 2)) if with_binary else None
+    closed[:4] = r.rand(4, 32)  # merged views make fractional masks
+    binary = (
+        cv2.blur(cv2.dilate((r.rand(32, 32) > 0.9).astype(np.float32), np.ones((7, 7), np.uint8)), (2, 2))
+        if with_binary
+        else None
+    )
     got = copy_mask(closed, binary)
     np.testing.assert_array_equal(got, slow_copy_mask(closed, binary))
     assert 0.05 < got.mean() < 0.95
@@ -276,7 +330,11 @@ def test_copy_mask_against_loops(with_binary):
 
 def test_copy_input_part_copies_all_channels():
     r = np.random.RandomState(6)
-    decoded, source, m = r.randn(21, 8, 8).astype(np.float32), r.randn(21, 8, 8).astype(np.float32), r.rand(1, 8, 8).astype(np.float32)
+    decoded, source, m = (
+        r.randn(21, 8, 8).astype(np.float32),
+        r.randn(21, 8, 8).astype(np.float32),
+        r.rand(1, 8, 8).astype(np.float32),
+    )
     np.testing.assert_array_equal(copy_input_part(decoded, source, m), (1 - m) * decoded + m * source)
     with pytest.raises(InputError, match="textures and mask"):
         copy_input_part(decoded, source[:3], m)
@@ -287,7 +345,7 @@ def test_match_colours_finds_the_line():
     decoded = r.rand(3, 32, 32)
     weight = (r.rand(32, 32) > 0.5).astype(float)
     alpha, beta = np.float32([0.8, 1.1, 1.4])[:, None, None], np.float32([0.1, -0.2, 0.0])[:, None, None]
-    known = np.where(weight > 0, decoded * alpha + beta, 99)      # what is not known does not count
+    known = np.where(weight > 0, decoded * alpha + beta, 99)  # what is not known does not count
     a, b = match_colours(decoded, known, weight)
     np.testing.assert_allclose(a, alpha, atol=1e-4)
     np.testing.assert_allclose(b, beta, atol=1e-4)
@@ -319,14 +377,22 @@ def test_poisson_blend_solves_the_equation():
     inside = np.zeros((24, 24), bool)
     inside[4:20, 3:18] = True
     covered = np.ones((24, 24), bool)
-    covered[10:13, 8:24] = False      # a gap of the atlas reaches into the patch
+    covered[10:13, 8:24] = False  # a gap of the atlas reaches into the patch
     out = poisson_blend(base, source, inside, covered)
-    np.testing.assert_array_equal(out[:, ~(inside & covered)], base[:, ~(inside & covered)].astype(np.float32))
+    np.testing.assert_array_equal(
+        out[:, ~(inside & covered)], base[:, ~(inside & covered)].astype(np.float32)
+    )
     shift = np.where(inside & covered, out - source, np.where(covered, base - source, np.nan))
     for y, x in zip(*np.nonzero(inside & covered), strict=True):
-        around = np.stack([shift[:, y + dy, x + dx] for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)) if covered[y + dy, x + dx]])
+        around = np.stack(
+            [
+                shift[:, y + dy, x + dx]
+                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+                if covered[y + dy, x + dx]
+            ]
+        )
         np.testing.assert_allclose(shift[:, y, x], around.mean(0), atol=2e-3)
-    moved = poisson_blend(base, base + 0.5, inside, covered)      # a constant difference vanishes
+    moved = poisson_blend(base, base + 0.5, inside, covered)  # a constant difference vanishes
     np.testing.assert_allclose(moved, base, atol=2e-3)
     alone = poisson_blend(base, source, np.ones((24, 24), bool))
     np.testing.assert_allclose(alone, source, atol=1e-6)

@@ -1,4 +1,6 @@
-"""Texture tuning: the optimizer and the losses against loops, a whole run against a float64 re-derivation, resuming, and bad input."""
+"""Texture tuning: the optimizer and the losses against loops, a whole run against a float64 re-derivation,
+resuming, and bad input."""
+
 import copy
 import dataclasses
 
@@ -9,9 +11,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dinar_live.export.dinar.tuning import TuningInputs, blended_rgb, final_mask, tune, tuned_texture  # noqa: E402
-from dinar_live.export.dinar.tuning_losses import gradient_mask, loss_mask, r1_penalty, random_crop, tuning_raster  # noqa: E402
+from dinar_live.export.dinar.tuning_losses import (  # noqa: E402
+    gradient_mask,
+    loss_mask,
+    r1_penalty,
+    random_crop,
+    tuning_raster,
+)
 from dinar_live.export.dinar.zero_adam import ZeroAdam  # noqa: E402
-from dinar_live.runtime.errors import InputError  # noqa: E402
+from dinar_live.runtime.core.errors import InputError  # noqa: E402
 
 T, S = 16, 24
 QUIET = pytest.mark.filterwarnings("ignore:tuning runs without")
@@ -24,11 +32,13 @@ class ToyRenderer(torch.nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.mix = torch.nn.Conv2d(21, 3, 3, padding=1)
-        self.norm = torch.nn.BatchNorm2d(3)      # must stay in eval mode
+        self.norm = torch.nn.BatchNorm2d(3)  # must stay in eval mode
 
     def forward(self, uv, uv_mask, texture, background=None, threshold=0.0):
         assert threshold == 0 and bool((background == 1).all()) and not self.training
-        looked_up = torch.nn.functional.grid_sample(texture, uv.permute(0, 2, 3, 1), align_corners=True) * uv_mask
+        looked_up = (
+            torch.nn.functional.grid_sample(texture, uv.permute(0, 2, 3, 1), align_corners=True) * uv_mask
+        )
         rgb = (torch.tanh(self.norm(self.mix(looked_up))) + 1) / 2
         return 2 * (rgb * uv_mask + background * (1 - uv_mask)) - 1, uv_mask
 
@@ -47,10 +57,17 @@ def make_inputs(size=S, dtype=torch.float32, seed=0):
     segm = (y > 0.2)[None, None] & inside
     mask = np.clip(r.rand(1, 1, T, T) * 1.5, 0, 1)
     t = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(dtype)  # noqa: E731
-    return TuningInputs(texture=t(r.rand(1, 21, T, T)), decoded=t(r.rand(1, 21, T, T)), mask=t(mask),
-                        normal_angles=t(np.where(r.rand(1, 1, T, T) < 0.3, 0, r.rand(1, 1, T, T))), uv=t(uv), uv_mask=t(inside * 1.0),
-                        real_rgb=t(np.where(segm, r.uniform(-1, 1, (1, 3, size, size)), 1)), segm=t(segm * 1.0),
-                        pixels=r.uniform(0, size, (40, 2)))
+    return TuningInputs(
+        texture=t(r.rand(1, 21, T, T)),
+        decoded=t(r.rand(1, 21, T, T)),
+        mask=t(mask),
+        normal_angles=t(np.where(r.rand(1, 1, T, T) < 0.3, 0, r.rand(1, 1, T, T))),
+        uv=t(uv),
+        uv_mask=t(inside * 1.0),
+        real_rgb=t(np.where(segm, r.uniform(-1, 1, (1, 3, size, size)), 1)),
+        segm=t(segm * 1.0),
+        pixels=r.uniform(0, size, (40, 2)),
+    )
 
 
 def test_zero_adam_against_loops():
@@ -64,7 +81,7 @@ def test_zero_adam_against_loops():
             g = r.randn(*p.shape).astype(np.float32)
             g[r.rand(*p.shape) < 0.4] = 0
             if k == 1 and step % 2:
-                g[:] = 0                               # all zero: skipped, not even counted
+                g[:] = 0  # all zero: skipped, not even counted
             p.grad = None if k == 2 and step < 3 else torch.from_numpy(g)
             if p.grad is not None and g.any():
                 count[k] += 1
@@ -83,7 +100,7 @@ def test_gradient_mask_by_hand():
     angles = np.random.RandomState(1).rand(T, T).astype(np.float32)
     raw = [[a * max(1 - np.exp((0.6 - a) * 20), 0) for a in row] for row in angles.astype(np.float64)]
     padded = np.pad(raw, 2, mode="reflect")
-    want = [[padded[y:y + 5, x:x + 5].mean() for x in range(T)] for y in range(T)]
+    want = [[padded[y : y + 5, x : x + 5].mean() for x in range(T)] for y in range(T)]
     before = angles.copy()
     np.testing.assert_allclose(gradient_mask(angles), want, atol=1e-6)
     np.testing.assert_array_equal(angles, before)
@@ -110,7 +127,10 @@ def test_r1_of_a_known_function():
 
 def rederived(inputs, steps, rescale, lpips=None, crops=None):
     """P, alpha, beta after all steps, float64: plain autograd, losses and Adam written out."""
-    f = {k: getattr(inputs, k) for k in ("texture", "decoded", "mask", "normal_angles", "uv", "uv_mask", "real_rgb", "segm")}
+    f = {
+        k: getattr(inputs, k)
+        for k in ("texture", "decoded", "mask", "normal_angles", "uv", "uv_mask", "real_rgb", "segm")
+    }
     renderer, D = ToyRenderer().double().eval(), toy_discriminator(inputs.uv.shape[-1]).double()
     e = torch.from_numpy(cv2.erode(f["uv_mask"][0, 0].numpy(), np.ones((3, 3), np.uint8)))[None, None]
     uv = torch.where(e > 0, f["uv"], -1.0)
@@ -118,7 +138,10 @@ def rederived(inputs, steps, rescale, lpips=None, crops=None):
     lam = f["normal_angles"][0, 0].numpy()
     g_mask = torch.from_numpy(cv2.blur(lam * np.maximum(1 - np.exp(20 * (0.6 - lam)), 0), (5, 5)))
     P = f["texture"][:, 16:19].clone().requires_grad_()
-    alpha, beta = torch.ones(1, 3, 1, 1).double().requires_grad_(), torch.zeros(1, 3, 1, 1).double().requires_grad_()
+    alpha, beta = (
+        torch.ones(1, 3, 1, 1).double().requires_grad_(),
+        torch.zeros(1, 3, 1, 1).double().requires_grad_(),
+    )
     white, real = torch.ones_like(f["real_rgb"]), f["real_rgb"]
     moments = {}
 
@@ -144,7 +167,9 @@ def rederived(inputs, steps, rescale, lpips=None, crops=None):
         loss = ((real * lm - fake * lm) ** 2).mean() + 0.01 * soft(-D(fake * lm)).mean()
         if lpips:
             x, y = crops[k]
-            loss = loss + lpips((fake * lm)[..., y:y + 256, x:x + 256], (real * lm)[..., y:y + 256, x:x + 256])
+            loss = loss + lpips(
+                (fake * lm)[..., y : y + 256, x : x + 256], (real * lm)[..., y : y + 256, x : x + 256]
+            )
         grads = torch.autograd.grad(loss, [P, alpha, beta], allow_unused=True)
         for p, g in zip((P, alpha, beta), grads, strict=True):
             adam(p, g * g_mask if p is P and g is not None else g, 2e-3)
@@ -163,7 +188,9 @@ def rederived(inputs, steps, rescale, lpips=None, crops=None):
 @QUIET
 @pytest.mark.parametrize("steps, back", [(20, False), (3, True), (1, False)])
 def test_tune_against_float64(steps, back):
-    got = tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, finetune_back=back, progress=False)
+    got = tune(
+        ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, finetune_back=back, progress=False
+    )
     want = rederived(make_inputs(dtype=torch.float64), 2 * steps if back else steps, steps if back else 0)
     inputs = make_inputs()
     assert (got.rgb - inputs.texture[:, 16:19]).abs().max() > 1e-3
@@ -208,28 +235,58 @@ def test_the_missing_loss_is_said():
 
 @QUIET
 def test_interrupted_tuning_goes_on_as_if_it_had_not_been():
-    whole = tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=6, finetune_back=True, progress=False)
-    half = tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=6, finetune_back=True, stop_after=7, progress=False)
+    whole = tune(
+        ToyRenderer(), toy_discriminator(), make_inputs(), steps=6, finetune_back=True, progress=False
+    )
+    half = tune(
+        ToyRenderer(),
+        toy_discriminator(),
+        make_inputs(),
+        steps=6,
+        finetune_back=True,
+        stop_after=7,
+        progress=False,
+    )
     assert half.step == 7
     kept = copy.deepcopy(half)
-    rest = tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=6, finetune_back=True, state=half, progress=False)
-    assert rest.step == 12 and torch.equal(rest.rgb, whole.rgb) and torch.equal(rest.alpha, whole.alpha) and rest.history == whole.history
-    assert torch.equal(half.rgb, kept.rgb) and len(half.history) == 7      # the given state stays what it was
+    rest = tune(
+        ToyRenderer(),
+        toy_discriminator(),
+        make_inputs(),
+        steps=6,
+        finetune_back=True,
+        state=half,
+        progress=False,
+    )
+    assert (
+        rest.step == 12
+        and torch.equal(rest.rgb, whole.rgb)
+        and torch.equal(rest.alpha, whole.alpha)
+        and rest.history == whole.history
+    )
+    assert torch.equal(half.rgb, kept.rgb) and len(half.history) == 7  # the given state stays what it was
     for a, b in zip(half.optimizers, kept.optimizers, strict=True):
         for i in a["state"]:
             assert torch.equal(a["state"][i]["v"], b["state"][i]["v"])
-    assert tune(ToyRenderer(), None, make_inputs(), steps=6, finetune_back=True, state=rest, progress=False) is rest
+    assert (
+        tune(ToyRenderer(), None, make_inputs(), steps=6, finetune_back=True, state=rest, progress=False)
+        is rest
+    )
 
 
 @QUIET
 def test_modules_are_left_as_they_were():
     renderer, discriminator = ToyRenderer().train(), toy_discriminator()
     discriminator[0].weight.requires_grad_(False)
-    before = {k: v.clone() for k, v in discriminator.state_dict().items()} | {k: v.clone() for k, v in renderer.state_dict().items()}
+    before = {k: v.clone() for k, v in discriminator.state_dict().items()} | {
+        k: v.clone() for k, v in renderer.state_dict().items()
+    }
     state = tune(renderer, discriminator, make_inputs(), steps=2, progress=False)
     after = discriminator.state_dict() | renderer.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
-    assert renderer.training and renderer.mix.weight.requires_grad and not discriminator[0].weight.requires_grad
+    assert (
+        renderer.training and renderer.mix.weight.requires_grad and not discriminator[0].weight.requires_grad
+    )
     assert renderer.mix.weight.grad is None and renderer.mix.weight.is_contiguous()
     assert not torch.equal(state.discriminator["3.weight"], before["3.weight"])
 
@@ -251,7 +308,7 @@ def test_steps_seed_and_reuse():
             return super().forward(*arguments)
 
     tune(Counting(), toy_discriminator(), inputs, steps=5, progress=False)
-    assert calls.count(True) == 5 and calls.count(False) == 4      # none where R1 stands alone
+    assert calls.count(True) == 5 and calls.count(False) == 4  # none where R1 stands alone
     calls.clear()
     tune(Counting(), toy_discriminator(), inputs, steps=5, progress=False, reuse_render=True)
     assert calls == [True] * 5
@@ -263,7 +320,7 @@ def test_final_texture_by_hand():
     binary, additive = np.float32(r.rand(T, T) > 0.3), np.float32(r.rand(T, T) > 0.9) * np.float32(0.5)
     k = np.clip(inputs.mask[0, 0].numpy() + 1 - binary, 0, 1)
     padded = np.pad(k, ((4, 5), (4, 5)), mode="reflect").astype(np.float64)
-    k = np.array([[padded[y:y + 10, x:x + 10].mean() for x in range(T)] for y in range(T)])
+    k = np.array([[padded[y : y + 10, x : x + 10].mean() for x in range(T)] for y in range(T)])
     k = np.clip(np.clip(k - (1 - binary), 0, 1) + additive, 0, 1)
     got = final_mask(inputs.mask, torch.from_numpy(binary), torch.from_numpy(additive))
     np.testing.assert_allclose(got[0, 0].numpy(), k, atol=1e-5)
@@ -279,11 +336,15 @@ def test_final_texture_by_hand():
     np.testing.assert_allclose(blended[0].numpy(), p * m + matched * (1 - m), atol=1e-6)
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(texture=torch.zeros(1, 20, T, T)), "texture"), (dict(mask=torch.zeros(1, 1, 8, 8)), "mask"),
-    (dict(segm=torch.zeros(1, S, S)), "segm"),
-    (dict(real_rgb=torch.full((1, 3, S, S), torch.nan)), "real_rgb.*NaN"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(texture=torch.zeros(1, 20, T, T)), "texture"),
+        (dict(mask=torch.zeros(1, 1, 8, 8)), "mask"),
+        (dict(segm=torch.zeros(1, S, S)), "segm"),
+        (dict(real_rgb=torch.full((1, 3, S, S), torch.nan)), "real_rgb.*NaN"),
+    ],
+)
 def test_bad_inputs(change, says):
     with pytest.raises(InputError, match=says):
         dataclasses.replace(make_inputs(), **change)
@@ -295,7 +356,9 @@ def test_bad_calls():
         with pytest.raises(InputError, match="tuning steps"):
             tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, progress=False)
     with pytest.raises(InputError, match="autocast"):
-        tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=1, autocast=torch.float16, progress=False)
+        tune(
+            ToyRenderer(), toy_discriminator(), make_inputs(), steps=1, autocast=torch.float16, progress=False
+        )
     with pytest.raises(InputError, match="no discriminator"):
         tune(ToyRenderer(), None, make_inputs(), steps=1, progress=False)
     discriminator = toy_discriminator()

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from dinar_live.cli.main import main  # noqa: E402
 from dinar_live.export.capture import Capture  # noqa: E402
 from dinar_live.export.distill.student import Student, check_names, starting_textures  # noqa: E402
 from dinar_live.export.evaluate import evaluate, measure_flicker  # noqa: E402
@@ -16,38 +17,69 @@ from dinar_live.export.fit.frames import Frame  # noqa: E402
 from dinar_live.export.texture_space import texels  # noqa: E402
 from dinar_live.runtime import Avatar, Body, Pose, Renderer  # noqa: E402
 from dinar_live.runtime.avatar import RendererSpec  # noqa: E402
-from dinar_live.runtime.cli.main import main  # noqa: E402
-from dinar_live.runtime.errors import InputError  # noqa: E402
+from dinar_live.runtime.core.errors import InputError  # noqa: E402
 from dinar_live.runtime.render.framing import whole_body_camera  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def avatar():
-    texture = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+    texture = cv2.resize(
+        np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8),
+        (64, 64),
+        interpolation=cv2.INTER_CUBIC,
+    )
     return Avatar("pattern", Body.open().rig(), {"texture": RendererSpec(texture, samples=2)}, licence="CC0")
 
 
 def test_dinar_distill(avatar, tmp_path, capsys):
     avatar.save(tmp_path / "a")
     out = tmp_path / "b"
-    command = ["distill", str(tmp_path / "a"), "--out", str(out), "--frames", "6", "--validation", "3", "--size", "96", "--width", "16"]
+    command = [
+        "distill",
+        str(tmp_path / "a"),
+        "--out",
+        str(out),
+        "--frames",
+        "6",
+        "--validation",
+        "3",
+        "--size",
+        "96",
+        "--width",
+        "16",
+    ]
     assert main([*command, "--steps", "8", "--keep-work"]) == 0
     text = capsys.readouterr().out
     assert "light against texture" in text and "alpha IoU" in text
     both = Avatar.load(out)
-    assert list(both.renderers) == ["light", "texture"] and both.licence == "CC0" and set(both.checks.rgba) == {"light", "texture"}
+    assert (
+        list(both.renderers) == ["light", "texture"]
+        and both.licence == "CC0"
+        and set(both.checks.rgba) == {"light", "texture"}
+    )
     # the figures in the bundle are those of its renderer on the teacher's pictures
     capture = Capture.open(tmp_path / "b.work" / "teacher")
     own = evaluate(both, capture, capture.frames("validation"), "light", options={"precision": "f32"})
     noted = both.provenance["distilled light"]
-    assert noted["psnr"] == pytest.approx(own.scores["psnr"].mean(), abs=1e-3) and noted["teacher"] == "texture" and noted["gflop"] > 0
+    assert (
+        noted["psnr"] == pytest.approx(own.scores["psnr"].mean(), abs=1e-3)
+        and noted["teacher"] == "texture"
+        and noted["gflop"] > 0
+    )
     report = json.loads((tmp_path / "b_report.json").read_text())
     assert report["student"]["mean"]["all"]["psnr"] == pytest.approx(noted["psnr"], abs=1e-3)
     assert (tmp_path / "b_report.png").is_file()
-    flicker = measure_flicker(dataclasses.replace(both, renderers={"light": both.renderers["light"]}), "light", 2, (96, 96))
-    assert list(flicker) == ["light", "static"] and all(0 < v < 20 for v in flicker.values())  # no texture of its own: one is baked
-    assert noted["psnr"] > 24 and noted["alpha_iou"] > 0.9  # it starts as the textured mesh; breaking it gives 10 dB
-    # again, into the same place: the pictures and the finished training are taken from the work folder, which then goes
+    flicker = measure_flicker(
+        dataclasses.replace(both, renderers={"light": both.renderers["light"]}), "light", 2, (96, 96)
+    )
+    assert list(flicker) == ["light", "static"] and all(
+        0 < v < 20 for v in flicker.values()
+    )  # no texture of its own: one is baked
+    assert (
+        noted["psnr"] > 24 and noted["alpha_iou"] > 0.9
+    )  # it starts as the textured mesh; breaking it gives 10 dB
+    # again, into the same place: the pictures and the finished training are taken from the work folder, which
+    # then goes
     assert main([*command, "--steps", "8"]) == 2 and "--overwrite" in capsys.readouterr().err
     assert main([*command, "--steps", "8", "--overwrite"]) == 0
     assert not (tmp_path / "b.work").exists()
@@ -83,6 +115,8 @@ def test_a_student_starts_with_what_its_teacher_shows(avatar):
     covered = texels(rig, 64).covered
     assert neural is None and np.abs(colour - spec.float_texture())[covered].mean() < 0.06
     wide = rng.random((64, 64, 19)).astype(np.float32)
-    np.testing.assert_array_equal(starting_textures(rig, frames, RendererSpec(wide, model=b"x"), 16)[1], wide[..., 3:])
+    np.testing.assert_array_equal(
+        starting_textures(rig, frames, RendererSpec(wide, model=b"x"), 16)[1], wide[..., 3:]
+    )
     for other in (wide * 4 - 2, wide[..., :10], np.ascontiguousarray(wide[:32])):
         assert starting_textures(rig, frames, RendererSpec(other, model=b"x"), 16)[1] is None

@@ -10,8 +10,8 @@ from dinar_live.export.distill.poses import CaptureSource, MotionSource, PoseSam
 from dinar_live.export.distill.teacher import Plan, planned, render_teacher
 from dinar_live.runtime import Avatar, Body, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX
 from dinar_live.runtime.motion import Motion, demo_motion
 
 SMALL = Plan(training=5, validation=3, size=(64, 48), seed=4)
@@ -20,7 +20,11 @@ SMALL = Plan(training=5, validation=3, size=(64, 48), seed=4)
 @pytest.fixture(scope="module")
 def avatar():
     texture = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-    return Avatar("noise", Body.open().rig(), {"texture": RendererSpec(texture, samples=2), "grey": RendererSpec(texture // 2 + 60)})
+    return Avatar(
+        "noise",
+        Body.open().rig(),
+        {"texture": RendererSpec(texture, samples=2), "grey": RendererSpec(texture // 2 + 60)},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,9 @@ def test_a_motions_fifth_part_is_kept_for_validation(avatar, seconds):
     source, rng = MotionSource(clip(seconds), avatar.rig), np.random.default_rng(0)
     times = {v: np.sort([source.pose(rng, v).body[22, 0] * 100 for _ in range(300)]) for v in (False, True)}
     blocks = {v: set((t / (seconds / max(5, seconds)) // 1).astype(int)) for v, t in times.items()}
-    assert blocks[False] | blocks[True] == set(range(max(5, int(seconds)))) and blocks[True] == set(range(4, max(5, int(seconds)), 5))
+    assert blocks[False] | blocks[True] == set(range(max(5, int(seconds)))) and blocks[True] == set(
+        range(4, max(5, int(seconds)), 5)
+    )
     gaps = np.abs(times[False][:, None] - times[True][None])
     assert gaps.min() > 0.15 * seconds / max(5, seconds)
 
@@ -70,11 +76,15 @@ def test_poses_stay_within_limits_unless_a_motion_leaves_them(avatar):
     bodies = np.stack([p.body for p in poses])
     assert (bodies[:, :25] >= low[:25] - 1e-5).all() and (bodies[:, :25] <= high[:25] + 1e-5).all()
     assert bodies[:, 16].std(0).min() > 0.1  # shoulders do move
-    assert np.abs(bodies[:, 25:]).max() < 3.5 and all(len(p.expression) == avatar.rig.expressions for p in poses)
+    assert np.abs(bodies[:, 25:]).max() < 3.5 and all(
+        len(p.expression) == avatar.rig.expressions for p in poses
+    )
     kneeling = np.zeros((50, 55, 3), np.float32)
     kneeling[:, 4, 0] = 2.6
     motion = Motion(body=kneeling, pelvis=np.zeros((50, 3), np.float32), fps=10.0, leg_length=0.8)
-    knees = [PoseSampler(avatar.rig, [MotionSource(motion, avatar.rig)]).draw(rng).body[4, 0] for _ in range(50)]
+    knees = [
+        PoseSampler(avatar.rig, [MotionSource(motion, avatar.rig)]).draw(rng).body[4, 0] for _ in range(50)
+    ]
     assert max(knees) == pytest.approx(2.6)
 
 
@@ -144,7 +154,14 @@ def test_an_interrupted_teacher_goes_on_where_it_stopped(avatar, sources, tmp_pa
     render_teacher(avatar, "texture", folder, SMALL, sources, progress=seen)
     assert asked == [3, 4, 5, 6, 7] and (folder / "images" / "000000.png").stat().st_mtime_ns == first
     asked.clear()
-    assert len(render_teacher(avatar, "texture", folder, Plan(6, 3, SMALL.size, SMALL.seed), sources, progress=seen)) == 9
+    assert (
+        len(
+            render_teacher(
+                avatar, "texture", folder, Plan(6, 3, SMALL.size, SMALL.seed), sources, progress=seen
+            )
+        )
+        == 9
+    )
     assert asked == [8]
 
 
@@ -159,7 +176,12 @@ def test_pictures_of_something_else_are_not_mixed_in(avatar, sources, tmp_path):
         (dict(sources=[MotionSource(clip(9.0), avatar.rig)]), "set of poses"),
     ):
         with pytest.raises(InputError, match=says):
-            render_teacher(**(dict(avatar=avatar, renderer="texture", folder=folder, plan=SMALL, sources=sources) | change))
+            render_teacher(
+                **(
+                    dict(avatar=avatar, renderer="texture", folder=folder, plan=SMALL, sources=sources)
+                    | change
+                )
+            )
     (folder / "teacher.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         render_teacher(avatar, "texture", folder, SMALL, sources)

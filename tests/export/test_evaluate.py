@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.export.capture import Capture, premultiplied
 from dinar_live.export.evaluate import evaluate, measure_flicker
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.cli.main import main
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 SIZE = (200, 240)
 FRAMES = 6
@@ -30,7 +30,9 @@ def write_capture(folder, **changes):
     """capture.npz of six frames, with some keys changed or (None) left out."""
     poses = np.zeros((FRAMES, 55, 3), np.float32)
     poses[:, 16, 2], poses[:, 0, 1] = -0.8, np.arange(FRAMES)
-    cameras = [Camera.orbit([0, -0.2, 0], SIZE, distance=3 if i == 4 else 5, elevation=0.1) for i in range(FRAMES)]
+    cameras = [
+        Camera.orbit([0, -0.2, 0], SIZE, distance=3 if i == 4 else 5, elevation=0.1) for i in range(FRAMES)
+    ]
     keys = {
         "poses": poses,
         "transl": np.zeros((FRAMES, 3), np.float32),
@@ -62,12 +64,20 @@ def folder(avatar, tmp_path_factory):
 def test_a_capture_is_what_was_written(folder):
     c = Capture.open(folder)
     assert (len(c), c.size, c.name) == (FRAMES, SIZE, "pattern")
-    assert c.frames("validation").tolist() == [3, 4, 5] and c.frames("training").tolist() == [0, 1, 2] and len(c.frames()) == FRAMES
+    assert (
+        c.frames("validation").tolist() == [3, 4, 5]
+        and c.frames("training").tolist() == [0, 1, 2]
+        and len(c.frames()) == FRAMES
+    )
     z = np.load(folder / "capture.npz")
     np.testing.assert_array_equal(c.pose(2).body, z["poses"][2])
     np.testing.assert_array_equal(c.camera(2).K, z["K"][2])
     image = c.image(3)
-    assert image.shape == (*SIZE, 4) and image[0, 0].tolist() == [0, 0, 0, 0] and (image[..., 3] == 255).sum() > 2000
+    assert (
+        image.shape == (*SIZE, 4)
+        and image[0, 0].tolist() == [0, 0, 0, 0]
+        and (image[..., 3] == 255).sum() > 2000
+    )
     with pytest.raises(ValueError, match="read-only"):
         c.poses[0] = 0
 
@@ -120,9 +130,15 @@ def test_missing_and_wrong_pictures(folder, tmp_path):
 
 def test_the_avatar_of_the_capture_scores_best(avatar, folder):
     capture = Capture.open(folder)
-    own, other = (evaluate(avatar, capture, capture.frames("validation"), name) for name in ("texture", "other"))
-    assert own.scores["psnr"].min() > 45 and own.scores["ssim"].min() > 0.995 and own.scores["flip"].max() < 0.01
-    assert (own.scores["alpha_iou"] == 1).all() and (other.scores["alpha_iou"] == 1).all()  # they differ in colour alone
+    own, other = (
+        evaluate(avatar, capture, capture.frames("validation"), name) for name in ("texture", "other")
+    )
+    assert (
+        own.scores["psnr"].min() > 45 and own.scores["ssim"].min() > 0.995 and own.scores["flip"].max() < 0.01
+    )
+    assert (own.scores["alpha_iou"] == 1).all() and (
+        other.scores["alpha_iou"] == 1
+    ).all()  # they differ in colour alone
     assert other.scores["psnr"].max() < 25 and other.scores["flip"].min() > 10 * own.scores["flip"].max()
     assert {k: v.tolist() for k, v in own.groups().items()} == {
         "all": [True] * 3, "full body": [True, False, True], "close-up": [False, True, False]
@@ -171,14 +187,40 @@ def test_perceptual_scores_come_with_weights(avatar, folder, tmp_path, capsys):
             backbone[f"features.{i}.bias"] = torch.zeros(channels)
             before = channels
     torch.save(backbone, tmp_path / "vgg.pth")
-    torch.save({f"lin{k}.model.1.weight": torch.ones(1, c, 1, 1) for k, c in enumerate(CHANNELS)}, tmp_path / "lpips.pth")
+    torch.save(
+        {f"lin{k}.model.1.weight": torch.ones(1, c, 1, 1) for k, c in enumerate(CHANNELS)},
+        tmp_path / "lpips.pth",
+    )
     torch.save({k: torch.ones(1, 1475, 1, 1) for k in ("alpha", "beta")}, tmp_path / "dists.pth")
     avatar.save(tmp_path / "a")
     vgg, scores = str(tmp_path / "vgg.pth"), tmp_path / "e.json"
     write_capture(tmp_path / "one", split=np.array([0, 0, 0, 0, 0, 1]))
     (tmp_path / "one" / "images").symlink_to(folder / "images")
-    command = ["evaluate", str(tmp_path / "a"), str(tmp_path / "one"), "--renderer", "all", "--flicker", "0", "--json", str(scores)]
-    assert main([*command, "--lpips", vgg, str(tmp_path / "lpips.pth"), "--dists", vgg, str(tmp_path / "dists.pth")]) == 0
+    command = [
+        "evaluate",
+        str(tmp_path / "a"),
+        str(tmp_path / "one"),
+        "--renderer",
+        "all",
+        "--flicker",
+        "0",
+        "--json",
+        str(scores),
+    ]
+    assert (
+        main(
+            [
+                *command,
+                "--lpips",
+                vgg,
+                str(tmp_path / "lpips.pth"),
+                "--dists",
+                vgg,
+                str(tmp_path / "dists.pth"),
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "LPIPS" in out and "DISTS" in out and "not run" not in out
     own, other = (r["mean"]["all"] for r in json.loads(scores.read_text())["renderers"])

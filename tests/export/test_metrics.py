@@ -14,12 +14,20 @@ from dinar_live.runtime.render.framing import whole_body_camera
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Two analytic pictures of 190x200: smooth colours with an edge and stripes; the second shifted, darker, with a blue patch."""
+    """Two analytic pictures of 190x200: smooth colours with an edge and stripes; the second shifted, darker,
+    with a blue patch."""
     y, x = np.mgrid[:190, :200].astype(np.float64)
 
     def draw(dx, gain):
         u = x + dx
-        rgb = np.stack([0.5 + 0.4 * np.sin(u / 17), 0.5 + 0.4 * np.cos(y / 23 + u / 50), 0.5 + 0.3 * np.sin((u + y) / 9)], -1)
+        rgb = np.stack(
+            [
+                0.5 + 0.4 * np.sin(u / 17),
+                0.5 + 0.4 * np.cos(y / 23 + u / 50),
+                0.5 + 0.3 * np.sin((u + y) / 9),
+            ],
+            -1,
+        )
         rgb[(u - 100) ** 2 + (y - 90) ** 2 < 50**2] *= 0.5
         rgb[(u // 3 % 2 == 0) & (y > 150)] = (0.9, 0.1, 0.2)
         return np.clip(rgb * gain, 0, 1)
@@ -30,7 +38,8 @@ def pictures():
 
 
 def ssim_reference(a, b):
-    """Per channel (SSIM, contrast and structure) by the formulas of the paper, weighted sums over windows in f64."""
+    """Per channel (SSIM, contrast and structure) by the formulas of the paper, weighted sums over windows in
+    f64."""
     d = np.arange(-5, 6)
     w = np.exp(-(d[:, None] ** 2 + d[None] ** 2) / (2 * 1.5**2))
     w /= w.sum()
@@ -46,7 +55,9 @@ def ssim_reference(a, b):
 def test_ssim_is_the_papers(pictures):
     a, b = pictures
     assert ssim(a, b) == pytest.approx(ssim_reference(a, b)[0].mean(), abs=2e-6)
-    assert ssim(a, b) == pytest.approx(0.8212574, abs=2e-6)  # scikit-image 0.26, Gaussian weights, no sample covariance
+    assert ssim(a, b) == pytest.approx(
+        0.8212574, abs=2e-6
+    )  # scikit-image 0.26, Gaussian weights, no sample covariance
     assert ssim(a, a) == pytest.approx(1, abs=1e-6) and ssim(a, 1 - a) < 0.2
 
 
@@ -65,7 +76,10 @@ def test_ms_ssim_is_the_papers(pictures, crop):
         if scale:  # low-pass 2x2, then every second pixel
             low = np.full((2, 2), 0.25)
             padded = (np.pad(p, ((0, 1), (0, 1), (0, 0)), mode="edge") for p in (a, b))
-            a, b = (np.stack([convolve2d(p[..., c], low, "valid")[::2, ::2] for c in range(3)], -1) for p in padded)
+            a, b = (
+                np.stack([convolve2d(p[..., c], low, "valid")[::2, ::2] for c in range(3)], -1)
+                for p in padded
+            )
         expected = expected * np.maximum(ssim_reference(a, b)[0 if scale == 4 else 1], 0) ** weight
     assert got == pytest.approx(expected.mean(), abs=3e-6)
 
@@ -167,7 +181,8 @@ def test_flicker_of_a_known_change(rig):
 
 
 def test_surface_points_are_found_in_the_other_frame(rig):
-    """Every pixel's point, computed from the posed body in f64, lands where `seen_in` says, and what is hidden there is left out."""
+    """Every pixel's point, computed from the posed body in f64, lands where `seen_in` says, and what is
+    hidden there is left out."""
     size = (256, 256)
     body = np.zeros((55, 3), np.float32)
     body[16, 2] = -0.8
@@ -177,7 +192,9 @@ def test_surface_points_are_found_in_the_other_frame(rig):
     rows, columns, xy = b.seen_in(a)
     vertices = kernels.lbs(rig.model, first[0].body, first[0].transl, first[0].expression).astype(np.float64)
     point = np.einsum(
-        "nk,nkc->nc", b.raster.barycentrics[rows, columns].astype(np.float64), vertices[rig.faces[b.raster.triangle_id[rows, columns]]]
+        "nk,nkc->nc",
+        b.raster.barycentrics[rows, columns].astype(np.float64),
+        vertices[rig.faces[b.raster.triangle_id[rows, columns]]],
     )
     projected = point @ first[1].matrix[:, :3].T + first[1].matrix[:, 3]
     np.testing.assert_allclose(xy, projected[:, :2] / projected[:, 2:], atol=2e-3)

@@ -1,4 +1,5 @@
 """Networks against published numbers: ../shared/golden, with the tolerances that its README gives."""
+
 import importlib.util
 import json
 
@@ -27,14 +28,21 @@ def published(shared):
     """Published full names to (shape, dtype), with the discriminator under its checkpoint prefix."""
     stored = json.loads((shared / "reference" / "official_state_dict.json").read_text())
     prefix = stored["discriminator_checkpoint_prefix"]
-    return {**stored["latent_diffusion"], **{prefix + key: value for key, value in stored["discriminator"].items()}}
+    return {
+        **stored["latent_diffusion"],
+        **{prefix + key: value for key, value in stored["discriminator"].items()},
+    }
 
 
 @pytest.fixture(scope="module")
 def model(fill, published):
     prefixes = tuple(PREFIXES[name] for name in NETWORKS)
-    weights = {key: fill.fill(key, shape) for key, (shape, _) in published.items() if key.startswith(prefixes)}
-    return load_checkpoint({key: value for key, value in weights.items() if value is not None}, networks=NETWORKS)
+    weights = {
+        key: fill.fill(key, shape) for key, (shape, _) in published.items() if key.startswith(prefixes)
+    }
+    return load_checkpoint(
+        {key: value for key, value in weights.items() if value is not None}, networks=NETWORKS
+    )
 
 
 @pytest.fixture
@@ -60,7 +68,11 @@ def test_layout_buffers_follow_the_body():
     layout = UvLayout(np.array([[0, 1, 2]], np.int32), np.array([[0, 0], [1, 0], [1, 1]], np.float32))
     model = DinarModel(networks=(), uv_layout=layout)
     state = model.state_dict()
-    assert state["first_stage.rasterizer.faces"].shape == state["first_stage.normal_rasterizer.faces"].shape == (1, 3)
+    assert (
+        state["first_stage.rasterizer.faces"].shape
+        == state["first_stage.normal_rasterizer.faces"].shape
+        == (1, 3)
+    )
     np.testing.assert_array_equal(state["first_stage.rasterizer.vertice_values"], layout.uv)
     assert model.uv_layout.faces.dtype == np.int32 and DinarModel(networks=()).uv_layout is None
 
@@ -71,7 +83,9 @@ def test_schedule(golden):
     assert sorted(stored.files) == sorted(computed)
     for name, values in computed.items():
         # 1e-6 relative, plus float32's own spacing where 1 - alpha-bar cancels
-        np.testing.assert_allclose(values.astype(np.float32), stored[name], rtol=1e-6, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            values.astype(np.float32), stored[name], rtol=1e-6, atol=1e-12, err_msg=name
+        )
 
 
 @torch.inference_mode()

@@ -1,4 +1,6 @@
-"""Networks against plain re-statements of their formulas, written here from state-dict entries and without our modules."""
+"""Networks against plain re-statements of their formulas, written here from state-dict entries and without
+our modules."""
+
 import math
 
 import numpy as np
@@ -11,7 +13,7 @@ from dinar_live.export.networks import blocks, generator, random_state_dict
 from dinar_live.export.networks.model import PREFIXES
 from dinar_live.export.networks.renderer import composite
 from dinar_live.export.networks.unet import timestep_embedding
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 SMALL = ("encoder", "generator", "vq", "renderer", "discriminator")
 
@@ -21,8 +23,11 @@ def model():
     return load_checkpoint(random_state_dict(3), networks=SMALL)
 
 
-def upfirdn_by_definition(x: np.ndarray, kernel: np.ndarray, up: int, down: int, pad: tuple[int, int]) -> np.ndarray:
-    """[H,W]: zeros in, zeros around, sum of shifted copies with the kernel turned round, every down-th kept."""
+def upfirdn_by_definition(
+    x: np.ndarray, kernel: np.ndarray, up: int, down: int, pad: tuple[int, int]
+) -> np.ndarray:
+    """[H,W]: zeros in, zeros around, sum of shifted copies with the kernel turned round, every down-th
+    kept."""
     height, width = x.shape
     spread = np.zeros((height * up, width * up))
     spread[::up, ::up] = x
@@ -42,7 +47,9 @@ def test_upfirdn(up, pad):
     got = blocks.upfirdn(torch.from_numpy(x), torch.from_numpy(kernel), up, pad).numpy()
     for b in range(2):
         for c in range(3):
-            np.testing.assert_allclose(got[b, c], upfirdn_by_definition(x[b, c], kernel, up, 1, pad), atol=1e-12)
+            np.testing.assert_allclose(
+                got[b, c], upfirdn_by_definition(x[b, c], kernel, up, 1, pad), atol=1e-12
+            )
 
 
 def test_blur_kernel_is_a_partition_of_one():
@@ -61,7 +68,9 @@ def lrelu(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, 0.2 * x) * math.sqrt(2)
 
 
-def modulated(w: dict, name: str, x: torch.Tensor, style: torch.Tensor, demodulate: bool = True, upsample: bool = False) -> torch.Tensor:
+def modulated(
+    w: dict, name: str, x: torch.Tensor, style: torch.Tensor, demodulate: bool = True, upsample: bool = False
+) -> torch.Tensor:
     """Per-sample weights, as StyleGAN2 states it."""
     weight = w[name + ".weight"][0]
     out_channels, in_channels, k, _ = weight.shape
@@ -89,7 +98,11 @@ def reference_generator(w: dict, style: torch.Tensor, noise: list[torch.Tensor])
     for j in range(6):
         x = styled(f"convs.{2 * j}", x, noise[1 + 2 * j], upsample=True)
         x = styled(f"convs.{2 * j + 1}", x, noise[2 + 2 * j])
-        texture = modulated(w, f"to_rgbs.{j}.conv", x, style, demodulate=False) + w[f"to_rgbs.{j}.bias"] + blur(texture, 4, (2, 1), up=2)
+        texture = (
+            modulated(w, f"to_rgbs.{j}.conv", x, style, demodulate=False)
+            + w[f"to_rgbs.{j}.bias"]
+            + blur(texture, 4, (2, 1), up=2)
+        )
     return texture
 
 
@@ -98,7 +111,7 @@ def test_generator(model):
     rng = torch.Generator().manual_seed(1)
     style = torch.randn(2, 512, generator=rng)
     noise = model.generator.fresh_noise(2, rng)
-    noise[3] = noise[3][:1]            # one map for the whole batch
+    noise[3] = noise[3][:1]  # one map for the whole batch
     expected = reference_generator(model.generator.state_dict(), style, noise)
     assert expected.std() > 0.5
     assert (model.generator(style, noise) - expected).abs().max() < 1e-4
@@ -113,7 +126,21 @@ def test_generator_noise(model):
     assert not torch.equal(fresh, model.generator(style)) and not torch.equal(fresh, stored)
     torch.manual_seed(5)
     assert torch.equal(fresh, model.generator(style, model.generator.fresh_noise()))
-    assert [n.shape[-1] for n in model.generator.noises] == [4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 256, 256]
+    assert [n.shape[-1] for n in model.generator.noises] == [
+        4,
+        8,
+        8,
+        16,
+        16,
+        32,
+        32,
+        64,
+        64,
+        128,
+        128,
+        256,
+        256,
+    ]
     with pytest.raises(InputError, match="12 maps, expected 13"):
         model.generator(style, list(model.generator.noises)[:12])
     with pytest.raises(InputError, match=r"noise\[1\]"):
@@ -160,7 +187,9 @@ def test_timestep_embedding():
     k = np.arange(128)
     phase = t[:, None] * np.exp(-np.log(10000) * k / 128)
     expected = np.concatenate([np.cos(phase), np.sin(phase)], 1)
-    np.testing.assert_allclose(timestep_embedding(torch.from_numpy(t)).numpy(), expected, atol=1e-4)     # float32 phases up to 996
+    np.testing.assert_allclose(
+        timestep_embedding(torch.from_numpy(t)).numpy(), expected, atol=1e-4
+    )  # float32 phases up to 996
 
 
 def group_norm(w, name, x, groups, eps):
@@ -181,7 +210,10 @@ def reference_unet(w: dict, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor
     def res(p, v, emb, resample):
         h = silu(group_norm(w, p + ".in_layers.0", v, 8, 1e-5))
         if resample == "down":
-            h, v = ((a[..., ::2, ::2] + a[..., 1::2, ::2] + a[..., ::2, 1::2] + a[..., 1::2, 1::2]) / 4 for a in (h, v))
+            h, v = (
+                (a[..., ::2, ::2] + a[..., 1::2, ::2] + a[..., ::2, 1::2] + a[..., 1::2, 1::2]) / 4
+                for a in (h, v)
+            )
         if resample == "up":
             h, v = (a.repeat_interleave(2, 2).repeat_interleave(2, 3) for a in (h, v))
         h = conv(p + ".in_layers.2", h)
@@ -199,7 +231,10 @@ def reference_unet(w: dict, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor
             q, k, u = (qkv[:, (3 * head + i) * each : (3 * head + i + 1) * each] for i in range(3))
             weight = torch.softmax(torch.einsum("bct,bcs->bts", q * each**-0.25, k * each**-0.25), 2)
             heads.append(torch.einsum("bts,bcs->bct", weight, u))
-        out = torch.einsum("oc,bct->bot", w[p + ".proj_out.weight"][:, :, 0], torch.cat(heads, 1)) + w[p + ".proj_out.bias"][:, None]
+        out = (
+            torch.einsum("oc,bct->bot", w[p + ".proj_out.weight"][:, :, 0], torch.cat(heads, 1))
+            + w[p + ".proj_out.bias"][:, None]
+        )
         return v + out.reshape(v.shape)
 
     def stage(p, v, emb, resample=None):
@@ -214,7 +249,10 @@ def reference_unet(w: dict, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor
 
     phase = t[:, None].double() * torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float64) / 128)
     emb = torch.cat([torch.cos(phase), torch.sin(phase)], 1).float()
-    emb = silu(emb @ w["time_embed.0.weight"].T + w["time_embed.0.bias"]) @ w["time_embed.2.weight"].T + w["time_embed.2.bias"]
+    emb = (
+        silu(emb @ w["time_embed.0.weight"].T + w["time_embed.0.bias"]) @ w["time_embed.2.weight"].T
+        + w["time_embed.2.bias"]
+    )
     h = torch.cat([x, cond], 1)
     h = torch.cat([h[:, :8], conv("preproc_rgb.0", h[:, 8:11]), conv("preproc_segm.0", h[:, 11:13])], 1)
     kept = []
@@ -223,7 +261,9 @@ def reference_unet(w: dict, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor
         kept.append(h)
     h = stage("middle_block", h, emb)
     for i in range(12):
-        h = stage(f"output_blocks.{i}", torch.cat([h, kept[11 - i]], 1), emb, "up" if i in (2, 5, 8) else None)
+        h = stage(
+            f"output_blocks.{i}", torch.cat([h, kept[11 - i]], 1), emb, "up" if i in (2, 5, 8) else None
+        )
     return conv("out.2", silu(group_norm(w, "out.0", h, 8, 1e-5)))
 
 
@@ -294,7 +334,11 @@ def test_renderer_refuses_sizes_its_levels_cannot_halve(model):
 
 
 def test_composite_without_background_ignores_the_threshold():
-    rgb, alpha, mask = torch.full((1, 3, 1, 3), 0.5), torch.tensor([[[[0.2, 0.6, 0.1]]]]), torch.tensor([[[[0.0, 0.0, 1.0]]]])
+    rgb, alpha, mask = (
+        torch.full((1, 3, 1, 3), 0.5),
+        torch.tensor([[[[0.2, 0.6, 0.1]]]]),
+        torch.tensor([[[[0.0, 0.0, 1.0]]]]),
+    )
     out, a = composite(rgb, alpha, mask, None, 0.5)
     np.testing.assert_allclose(a[0, 0, 0], [0.2, 0.6, 1.0])
     np.testing.assert_allclose(out[0, 0, 0], [-0.8, -0.4, 0.0], atol=1e-6)

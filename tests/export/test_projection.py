@@ -1,17 +1,18 @@
-"""Avatars from photos: a synthetic person whose true texture is known, the three captured people, and bad input."""
+"""Avatars from photos: a synthetic person whose true texture is known, the three captured people, and bad
+input."""
 
 import cv2
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.export.fill import components, diffuse, extend
 from dinar_live.export.inputs import read_view
 from dinar_live.export.projection import feathered, merge_views, project_photos
 from dinar_live.export.texture_space import overlap_outlines, texels
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.cli.main import main
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.framing import whole_body_camera
 
 SIZE = (768, 768)
@@ -33,7 +34,9 @@ def smooth_texture(rig, size=256):
     """A texture that is a smooth function of the surface point, so that it has no seams."""
     tx = texels(rig, size)
     p = tx.interpolate(rig, rig.model.vertices)
-    rgb = 0.5 + 0.4 * np.stack([np.sin(3 * p[..., 0]), np.cos(4 * p[..., 1]), np.sin(2 * p[..., 1] + p[..., 0])], -1)
+    rgb = 0.5 + 0.4 * np.stack(
+        [np.sin(3 * p[..., 0]), np.cos(4 * p[..., 1]), np.sin(2 * p[..., 1] + p[..., 0])], -1
+    )
     return extend((rgb * 255).astype(np.uint8), tx.covered)
 
 
@@ -47,7 +50,10 @@ def photos(body, pose, tmp_path_factory):
         for name, azimuth in (("front", 0.1), ("back", np.pi)):
             camera = whole_body_camera(truth.rig, truth.rig.joints[0], SIZE, azimuth=azimuth)
             rgba = r.render(pose, camera).rgba
-            cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(rgba[..., :3] + (255 - rgba[..., 3:]) // 2, cv2.COLOR_RGB2BGR))
+            cv2.imwrite(
+                str(folder / f"{name}.png"),
+                cv2.cvtColor(rgba[..., :3] + (255 - rgba[..., 3:]) // 2, cv2.COLOR_RGB2BGR),
+            )
             cv2.imwrite(str(folder / f"{name}_mask.png"), rgba[..., 3])
             np.savez(
                 folder / f"{name}.npz",
@@ -110,7 +116,10 @@ def test_dinar_export_writes_a_bundle(photos, tmp_path, capsys):
     assert "of the surface" in capsys.readouterr().out
     assert Avatar.load(tmp_path / "a.zip").name == "a"
     assert main(command) == 2 and "--overwrite" in capsys.readouterr().err
-    assert main([*command, "--overwrite", "--photo", arguments[0][0]]) == 2 and "one mask and one fit" in capsys.readouterr().err
+    assert (
+        main([*command, "--overwrite", "--photo", arguments[0][0]]) == 2
+        and "one mask and one fit" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +167,12 @@ def test_photos_that_do_not_show_the_body(photos, body):
     view = read_view(*photos[1][0])
     away = Camera.look_at([0, 0, 5], [9, 0, 5], SIZE)
     with pytest.raises(InputError, match="belong together"):
-        project_photos([type(view)(view.name, view.rgb, view.mask, view.pose, away, view.betas)], body, name="x", texture_size=128)
+        project_photos(
+            [type(view)(view.name, view.rgb, view.mask, view.pose, away, view.betas)],
+            body,
+            name="x",
+            texture_size=128,
+        )
 
 
 def test_merge_is_a_softmax_over_cosines():
@@ -190,7 +204,9 @@ def test_feather_rises_inwards_and_ignores_island_borders():
 def test_diffusion_is_harmonic_between_what_is_known():
     n = 9  # a strip of triangles, known at both ends
     vertices = np.arange(2 * n).reshape(n, 2)
-    faces = np.concatenate([[[a, b, c], [b, d, c]] for (a, b), (c, d) in zip(vertices, vertices[1:], strict=False)]).reshape(-1, 3)
+    faces = np.concatenate(
+        [[[a, b, c], [b, d, c]] for (a, b), (c, d) in zip(vertices, vertices[1:], strict=False)]
+    ).reshape(-1, 3)
     colour, confidence = np.zeros((2 * n, 1)), np.zeros(2 * n)
     colour[-2:], confidence[[0, 1, -2, -1]] = 1.0, 1.0
     value = diffuse(faces, colour, confidence)[:, 0].reshape(n, 2).mean(1)

@@ -19,9 +19,13 @@ def jacket(rig) -> np.ndarray:
     """Offsets f32[V,3]: the trunk swells by up to 8 cm."""
     v = rig.model.vertices
     hips, neck = rig.joints[0, 1], rig.joints[12, 1]
-    inside = np.clip(1 - ((v[:, 1] - (hips + neck) / 2) / (0.55 * (neck - hips))) ** 2, 0, 1) * (np.abs(v[:, 0]) < 0.22)
+    inside = np.clip(1 - ((v[:, 1] - (hips + neck) / 2) / (0.55 * (neck - hips))) ** 2, 0, 1) * (
+        np.abs(v[:, 0]) < 0.22
+    )
     out = v * [1, 0, 1]
-    return (0.08 * inside[:, None] * out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 0.02)).astype(np.float32)
+    return (
+        0.08 * inside[:, None] * out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 0.02)
+    ).astype(np.float32)
 
 
 def smooth_colours(size: int = 256) -> np.ndarray:
@@ -33,11 +37,14 @@ def smooth_colours(size: int = 256) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def person(tmp_path_factory):
-    """capture, the bare rig, the true offset [V,3], the true avatar (renderer texture), frames for fitting."""
+    """capture, the bare rig, the true offset [V,3], the true avatar (renderer texture), frames for
+    fitting."""
     body = Body.open()
     bare = body.rig()
     offset = jacket(bare)
-    truth = Avatar("truth", with_offsets(bare, offset), {"texture": RendererSpec(smooth_colours(), samples=4)})
+    truth = Avatar(
+        "truth", with_offsets(bare, offset), {"texture": RendererSpec(smooth_colours(), samples=4)}
+    )
     rng = np.random.default_rng(0)
     n = VIEWS + HELD
     poses, K, w2c = np.zeros((n, 55, 3), np.float32), [], []
@@ -47,7 +54,9 @@ def person(tmp_path_factory):
     (folder / "images").mkdir(parents=True)
     with Renderer(truth, (SIZE, SIZE), straight=True) as renderer:
         for i in range(n):
-            camera = Camera.orbit(bare.joints[0], (SIZE, SIZE), azimuth=2.4 * i, elevation=0.3 * np.sin(i), distance=3.6)
+            camera = Camera.orbit(
+                bare.joints[0], (SIZE, SIZE), azimuth=2.4 * i, elevation=0.3 * np.sin(i), distance=3.6
+            )
             rgba = renderer.render(Pose(poses[i]), camera).rgba
             cv2.imwrite(str(folder / "images" / f"{i:06d}.png"), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA))
             K.append(camera.K)
@@ -59,4 +68,6 @@ def person(tmp_path_factory):
     )  # fmt: skip
     capture = Capture.open(folder)
     frames = read_frames(capture, capture.frames("training"))
-    return types.SimpleNamespace(capture=capture, body=body, bare=bare, offset=offset, truth=truth, frames=frames)
+    return types.SimpleNamespace(
+        capture=capture, body=body, bare=bare, offset=offset, truth=truth, frames=frames
+    )

@@ -9,12 +9,12 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("scipy")
 
+from dinar_live.cli.main import main
 from dinar_live.export.evaluate import evaluate
 from dinar_live.export.fit import offsets
 from dinar_live.export.fit.pipeline import FitSettings, fit_capture
 from dinar_live.runtime import Avatar, Pose, Renderer
-from dinar_live.runtime.cli.main import main
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.framing import whole_body_camera
 
 
@@ -64,9 +64,15 @@ def test_crop_of_a_fitted_avatar_is_the_full_frame(fitted):
 def test_finished_stages_are_not_computed_again(person, tmp_path, monkeypatch):
     monkeypatch.setattr(offsets, "SMOOTHNESS", offsets.SMOOTHNESS[:1])
     settings = FitSettings(texture=64, neural=2, width=16, steps=3, colours=False)
-    first = fit_capture(person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None)
-    monkeypatch.setattr("dinar_live.export.fit.pipeline.fit_offsets", lambda *a, **k: pytest.fail("computed again"))
-    again = fit_capture(person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None)
+    first = fit_capture(
+        person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None
+    )
+    monkeypatch.setattr(
+        "dinar_live.export.fit.pipeline.fit_offsets", lambda *a, **k: pytest.fail("computed again")
+    )
+    again = fit_capture(
+        person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None
+    )
     assert np.array_equal(first.renderers["light"].texture, again.renderers["light"].texture)
     assert first.renderers["light"].model == again.renderers["light"].model
 

@@ -1,4 +1,5 @@
-"""The mesh moves to clothes that are known: outlines alone, then colours; every equation is true for the true offset."""
+"""The mesh moves to clothes that are known: outlines alone, then colours; every equation is true for the true
+offset."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dinar_live.export.fit.offsets import fit_offsets, laplacian
 from dinar_live.export.fit.shading import shading_equations
 from dinar_live.export.texture_space import vertex_normals
 from dinar_live.runtime import Pose
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 
 
 def iou(rig, frames) -> float:
@@ -52,7 +53,11 @@ def test_contour_equations_hold_for_the_true_offset(person):
     trunk, before, after = np.linalg.norm(person.offset, axis=1) > 0.04, [], []
     for f in person.frames:
         e = contour_equations(person.bare, f, np.zeros_like(person.offset, np.float64), edges)
-        assert len(e.target) > 100 and e.vertex.shape == (len(e.target), 1) and e.row.shape == (len(e.target), 1, 3)
+        assert (
+            len(e.target) > 100
+            and e.vertex.shape == (len(e.target), 1)
+            and e.row.shape == (len(e.target), 1, 3)
+        )
         before.append(np.abs(e.target[trunk[e.vertex[:, 0]]]))
         e = contour_equations(person.bare, f, person.offset.astype(np.float64), edges)
         left = np.einsum("nkd,nkd->n", e.row, person.offset[e.vertex]) - e.target
@@ -66,13 +71,20 @@ def test_offsets_from_outlines_find_the_jacket(person):
     lines = []
     offset = fit_offsets(person.bare, person.frames, colours=False, report=lines.append)
     assert len(lines) == len(offsets.SMOOTHNESS) and "outlines" in lines[0]
-    held = [Frame(person.capture.pose(i), person.capture.camera(i).matrix, person.capture.premultiplied(i)) for i in (20, 21, 22, 23)]
+    held = [
+        Frame(person.capture.pose(i), person.capture.camera(i).matrix, person.capture.premultiplied(i))
+        for i in (20, 21, 22, 23)
+    ]
     before, after = iou(person.bare, held), iou(with_offsets(person.bare, offset), held)
     assert before < 0.93 and after > 0.965, (before, after)
     trunk = np.linalg.norm(person.offset, axis=1) > 0.03
     away = np.linalg.norm(person.offset, axis=1) < 1e-6
-    normal = vertex_normals(person.truth.rig.model.vertices, person.bare.faces)  # along the surface nothing can be seen
-    off, true = (np.abs(np.einsum("vc,vc->v", o, normal))[trunk] for o in (offset - person.offset, person.offset))
+    normal = vertex_normals(
+        person.truth.rig.model.vertices, person.bare.faces
+    )  # along the surface nothing can be seen
+    off, true = (
+        np.abs(np.einsum("vc,vc->v", o, normal))[trunk] for o in (offset - person.offset, person.offset)
+    )
     assert np.median(off) < 0.35 * np.median(true), (np.median(off), np.median(true))
     assert np.linalg.norm(offset[away], axis=1).mean() < 0.008
     eyes = person.bare.model.skin_index[np.arange(len(offset)), person.bare.model.skin_weight.argmax(1)] >= 0
@@ -90,7 +102,8 @@ def test_colours_refine_what_outlines_leave(person, monkeypatch):
 
 
 def test_shading_equations_point_to_where_the_surface_is(person):
-    """Render and picture of a mesh 8 mm off: the equations' least-squares answer for a common shift of all vertices finds it."""
+    """Render and picture of a mesh 8 mm off: the equations' least-squares answer for a common shift of all
+    vertices finds it."""
     shift = np.array([0.008, 0.0, 0.0])
     moved = with_offsets(person.truth.rig, np.broadcast_to(shift, person.offset.shape))
     texture = person.truth.renderers["texture"].float_texture()

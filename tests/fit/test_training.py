@@ -16,11 +16,12 @@ from dinar_live.export.fit.samples import Crops, surface_uv  # noqa: E402
 from dinar_live.export.fit.train import Model, Settings, Trainer, leaky_clamp  # noqa: E402
 from dinar_live.export.metrics.structure import ssim  # noqa: E402
 from dinar_live.export.texture_space import texels  # noqa: E402
-from dinar_live.runtime.errors import InputError  # noqa: E402
+from dinar_live.runtime.core.errors import InputError  # noqa: E402
 
 
 def features_of(uv, mask, texture):
-    """What gather_uv gives, from uv [H,W,2], mask [H,W] and texture [T,T,C]: by the kernel itself would need a raster."""
+    """What gather_uv gives, from uv [H,W,2], mask [H,W] and texture [T,T,C]: by the kernel itself would need
+    a raster."""
     model = Model(texture[..., :3], texture.shape[2] - 3, 16, 0)
     with torch.no_grad():
         model.neural.copy_(torch.from_numpy(texture[..., 3:].transpose(2, 0, 1).copy()))
@@ -67,7 +68,9 @@ def test_new_network_shows_the_mesh_and_weights_are_checked():
         rgb, alpha = network(x)
     assert torch.equal(rgb[:, :, :8], x[:, :3, :8])  # the colour itself on the mesh
     assert torch.allclose(alpha[0, 0, 6:10, 5], torch.tensor([1, 2 / 3, 1 / 3, 0]))  # a soft outline
-    assert torch.allclose(rgb[0, :, 8, 5], x[0, :3, 7, 4:7].mean(1)) and not rgb[0, :, 9:].any()  # of the colour beside it
+    assert (
+        torch.allclose(rgb[0, :, 8, 5], x[0, :3, 7, 4:7].mean(1)) and not rgb[0, :, 9:].any()
+    )  # of the colour beside it
     weights = network.numpy_weights()
     assert not weights["stem"][:, 5:7].any()
     with pytest.raises(ValueError, match="weights of up4"):
@@ -84,7 +87,9 @@ def test_crops_show_the_mesh_where_the_picture_shows_the_person(person):
     overlap = []
     for step in range(6):
         b = crops.batch(step, 4)
-        assert b.uv.shape == (4, 96, 96, 2) and b.truth.shape == (4, 4, 96, 96) and b.weight.shape == (4, 96, 96)
+        assert (
+            b.uv.shape == (4, 96, 96, 2) and b.truth.shape == (4, 4, 96, 96) and b.weight.shape == (4, 96, 96)
+        )
         person_there = (b.truth[:, 3] > 0.5) & (b.weight > 0)
         mesh = (b.mask > 0) & (b.weight > 0)
         overlap.append((person_there & mesh).sum() / (person_there | mesh).sum())
@@ -99,7 +104,10 @@ def test_loss_is_zero_only_for_the_truth():
     rgb, alpha = torch.rand(1, 3, 48, 48, generator=rng), torch.rand(1, 1, 48, 48, generator=rng)
     truth, weight = torch.cat([rgb * alpha, alpha], 1), torch.ones(1, 1, 48, 48)
     assert float(picture_loss(rgb, alpha, truth, weight)) == pytest.approx(0, abs=1e-5)
-    for worse in (picture_loss(rgb * 0.9, alpha, truth, weight), picture_loss(rgb, alpha * 0.9, truth, weight)):
+    for worse in (
+        picture_loss(rgb * 0.9, alpha, truth, weight),
+        picture_loss(rgb, alpha * 0.9, truth, weight),
+    ):
         assert float(worse) > 0.01
     outside = weight.clone()
     outside[..., 24:] = 0
@@ -167,10 +175,17 @@ def test_training_learns_and_goes_on_where_it_was(person, tmp_path):
     for name, p in whole.model.named_parameters():
         torch.testing.assert_close(p, dict(model.named_parameters())[name], atol=1e-4, rtol=1e-3, msg=name)
     spec = light_renderer(model)
-    assert spec.texture.dtype == np.uint8 and spec.texture.shape == (64, 64, 8) and spec.margin == light.reach()
+    assert (
+        spec.texture.dtype == np.uint8 and spec.texture.shape == (64, 64, 8) and spec.margin == light.reach()
+    )
     with pytest.raises(InputError, match="another training"):
         rig = person.truth.rig
-        Trainer(Model(np.zeros((32, 32, 3), np.float32), 5, 16, 0), Crops(rig, person.frames).batch, Settings(), file)
+        Trainer(
+            Model(np.zeros((32, 32, 3), np.float32), 5, 16, 0),
+            Crops(rig, person.frames).batch,
+            Settings(),
+            file,
+        )
 
 
 def test_a_broken_batch_is_told_to_the_trainer(person):

@@ -1,4 +1,5 @@
 """Fixtures of the kernel tests."""
+
 import numpy as np
 import pytest
 
@@ -12,7 +13,8 @@ def rng():
 
 @pytest.fixture
 def variants():
-    """Iterates over the instruction sets of this CPU, each in use during its turn; the best one is in use again afterwards."""
+    """Iterates over the instruction sets of this CPU, each in use during its turn; the best one is in use
+    again afterwards."""
     names = _cpu.variants()
 
     def each():

@@ -1,4 +1,5 @@
 """compose against the float64 reference."""
+
 import numpy as np
 import pytest
 
@@ -30,9 +31,20 @@ def check(rgb, alpha, size=None, **options):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 7), (16, 16), (33, 300)])
-@pytest.mark.parametrize("options", [dict(), dict(straight=True), dict(background=(0.2, 1.0, 0.0)), dict(samples=2), dict(samples=4),
-                                     dict(samples=2, straight=True), dict(samples=4, background=(1, 1, 1)), dict(threshold=0.5),
-                                     dict(threshold=0.3, samples=2)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(straight=True),
+        dict(background=(0.2, 1.0, 0.0)),
+        dict(samples=2),
+        dict(samples=4),
+        dict(samples=2, straight=True),
+        dict(samples=4, background=(1, 1, 1)),
+        dict(threshold=0.5),
+        dict(threshold=0.3, samples=2),
+    ],
+)
 def test_equals_reference(rng, size, options):
     s = options.get("samples", 1)
     H, W = size[0] * s, size[1] * s
@@ -63,7 +75,7 @@ def test_rounding_is_half_up():
     got = compose(np.ones((3, 1, 256), np.float32), alpha)[0, :, 3].astype(int)
     clear = np.abs(x - np.floor(x) - 0.5) > 1e-4
     np.testing.assert_array_equal(got[clear], np.floor(x[clear] + 0.5))
-    half = np.array([[0.5]], np.float32)                        # 127.5 exactly
+    half = np.array([[0.5]], np.float32)  # 127.5 exactly
     assert compose(np.ones((3, 1, 1), np.float32), half)[0, 0].tolist() == [128] * 4
 
 
@@ -76,13 +88,21 @@ def test_mask_makes_the_inside_opaque(rng):
 def test_nan_and_inf_become_numbers():
     values = np.array([np.nan, np.inf, -np.inf, 0.5, 2, -2, 1e38, np.nan], np.float32)
     rgb, alpha = np.tile(values, (3, 8, 1)), np.tile(values[:, None], (1, 8))
-    for options in (dict(), dict(threshold=0.5), dict(straight=True), dict(background=(0, 0, 0)), dict(samples=2)):
+    for options in (
+        dict(),
+        dict(threshold=0.5),
+        dict(straight=True),
+        dict(background=(0, 0, 0)),
+        dict(samples=2),
+    ):
         check(rgb, np.ascontiguousarray(alpha), **options)
     assert compose(rgb, np.ones((8, 8), np.float32))[0, 0].tolist() == [0, 0, 0, 255]
     assert compose(rgb, np.ascontiguousarray(alpha), mask=np.full((8, 8), np.nan, np.float32))[0, 3, 3] == 0
 
 
-@pytest.mark.parametrize("origin", [(0, 0), (3, 2), (30, 20), (-4, -3), (38, 27), (-20, 5), (100, 100), (5, -100)])
+@pytest.mark.parametrize(
+    "origin", [(0, 0), (3, 2), (30, 20), (-4, -3), (38, 27), (-20, 5), (100, 100), (5, -100)]
+)
 @pytest.mark.parametrize("background", [None, (0.1, 0.5, 0.9)])
 def test_window_and_the_rest(rng, origin, background):
     rgb, alpha = inputs(rng, 24, 32)
@@ -95,14 +115,24 @@ def test_depth_of_the_nearest_covered_sample():
     depth = np.zeros((4, 4), np.float32)
     depth[0, 1], depth[1, 0], depth[3, 3] = 2.5, 1.5, 7
     out = np.full((2, 2), np.nan, np.float32)
-    compose(np.ones((3, 4, 4), np.float32), np.ones((4, 4), np.float32), samples=2, depth=depth, depth_out=out,
-            out=np.empty((2, 2, 4), np.uint8))
+    compose(
+        np.ones((3, 4, 4), np.float32),
+        np.ones((4, 4), np.float32),
+        samples=2,
+        depth=depth,
+        depth_out=out,
+        out=np.empty((2, 2, 4), np.uint8),
+    )
     assert out.tolist() == [[1.5, 0], [0, 7]]
 
 
 def test_same_bits_for_every_thread_count_and_instruction_set(rng, variants):
     rgb, alpha = inputs(rng, 130, 262)
-    results = {compose(rgb, alpha, threshold=0.4, samples=2, straight=True, threads=t).tobytes() for _ in variants for t in (1, 2, 4, 0)}
+    results = {
+        compose(rgb, alpha, threshold=0.4, samples=2, straight=True, threads=t).tobytes()
+        for _ in variants
+        for t in (1, 2, 4, 0)
+    }
     assert len(results) == 1
 
 
@@ -111,17 +141,27 @@ def test_wrong_arguments_are_refused(rng):
     good = dict(rgb=rgb, alpha=alpha)
     out = np.empty((12, 16, 4), np.uint8)
     for change, message in [
-        (dict(rgb=rgb.astype(np.float64)), "rgb has dtype float64"), (dict(rgb=rgb[:2].copy()), "rgb has shape"),
-        (dict(rgb=np.repeat(rgb, 2, 2)[..., ::2]), "rgb is not C-contiguous"), (dict(alpha=alpha[None]), "alpha has shape"),
-        (dict(alpha=alpha[:0]), "alpha has shape"), (dict(mask=alpha[1:].copy()), "mask has shape"),
-        (dict(threshold=float("nan")), "threshold is nan"), (dict(samples=3), "samples is 3"), (dict(samples=8), "samples is 8"),
+        (dict(rgb=rgb.astype(np.float64)), "rgb has dtype float64"),
+        (dict(rgb=rgb[:2].copy()), "rgb has shape"),
+        (dict(rgb=np.repeat(rgb, 2, 2)[..., ::2]), "rgb is not C-contiguous"),
+        (dict(alpha=alpha[None]), "alpha has shape"),
+        (dict(alpha=alpha[:0]), "alpha has shape"),
+        (dict(mask=alpha[1:].copy()), "mask has shape"),
+        (dict(threshold=float("nan")), "threshold is nan"),
+        (dict(samples=3), "samples is 3"),
+        (dict(samples=8), "samples is 8"),
         (dict(samples=2, rgb=rgb[:, :11].copy(), alpha=alpha[:11].copy()), "multiples of samples=2"),
-        (dict(background=(1, 2, 3)), "background is"), (dict(background=5), "background is"),
+        (dict(background=(1, 2, 3)), "background is"),
+        (dict(background=5), "background is"),
         (dict(background=(0, 0, np.nan)), "background is"),
-        (dict(origin=(1, 1)), "origin is"), (dict(origin=(1.5, 1), out=out), r"origin\[0\] is 1.5"),
-        (dict(out=out[..., :3].copy()), "out has shape"), (dict(out=out.astype(np.int8)), "out has dtype int8"),
-        (dict(out=out[:, ::-1]), "out is not C-contiguous"), (dict(depth=alpha), "depth and depth_out belong together"),
-        (dict(depth=alpha, depth_out=alpha[1:].copy(), out=out), "depth_out has shape"), (dict(depth_out=alpha), "depth and depth_out"),
+        (dict(origin=(1, 1)), "origin is"),
+        (dict(origin=(1.5, 1), out=out), r"origin\[0\] is 1.5"),
+        (dict(out=out[..., :3].copy()), "out has shape"),
+        (dict(out=out.astype(np.int8)), "out has dtype int8"),
+        (dict(out=out[:, ::-1]), "out is not C-contiguous"),
+        (dict(depth=alpha), "depth and depth_out belong together"),
+        (dict(depth=alpha, depth_out=alpha[1:].copy(), out=out), "depth_out has shape"),
+        (dict(depth_out=alpha), "depth and depth_out"),
     ]:
         with pytest.raises((TypeError, ValueError), match=message):
             compose(**(good | change))

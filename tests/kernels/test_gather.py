@@ -1,4 +1,5 @@
 """gather_uv against the float64 reference and torch grid_sample."""
+
 import numpy as np
 import pytest
 
@@ -17,8 +18,12 @@ def scene(rng, size, faces=30, uvs=50, texture=(23, 31, 24), covered=0.5, run=20
     b[ids < 0] = 0
     uv = rng.random((uvs, 2)).astype(np.float32)
     uv[:4] = [[0, 0], [1, 0], [0, 1], [1, 1]]
-    return (Raster(ids, b, np.where(ids < 0, 0, 1).astype(np.float32)), uv, rng.integers(0, uvs, (faces, 3)).astype(np.int32),
-            rng.random(texture).astype(np.float32))
+    return (
+        Raster(ids, b, np.where(ids < 0, 0, 1).astype(np.float32)),
+        uv,
+        rng.integers(0, uvs, (faces, 3)).astype(np.int32),
+        rng.random(texture).astype(np.float32),
+    )
 
 
 def gather(raster, uv, uv_faces, texture, **options):
@@ -29,8 +34,11 @@ def gather(raster, uv, uv_faces, texture, **options):
 
 
 def equals_reference(got, raster, uv, uv_faces, texture):
-    # A texel coordinate in float32 is known to about 3e-7 of the texture's size, and neighbouring texels differ by up to 1.
-    np.testing.assert_allclose(got, reference(*raster[:2], uv, uv_faces, texture), rtol=0, atol=1e-6 + 3e-7 * max(texture.shape[:2]))
+    # A texel coordinate in float32 is known to about 3e-7 of the texture's size, and neighbouring texels
+    # differ by up to 1.
+    np.testing.assert_allclose(
+        got, reference(*raster[:2], uv, uv_faces, texture), rtol=0, atol=1e-6 + 3e-7 * max(texture.shape[:2])
+    )
 
 
 def check(arguments):
@@ -38,7 +46,9 @@ def check(arguments):
     equals_reference(got, *arguments)
     empty = arguments[0].triangle_id < 0
     C = arguments[3].shape[2]
-    assert (got[:C, empty] == 0).all() and (got[C:C + 2, empty] == -10).all() and (got[C + 2] == ~empty).all()
+    assert (
+        (got[:C, empty] == 0).all() and (got[C : C + 2, empty] == -10).all() and (got[C + 2] == ~empty).all()
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 8, 9, 15, 16, 21, 24, 63, 64])
@@ -76,10 +86,10 @@ def test_large_and_small_outputs_alike(rng, channels, size):
     room = np.empty(want.size + 16, np.float32)
     for shift in (0, 1, 3, 4, 8, 15):
         room[:] = np.nan
-        out = room[shift:shift + want.size].reshape(want.shape)
+        out = room[shift : shift + want.size].reshape(want.shape)
         gather_uv(*arguments, out=out, threads=2)
         assert out.tobytes() == want.tobytes()
-        assert np.isnan(room[:shift]).all() and np.isnan(room[shift + want.size:]).all()
+        assert np.isnan(room[:shift]).all() and np.isnan(room[shift + want.size :]).all()
 
 
 def test_equals_torch_grid_sample(rng):
@@ -88,13 +98,20 @@ def test_equals_torch_grid_sample(rng):
     uv = (uv * 1.2 - 0.1).astype(np.float32)
     got = gather(raster, uv, uv_faces, texture)
     grid = torch.from_numpy(got[16:18]).permute(1, 2, 0)[None]
-    want = torch.nn.functional.grid_sample(torch.from_numpy(texture).permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="zeros",
-                                           align_corners=True)[0].numpy() * (raster.triangle_id >= 0)
+    want = torch.nn.functional.grid_sample(
+        torch.from_numpy(texture).permute(2, 0, 1)[None],
+        grid,
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=True,
+    )[0].numpy() * (raster.triangle_id >= 0)
     # grid_sample sees u and v after their float32 rounding to 2u-1: up to 1e-5 texels apart on noise
     np.testing.assert_allclose(got[:16], want, atol=1e-4)
     smooth = np.add.outer(np.linspace(0, 1, 256), np.linspace(0, 0.5, 200))[..., None].astype(np.float32)
     inner = np.abs(got[16:18]).max(0) < 0.98
-    want = torch.nn.functional.grid_sample(torch.from_numpy(smooth).permute(2, 0, 1)[None], grid, mode="bilinear", align_corners=True)[0, 0]
+    want = torch.nn.functional.grid_sample(
+        torch.from_numpy(smooth).permute(2, 0, 1)[None], grid, mode="bilinear", align_corners=True
+    )[0, 0]
     np.testing.assert_allclose(gather(raster, uv, uv_faces, smooth)[0][inner], want.numpy()[inner], atol=1e-6)
 
 
@@ -109,9 +126,16 @@ def test_wrong_arguments_are_refused(rng):
     for change, message in [
         (dict(raster=tuple(raster)), "raster is a tuple"),
         (dict(raster=raster._replace(barycentrics=raster.barycentrics[1:])), "raster.barycentrics has shape"),
-        (dict(raster=raster._replace(triangle_id=raster.triangle_id.astype(np.int64))), "raster.triangle_id has dtype int64"),
-        (dict(raster=raster._replace(triangle_id=raster.triangle_id + np.int32(30))), "triangle_id refers to a face"),
-        (dict(uv=uv.T.copy()), "uv has shape"), (dict(uv=uv[:10].copy()), "uv_faces to a missing uv"),
+        (
+            dict(raster=raster._replace(triangle_id=raster.triangle_id.astype(np.int64))),
+            "raster.triangle_id has dtype int64",
+        ),
+        (
+            dict(raster=raster._replace(triangle_id=raster.triangle_id + np.int32(30))),
+            "triangle_id refers to a face",
+        ),
+        (dict(uv=uv.T.copy()), "uv has shape"),
+        (dict(uv=uv[:10].copy()), "uv_faces to a missing uv"),
         (dict(uv_faces=-uv_faces - np.int32(1)), "uv_faces to a missing uv"),
         (dict(uv_faces=uv_faces[:0]), "triangle_id refers to a face"),
         (dict(texture=texture.astype(np.float16)), "texture has dtype float16"),

@@ -1,4 +1,5 @@
 """The worker threads: forks, exits, and many callers."""
+
 import os
 import subprocess
 import sys

@@ -1,12 +1,14 @@
-"""What the avatar does while a source performs, stalls, ends and returns; with a clock that the test turns."""
+"""What the avatar does while a source performs, stalls, ends and returns; with a clock that the test
+turns."""
+
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.live import Follower, SampleBuffer
+from dinar_live.runtime.live.source import Skeleton, Source
 from dinar_live.runtime.motion import demo_motion, idle_motion
-from dinar_live.runtime.motion.live import Follower, Intake
 from dinar_live.runtime.motion.reference_body import rest_joints
-from dinar_live.runtime.motion.source import Skeleton, Source
 
 REST = rest_joints()
 LEG = demo_motion(10).leg_length
@@ -17,7 +19,7 @@ class Scripted(Source):
     """A live source that the test feeds."""
 
     def __init__(self, clock):
-        self.intake = Intake(clock)
+        self.intake = SampleBuffer(clock)
         self.intake.set_skeleton(Skeleton(LEG, ("smile",)))
 
     def start(self):
@@ -78,14 +80,16 @@ def test_eases_in_follows_holds_eases_out_and_comes_back(source, clock, degrees)
 
     easing = run(follower, source, clock, 1.1, raised(), smile=1.0)
     error = np.array([degrees(p.body[16], raised()[16]) for p in easing])
-    assert error[0] > 50 and error[-1] == 0 and (np.diff(error) < 1).all() and np.abs(np.diff(error)).max() < 5
+    assert (
+        error[0] > 50 and error[-1] == 0 and (np.diff(error) < 1).all() and np.abs(np.diff(error)).max() < 5
+    )
 
     assert follower.following
     np.testing.assert_array_equal(follower.pose_at(clock.now).body, raised())
     assert easing[-1].expression == pytest.approx([1.0])
 
     held = run(follower, source, clock, 0.48)
-    assert all(np.array_equal(p.body, raised()) for p in held)          # exactly the last pose
+    assert all(np.array_equal(p.body, raised()) for p in held)  # exactly the last pose
     out = run(follower, source, clock, 1.2)
     assert not follower.following
     angles = np.array([degrees(p.body[16], raised()[16]) for p in out])

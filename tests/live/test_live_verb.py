@@ -1,4 +1,5 @@
 """dinar live as users run it: sender script -> server -> a client without poses gets moving pictures."""
+
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from dinar_live.runtime import Avatar, Body, Camera
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.stream import Client
 
-DINAR = [sys.executable, "-m", "dinar_live.runtime.cli.main"]
+DINAR = [sys.executable, "-m", "dinar_live.cli.main"]
 SENDER = Path(__file__).resolve().parents[2] / "examples" / "vmc_sender.py"
 
 
@@ -42,8 +43,24 @@ def wait_for(lines, text, seconds=30):
 
 def test_a_viewer_sees_the_performer(bundle):
     port, lines = free_port(), []
-    command = [*DINAR, "live", f"vmc:{port}", "--avatar", bundle, "--no-page", "--endpoint", "tcp://127.0.0.1:0", "--size", "128",
-               "--threads", "1", "--hold", "0.2", "--ease", "0.3"]
+    command = [
+        *DINAR,
+        "live",
+        f"vmc:{port}",
+        "--avatar",
+        bundle,
+        "--no-page",
+        "--endpoint",
+        "tcp://127.0.0.1:0",
+        "--size",
+        "128",
+        "--threads",
+        "1",
+        "--hold",
+        "0.2",
+        "--ease",
+        "0.3",
+    ]
     live = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     reader = threading.Thread(target=lambda: lines.extend(live.stdout), daemon=True)
     reader.start()
@@ -61,7 +78,10 @@ def test_a_viewer_sees_the_performer(bundle):
                 time.sleep(0.1)
                 frames.append(client.render(None, camera).rgba.astype(int))
             assert frames[0][..., 3].max() == 255
-            assert all(np.abs(a - b).max() > 20 for a, b in zip(frames, frames[1:], strict=False)) and np.abs(frames[-1] - still).max() > 20
+            assert (
+                all(np.abs(a - b).max() > 20 for a, b in zip(frames, frames[1:], strict=False))
+                and np.abs(frames[-1] - still).max() > 20
+            )
         sender.kill()
         sender.wait()
         count = len(lines)
@@ -80,7 +100,19 @@ def test_a_viewer_sees_the_performer(bundle):
 
 
 def test_errors_are_one_line(bundle):
-    cases = {"nothing": "expected vmc", "vmc:99999": "port number", "smplx:here": "tcp://", "file:none.bvh": "no such file"}
+    cases = {
+        "nothing": "expected vmc",
+        "vmc:99999": "port number",
+        "smplx:here": "tcp://",
+        "file:none.bvh": "no such file",
+    }
     for source, words in cases.items():
-        done = subprocess.run([*DINAR, "live", source, "--avatar", bundle, "--no-page"], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        done = subprocess.run(
+            [*DINAR, "live", source, "--avatar", bundle, "--no-page"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1, (
+            done.stderr
+        )

@@ -1,4 +1,6 @@
-"""Rokoko's JSON v3, from a studio that this test plays: world transforms in Unity's axes, bones with axes of their own."""
+"""Rokoko's JSON v3, from a studio that this test plays: world transforms in Unity's axes, bones with axes of
+their own."""
+
 import json
 import math
 import sys
@@ -6,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX as J
-from dinar_live.runtime.avatar.skeleton import PARENTS
+from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
+from dinar_live.runtime.core.skeleton import PARENTS
+from dinar_live.runtime.live import RokokoSource, faces
+from dinar_live.runtime.live.rokoko import JOINTS
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.motion.live import RokokoSource, faces
-from dinar_live.runtime.motion.live.rokoko import JOINTS
 
 NAMES = {joint: name for name, joint in JOINTS.items()}
 MIRROR = np.diag((-1.0, 1.0, 1.0))
@@ -35,15 +37,27 @@ class Studio:
         for j, p in enumerate(PARENTS):
             turn = self._sender.matrix(body[j])
             world.append(world[p] @ turn if p >= 0 else turn)
-            at.append(at[p] + world[p] @ (self._rest[j] - self._rest[p]) if p >= 0 else np.asarray(pelvis, float))
+            at.append(
+                at[p] + world[p] @ (self._rest[j] - self._rest[p]) if p >= 0 else np.asarray(pelvis, float)
+            )
         bones = {}
         for j in self._joints:
             q = self._sender.quaternion(MIRROR @ world[j] @ self._axes[j] @ MIRROR)
-            bones[NAMES[j]] = {"position": dict(zip("xyz", MIRROR @ at[j], strict=True)), "rotation": dict(zip("xyzw", q, strict=True))}
-        actor = {"name": "a", "meta": {"hasGloves": True, "hasFace": face is not None}, "dimensions": {"hipHeight": 1.0}, "body": bones}
+            bones[NAMES[j]] = {
+                "position": dict(zip("xyz", MIRROR @ at[j], strict=True)),
+                "rotation": dict(zip("xyzw", q, strict=True)),
+            }
+        actor = {
+            "name": "a",
+            "meta": {"hasGloves": True, "hasFace": face is not None},
+            "dimensions": {"hipHeight": 1.0},
+            "body": bones,
+        }
         if face is not None:
             actor["face"] = face
-        return json.dumps({"version": "3,0", "fps": 60, "scene": {"timestamp": self.t, "actors": [actor], "props": []}}).encode()
+        return json.dumps(
+            {"version": "3,0", "fps": 60, "scene": {"timestamp": self.t, "actors": [actor], "props": []}}
+        ).encode()
 
     def frame(self, body, pelvis=(0, 1, 0), face=None):
         self._source.feed(self.data(body, pelvis, face))
@@ -81,28 +95,52 @@ def test_poses_of_the_file_after_a_t_pose(studio, source, motion, degrees):
 
 
 def test_names(source):
-    assert len(JOINTS) == 51 and len(set(JOINTS.values())) == 51 and JOINTS["leftThumbMedial"] == J["left_thumb2"]
+    assert (
+        len(JOINTS) == 51
+        and len(set(JOINTS.values())) == 51
+        and JOINTS["leftThumbMedial"] == J["left_thumb2"]
+    )
     assert JOINTS["rightLittleDistal"] == J["right_pinky3"] and JOINTS["leftUpLeg"] == J["left_hip"]
 
 
 def test_face_late_frames_and_missing_gloves(sender, source, clock, motion):
     studio = Studio(sender, source, clock, gloves=False)
     calibrated(studio)
-    studio.frame(motion.body[0], motion.pelvis[0], {"eyeBlinkLeft": 100, "jawOpen": 40, "x": 1, "mouthLeft": None})
+    studio.frame(
+        motion.body[0], motion.pelvis[0], {"eyeBlinkLeft": 100, "jawOpen": 40, "x": 1, "mouthLeft": None}
+    )
     face = dict(zip(faces.NAMES, source.read().expression, strict=True))
-    assert face["eyeBlinkLeft"] == 1 and face["jawOpen"] == pytest.approx(0.4) and sum(face.values()) == pytest.approx(1.4)
+    assert (
+        face["eyeBlinkLeft"] == 1
+        and face["jawOpen"] == pytest.approx(0.4)
+        and sum(face.values()) == pytest.approx(1.4)
+    )
     assert not source.read().body[25:].any()
     studio.t -= 0.1
     studio.frame(motion.body[0])
     assert source.state.drops == {"late": 1}
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"{", b"[]", b"null", b"[" * 60_000, b"\xff\xfe", b'{"scene": 3}', b'{"scene": {"actors": []}}',
-    b'{"scene": {"timestamp": NaN, "actors": [{"body": {}}]}}', b'{"scene": {"timestamp": 1, "actors": [{"body": []}]}}',
-    b'{"scene": {"timestamp": "x", "actors": [{"body": {}}]}}', b'{"scene": {"timestamp": 1, "actors": [4]}}',
-    b'{"scene": {"timestamp": 1e999, "actors": [{"body": {}}]}}', b"1" * 60_000, b"\x04\x22\x4d\x18" + b"\xff" * 100,
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"[" * 60_000,
+        b"\xff\xfe",
+        b'{"scene": 3}',
+        b'{"scene": {"actors": []}}',
+        b'{"scene": {"timestamp": NaN, "actors": [{"body": {}}]}}',
+        b'{"scene": {"timestamp": 1, "actors": [{"body": []}]}}',
+        b'{"scene": {"timestamp": "x", "actors": [{"body": {}}]}}',
+        b'{"scene": {"timestamp": 1, "actors": [4]}}',
+        b'{"scene": {"timestamp": 1e999, "actors": [{"body": {}}]}}',
+        b"1" * 60_000,
+        b"\x04\x22\x4d\x18" + b"\xff" * 100,
+    ],
+)
 def test_hostile_datagrams_are_counted(source, data):
     source.feed(data)
     assert source.state.drops == {"no JSON v3": 1} and source.read() is None

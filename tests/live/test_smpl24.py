@@ -1,13 +1,14 @@
 """SMPL-24 samples -> SMPL-X, against numbers worked out by hand or with SciPy's rotations."""
+
 import math
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dinar_live.runtime.avatar.skeleton import PARENTS
-from dinar_live.runtime.errors import InputError
-from dinar_live.runtime.motion.live.smpl24 import Smpl24Source, encode_smpl24, smpl24_pose
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.skeleton import PARENTS
+from dinar_live.runtime.live.smpl24 import Smpl24Source, encode_smpl24, smpl24_pose
 
 # SMPL's own parents of the 24 joints; 22 and 23 are the hands.
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
@@ -30,7 +31,8 @@ def test_facing_away_from_the_world_is_a_half_turn():
 
 
 def test_one_elbow_by_hand():
-    """Left forearm pointing ahead: ahead is OpenXR's -z, left its -x; about y by -90 degrees from left to ahead, there and in SMPL."""
+    """Left forearm pointing ahead: ahead is OpenXR's -z, left its -x; about y by -90 degrees from left to
+    ahead, there and in SMPL."""
     rotations = IDENTITY.copy()
     half = math.sqrt(0.5)
     rotations[[18, 20, 22]] = 0, -half, 0, half
@@ -47,7 +49,7 @@ def test_random_poses_against_scipy(degrees):
     local = Rotation.from_rotvec(np.random.default_rng(3).uniform(-1.5, 1.5, (24, 3)))
     body = smpl24_pose(world_of(local))
     assert degrees(body[:22], local.as_rotvec()[:22]).max() < 1e-3
-    assert not body[22:].any()      # the hands' rotations must not land in the jaw and an eye
+    assert not body[22:].any()  # the hands' rotations must not land in the jaw and an eye
     assert tuple(PARENTS[:22]) == SMPL_PARENTS[:22]
 
 
@@ -56,11 +58,14 @@ def test_joints_that_are_not_valid_hold_their_last_rotation(degrees):
     first, second = (Rotation.from_rotvec(rng.uniform(-1, 1, (24, 3))) for _ in range(2))
     last = smpl24_pose(world_of(first))
     valid = np.ones(24, bool)
-    valid[4] = False        # left knee: its own rotation and its child's are unknown
+    valid[4] = False  # left knee: its own rotation and its child's are unknown
     body = smpl24_pose(world_of(second), valid, last)
     held = [4, 7]
     others = [j for j in range(22) if j not in held]
-    assert degrees(body[held], last[held]).max() < 1e-3 and degrees(body[others], second.as_rotvec()[others]).max() < 1e-3
+    assert (
+        degrees(body[held], last[held]).max() < 1e-3
+        and degrees(body[others], second.as_rotvec()[others]).max() < 1e-3
+    )
     assert np.array_equal(smpl24_pose(np.zeros((24, 4)), None, last), last)
 
 
@@ -81,10 +86,12 @@ def test_messages_reach_the_source(clock):
     lost = positions.copy()
     lost[0] = np.nan
     clock.now += 0.01
-    source.feed(bytes(data[:-8]) + bytes(4) + bytes(4))         # not valid at all: everything holds; a repeated number too
+    source.feed(
+        bytes(data[:-8]) + bytes(4) + bytes(4)
+    )  # not valid at all: everything holds; a repeated number too
     assert source.state.drops == {"duplicate": 1}
     values = bytearray(encode_smpl24(positions, IDENTITY, valid, sequence=2, session=7))
-    values[72:76] = b"\0\0\xc0\x7f"         # NaN where the pelvis would be
+    values[72:76] = b"\0\0\xc0\x7f"  # NaN where the pelvis would be
     source.feed(bytes(values))
     np.testing.assert_allclose(source.read().pelvis, positions[0], atol=1e-6)
     assert source.read().sequence == 2
@@ -93,11 +100,13 @@ def test_messages_reach_the_source(clock):
 def test_damaged_messages_are_counted():
     source = Smpl24Source("tcp://127.0.0.1:5999")
     good = bytes(encode_smpl24(np.zeros((24, 3)), IDENTITY, sequence=1))
-    for n, data in enumerate((b"", good[:-1], good + b"x", b"X" + good[1:], good[:6] + b"\3" + good[7:], bytes(700)), 1):
+    for n, data in enumerate(
+        (b"", good[:-1], good + b"x", b"X" + good[1:], good[:6] + b"\3" + good[7:], bytes(700)), 1
+    ):
         source.feed(data)
         assert source.state.dropped == n and source.read() is None
     nan = bytearray(good)
-    nan[72:72 + 672] = np.full(168, np.nan, "<f4").tobytes()
+    nan[72 : 72 + 672] = np.full(168, np.nan, "<f4").tobytes()
     source.feed(bytes(nan))
     assert np.isfinite(source.read().body).all()
 

@@ -1,13 +1,14 @@
 """Sources and the fit of their poses: the same as the file route."""
+
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.live import SampleBuffer, open_source
+from dinar_live.runtime.live.sample_buffer import Order
+from dinar_live.runtime.live.source import AvatarFit, FileSource, Sample, Skeleton
 from dinar_live.runtime.motion import demo_motion, kinematics
-from dinar_live.runtime.motion.live import Intake, open_source
-from dinar_live.runtime.motion.live.intake import Order
 from dinar_live.runtime.motion.reference_body import rest_joints
-from dinar_live.runtime.motion.source import AvatarFit, FileSource, Sample, Skeleton
 
 REST = rest_joints()
 
@@ -41,23 +42,31 @@ def test_fit_turns_a_performer_who_faces_away(motion, degrees):
     body[0] = 0, 2.0, 0
     fit = AvatarFit(Skeleton(motion.leg_length), REST)
     first = fit.pose(Sample(0, 0, 1, body, pelvis, np.zeros(0, np.float32)))
-    assert degrees(first.body[0], np.zeros(3)) < 0.01 and np.abs(first.transl[[0, 2]] + REST[0, [0, 2]]).max() < 1e-5
+    assert (
+        degrees(first.body[0], np.zeros(3)) < 0.01
+        and np.abs(first.transl[[0, 2]] + REST[0, [0, 2]]).max() < 1e-5
+    )
     # a step ahead of the performer is a step ahead of the avatar
     pelvis = pelvis + 0.5 * np.array((np.sin(2.0), 0, np.cos(2.0)), np.float32)
     second = fit.pose(Sample(0, 0, 2, body, pelvis, np.zeros(0, np.float32)))
-    np.testing.assert_allclose(second.transl - first.transl, (0, 0, 0.5 * kinematics.leg_length(REST) / motion.leg_length), atol=1e-5)
+    np.testing.assert_allclose(
+        second.transl - first.transl, (0, 0, 0.5 * kinematics.leg_length(REST) / motion.leg_length), atol=1e-5
+    )
 
 
 def test_mirror_exchanges_the_sides(motion):
     names = ("eyeBlinkLeft", "eyeBlinkRight", "smile")
     skeleton = Skeleton(motion.leg_length, names)
-    plain, mirror = (AvatarFit(skeleton, REST, names, mirror=m, root="keep", ground=False) for m in (False, True))
+    plain, mirror = (
+        AvatarFit(skeleton, REST, names, mirror=m, root="keep", ground=False) for m in (False, True)
+    )
     s = sample(motion, 150)._replace(expression=np.array((1.0, 0.25, 0.5), np.float32))
     a, b = plain.pose(s), mirror.pose(s)
     flip = np.array((-1, 1, 1))
 
     def joints(pose):
-        from dinar_live.runtime.motion import rotations as rot
+        from dinar_live.runtime.core import rotations as rot
+
         world = kinematics.global_rotations(rot.axis_angle_to_quaternion(pose.body)[None])
         return kinematics.joint_positions(world, REST, (REST[0] + pose.transl)[None])[0]
 
@@ -82,18 +91,30 @@ def test_file_source_plays_in_real_time(motion, clock):
         got = source.read()
         np.testing.assert_allclose(got.body, body, atol=1e-6)
         np.testing.assert_allclose(got.pelvis, pelvis, atol=1e-6)
-        assert source.state.connected and source.skeleton.leg_length == motion.leg_length and got.time_s == 1.0
+        assert (
+            source.state.connected and source.skeleton.leg_length == motion.leg_length and got.time_s == 1.0
+        )
     assert source.read() is None
 
 
 def test_order_tells_late_repeated_and_restarted():
     order = Order(10)
-    assert [order.check(v, 0.0) for v in (5, 6, 6, 4, 7, 100, 95, 3, 4)] == ["", "", "duplicate", "late", "", "", "late", "", ""]
-    assert order.check(1, 0.1) == "late" and order.check(1, 1.0) == ""          # after a silence anything goes
+    assert [order.check(v, 0.0) for v in (5, 6, 6, 4, 7, 100, 95, 3, 4)] == [
+        "",
+        "",
+        "duplicate",
+        "late",
+        "",
+        "",
+        "late",
+        "",
+        "",
+    ]
+    assert order.check(1, 0.1) == "late" and order.check(1, 1.0) == ""  # after a silence anything goes
 
 
 def test_rate_gaps_and_age(clock):
-    intake = Intake(clock)
+    intake = SampleBuffer(clock)
     for _ in range(100):
         clock.now += 1 / 90
         intake.offer(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
@@ -106,7 +127,9 @@ def test_rate_gaps_and_age(clock):
     assert intake.state("x").rate_hz == 0 and not intake.state("x").connected
 
 
-@pytest.mark.parametrize("text", ["", "vmc:x", "vmc:70000", "bvh", "smplx", "smplx:udp://1", "smpl24:", "file:", "file:none.bvh"])
+@pytest.mark.parametrize(
+    "text", ["", "vmc:x", "vmc:70000", "bvh", "smplx", "smplx:udp://1", "smpl24:", "file:", "file:none.bvh"]
+)
 def test_unknown_sources_are_refused(text):
     with pytest.raises((MotionError, ValueError), match="expected|no such file"):
         open_source(text)
@@ -114,7 +137,10 @@ def test_unknown_sources_are_refused(text):
 
 def test_known_sources_open():
     assert open_source("vmc").port == 39539 and open_source("vmc:1234").port == 1234
-    assert open_source("smplx:tcp://127.0.0.1:5560").endpoint == open_source("smpl24:tcp://127.0.0.1:5560").endpoint
+    assert (
+        open_source("smplx:tcp://127.0.0.1:5560").endpoint
+        == open_source("smpl24:tcp://127.0.0.1:5560").endpoint
+    )
     with pytest.raises(MotionError, match="root"):
         AvatarFit(Skeleton(0.8), REST, root="here")
     with pytest.raises(MotionError, match="leg_length"):

@@ -1,4 +1,6 @@
-"""VMC through real UDP: the same poses as the file they were played from, with loss, reordering and repetition on the way."""
+"""VMC through real UDP: the same poses as the file they were played from, with loss, reordering and
+repetition on the way."""
+
 import random
 import socket
 import time
@@ -6,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from dinar_live.runtime.live import VmcSource
 from dinar_live.runtime.motion import demo_motion
-from dinar_live.runtime.motion.live import VmcSource
 
 FPS = 90
 
@@ -64,7 +66,7 @@ def test_poses_of_the_file(sender, motion, degrees, axes, bundled):
                 time.sleep(1 / FPS)
                 assert time.time() - began < 5
         else:
-            send(motion.body[0], motion.pelvis[0])      # which bones there are
+            send(motion.body[0], motion.pelvis[0])  # which bones there are
             wait_for(source.read)
         for i in range(0, motion.frames, 40):
             frames = source.state.frames
@@ -72,13 +74,16 @@ def test_poses_of_the_file(sender, motion, degrees, axes, bundled):
             wait_for(lambda frames=frames: source.state.frames > frames)
             sample = source.read()
             assert degrees(sample.body, motion.body[i]).max() < 3
-            assert degrees(sample.body, motion.body[i]).max() < 0.05      # what is really reached
+            assert degrees(sample.body, motion.body[i]).max() < 0.05  # what is really reached
             np.testing.assert_allclose(sample.pelvis, motion.pelvis[i], atol=1e-4)
         assert source.state.dropped == 0 and source.state.peer == "127.0.0.1"
 
 
-@pytest.mark.parametrize("loss, swap, repeat", [(0.2, 0, 0), (0, 0.3, 0), (0, 0, 0.3), (0.2, 0.2, 0.2)],
-                         ids=["loss", "swap", "repeat", "all"])
+@pytest.mark.parametrize(
+    "loss, swap, repeat",
+    [(0.2, 0, 0), (0, 0.3, 0), (0, 0, 0.3), (0.2, 0.2, 0.2)],
+    ids=["loss", "swap", "repeat", "all"],
+)
 def test_bundles_over_a_bad_line(sender, motion, degrees, loss, swap, repeat):
     """Every sample is a frame of the file, and none goes back in time."""
     performer = sender.Performer()
@@ -101,7 +106,8 @@ def test_bundles_over_a_bad_line(sender, motion, degrees, loss, swap, repeat):
 
 
 def test_single_messages_over_a_bad_line(sender, motion, degrees):
-    """Lost bones keep their last rotation; nothing marks a late single message, so that one bone may be a frame old."""
+    """Lost bones keep their last rotation; nothing marks a late single message, so that one bone may be a
+    frame old."""
     performer = sender.Performer()
     errors, frames = [], 0
     with VmcSource(0) as source:
@@ -113,7 +119,9 @@ def test_single_messages_over_a_bad_line(sender, motion, degrees):
             if i > 10 and source.state.frames > frames:
                 frames = source.state.frames
                 body = source.read().body
-                errors.append(min((degrees(body, motion.body[k]) for k in range(max(i - 4, 0), i + 1)), key=np.max))
+                errors.append(
+                    min((degrees(body, motion.body[k]) for k in range(max(i - 4, 0), i + 1)), key=np.max)
+                )
     errors = np.array(errors)
     assert len(errors) > 100
     assert np.mean(errors < 3) > 0.99 and np.percentile(errors.max(axis=1), 90) < 3
@@ -127,7 +135,9 @@ def test_garbage_on_the_port_does_not_stop_a_performer(sender, motion, degrees):
         for i in range(40):
             noise.sendto(rng.bytes(int(rng.integers(0, 60_000))), to)
             noise.sendto(b"#bundle\0" + bytes(8) + rng.bytes(2000), to)
-            line.send(sender.bundle(performer.messages(motion.body[i], motion.pelvis[i], (), i / 120), time.time()))
+            line.send(
+                sender.bundle(performer.messages(motion.body[i], motion.pelvis[i], (), i / 120), time.time())
+            )
             time.sleep(0.005)
         wait_for(lambda: source.state.frames >= 40)
         assert degrees(source.read().body, motion.body[39]).max() < 0.05

@@ -1,12 +1,13 @@
 """The clips of our own: loop, feet, joints, smoothness, and the numbers they are made from."""
+
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX
 from dinar_live.runtime.motion import demo_motion, idle_motion, kinematics
 from dinar_live.runtime.motion import reference_body as ref
-from dinar_live.runtime.motion import rotations as rot
 from dinar_live.runtime.motion.tracks import bump, ease, track
 
 J = JOINT_INDEX
@@ -114,7 +115,11 @@ def test_reference_body_is_symmetric(rest, tools):
 def test_tracks():
     t = np.linspace(-1, 4, 501)
     y = track(t, (0, 1.0), (1, 3.0), (2, 3.0), (3, -1.0))
-    assert (y[t <= 0] == 1).all() and y[t >= 3] == pytest.approx(-1) and y[(t >= 1) & (t <= 2)] == pytest.approx(3)
+    assert (
+        (y[t <= 0] == 1).all()
+        and y[t >= 3] == pytest.approx(-1)
+        and y[(t >= 1) & (t <= 2)] == pytest.approx(3)
+    )
     assert np.abs(np.diff(y)).max() < 0.085  # no jumps
     pose = track(t, (0, np.zeros((2, 3))), (1, np.ones((2, 3))))
     assert pose.shape == (501, 2, 3) and pose[-1].min() == 1

@@ -1,8 +1,9 @@
 """The BVH parser: against scipy, and on damaged files."""
+
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.motion import bvh as module
 from dinar_live.runtime.motion.bvh import parse_bvh, read_bvh
 
@@ -52,7 +53,9 @@ def test_values_may_wrap_over_lines_and_endings_vary():
 
 
 def test_duplicate_names_stay_apart():
-    twin = TEXT.replace("    End Site", "    JOINT Hips\n    {\n OFFSET 0 1 0\n CHANNELS 0\n    }\n    End Site")
+    twin = TEXT.replace(
+        "    End Site", "    JOINT Hips\n    {\n OFFSET 0 1 0\n CHANNELS 0\n    }\n    End Site"
+    )
     assert parse_bvh(twin).names == ("Hips", "Left Leg", "Hips#2")
 
 
@@ -62,28 +65,31 @@ def test_position_channels_replace_offsets():
     np.testing.assert_allclose(parse_bvh(text).positions[:, 1], [(7, -4, 0), (8, -4, 0)])
 
 
-@pytest.mark.parametrize("old, new, text", [
-    ("HIERARCHY", "HELLO", "line 1: got 'HELLO', expected HIERARCHY"),
-    ("ROOT Hips", "JOINT Hips", "line 2: .*expected ROOT"),
-    ("OFFSET 1 2 3", "OFFSET 1 2 x", "line 4: got 'x', expected a number"),
-    ("OFFSET 1 2 3", "OFFSET 1 2 nan", "line 4: .*finite"),
-    ("OFFSET 1 2 3", "OFFSET 1 2 1e99", "line 4: .*finite"),
-    ("OFFSET 1 2 3", "OFFSET 1 2", "line 5: got 'CHANNELS'"),
-    ("CHANNELS 6", "CHANNELS 9", "line 5: got 9 channels"),
-    ("CHANNELS 6", "CHANNELS 1e9", "line 5: got 1e\\+09 channels"),
-    ("Yposition", "Xposition", "line 5: a channel is named twice"),
-    ("Yposition", "Wposition", "line 5: got channel 'Wposition'"),
-    ("MOTION", "ROOT", "a second ROOT"),
-    ("Frames: 2", "Frames: two", "line 17: .*expected 'Frames: number'"),
-    ("Frames: 2", "Frames: 1e12", "line 17: got 1e\\+12 frames"),
-    ("Frames: 2", "Frames: 0", "line 17: got 0 frames"),
-    ("Frames: 2", "Frames: 3", "ends after 18 of 27 values"),
-    ("Frames: 2", "Frames: 1", "18 values follow, expected 1 frames of 9"),
-    (".0083333", "0", "line 18: got a frame time of 0"),
-    (".0083333", "inf", "line 18"),
-    ("1 11 2", "1 nan 2", "line 20: got 'nan'"),
-    ("1 11 2", "1 huh 2", "line 20: got 'huh'"),
-])
+@pytest.mark.parametrize(
+    "old, new, text",
+    [
+        ("HIERARCHY", "HELLO", "line 1: got 'HELLO', expected HIERARCHY"),
+        ("ROOT Hips", "JOINT Hips", "line 2: .*expected ROOT"),
+        ("OFFSET 1 2 3", "OFFSET 1 2 x", "line 4: got 'x', expected a number"),
+        ("OFFSET 1 2 3", "OFFSET 1 2 nan", "line 4: .*finite"),
+        ("OFFSET 1 2 3", "OFFSET 1 2 1e99", "line 4: .*finite"),
+        ("OFFSET 1 2 3", "OFFSET 1 2", "line 5: got 'CHANNELS'"),
+        ("CHANNELS 6", "CHANNELS 9", "line 5: got 9 channels"),
+        ("CHANNELS 6", "CHANNELS 1e9", "line 5: got 1e\\+09 channels"),
+        ("Yposition", "Xposition", "line 5: a channel is named twice"),
+        ("Yposition", "Wposition", "line 5: got channel 'Wposition'"),
+        ("MOTION", "ROOT", "a second ROOT"),
+        ("Frames: 2", "Frames: two", "line 17: .*expected 'Frames: number'"),
+        ("Frames: 2", "Frames: 1e12", "line 17: got 1e\\+12 frames"),
+        ("Frames: 2", "Frames: 0", "line 17: got 0 frames"),
+        ("Frames: 2", "Frames: 3", "ends after 18 of 27 values"),
+        ("Frames: 2", "Frames: 1", "18 values follow, expected 1 frames of 9"),
+        (".0083333", "0", "line 18: got a frame time of 0"),
+        (".0083333", "inf", "line 18"),
+        ("1 11 2", "1 nan 2", "line 20: got 'nan'"),
+        ("1 11 2", "1 huh 2", "line 20: got 'huh'"),
+    ],
+)
 def test_damage_is_named_by_line(old, new, text):
     with pytest.raises(MotionError, match=text):
         parse_bvh(TEXT.replace(old, new, 1))
@@ -96,7 +102,11 @@ def test_every_truncation_is_one_clear_error():
 
 
 def test_hierarchies_are_bounded():
-    head, open_, close = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 0\n", "JOINT a\n{\nOFFSET 0 0 0\nCHANNELS 0\n", "}\n"
+    head, open_, close = (
+        "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 0\n",
+        "JOINT a\n{\nOFFSET 0 0 0\nCHANNELS 0\n",
+        "}\n",
+    )
     with pytest.raises(MotionError, match="nested deeper"):
         parse_bvh(head + open_ * 5000)
     with pytest.raises(MotionError, match=f"more than {module.MAX_JOINTS} joints"):
@@ -117,7 +127,10 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
 
 def test_the_five_clips_parse(shared):
     expected = {
-        "walk_meredith": (1064, 23, 120), "cmu_jumping_jacks": (125, 31, 30), "zombie": (779, 27, 30), "jesse_dance": (1007, 60, 100),
+        "walk_meredith": (1064, 23, 120),
+        "cmu_jumping_jacks": (125, 31, 30),
+        "zombie": (779, 27, 30),
+        "jesse_dance": (1007, 60, 100),
     }
     for name, counts in expected.items():
         b = read_bvh(shared / "bvh" / f"{name}.bvh")

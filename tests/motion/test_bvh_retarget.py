@@ -1,13 +1,15 @@
-"""BVH to SMPL-X: exact on our own skeleton, by properties on changed ones, by bone directions on real clips."""
+"""BVH to SMPL-X: exact on our own skeleton, by properties on changed ones, by bone directions on real
+clips."""
+
 import dataclasses
 
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX, JOINT_NAMES
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES
 from dinar_live.runtime.motion import kinematics, load_motion
-from dinar_live.runtime.motion import rotations as rot
 from dinar_live.runtime.motion.bvh import parse_bvh, read_bvh
 from dinar_live.runtime.motion.bvh_retarget import _Retarget, retarget
 from dinar_live.runtime.motion.families import recognise
@@ -15,14 +17,21 @@ from dinar_live.runtime.motion.families import recognise
 J = JOINT_INDEX
 CLIPS = ("walk_meredith", "cmu_jumping_jacks", "wave_hello", "zombie", "jesse_dance")
 LIMBS = [J[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "shoulder", "elbow")]
-BONES = [(J[f"{s}_{a}"], J[f"{s}_{b}"]) for s in ("left", "right")
-         for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))]
+BONES = [
+    (J[f"{s}_{a}"], J[f"{s}_{b}"])
+    for s in ("left", "right")
+    for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+]
 
 
 @pytest.fixture(scope="module")
 def ours(demo, rest, tools):
     """Every fourth frame of the demonstration as a BVH of the SMPL-X skeleton."""
-    return tools.skeleton_bvh(demo.body[::4].astype(float), demo.pelvis[::4], rest), demo.body[::4], demo.pelvis[::4]
+    return (
+        tools.skeleton_bvh(demo.body[::4].astype(float), demo.pelvis[::4], rest),
+        demo.body[::4],
+        demo.pelvis[::4],
+    )
 
 
 def other_side(name):
@@ -52,15 +61,20 @@ def test_any_unit(ours, demo, rest, tools, unit):
     np.testing.assert_allclose(m.pelvis, demo.pelvis[:30:3], atol=1e-5)
 
 
-@pytest.mark.parametrize("turn", [(-np.pi / 2, 0, 0), (np.pi / 2, 0, 0), (0, np.pi / 2, 0), (0, 0, np.pi / 2)])
+@pytest.mark.parametrize(
+    "turn", [(-np.pi / 2, 0, 0), (np.pi / 2, 0, 0), (0, np.pi / 2, 0), (0, 0, np.pi / 2)]
+)
 def test_any_up_axis(ours, tools, turn):
     """The whole file in another world: its rest pose stands along another axis."""
     bvh, body, pelvis = ours
     q = rot.axis_angle_to_quaternion(turn)
     world = dataclasses.replace(
-        bvh, offsets=rot.rotate(q, bvh.offsets), positions=rot.rotate(q, bvh.positions),
+        bvh,
+        offsets=rot.rotate(q, bvh.offsets),
+        positions=rot.rotate(q, bvh.positions),
         ends={j: rot.rotate(q, e) for j, e in bvh.ends.items()},
-        rotations=rot.multiply(rot.multiply(q, bvh.rotations), rot.conjugate(q)))
+        rotations=rot.multiply(rot.multiply(q, bvh.rotations), rot.conjugate(q)),
+    )
     m = retarget(world)
     assert tools.angle_between(m.body, body).max() < 0.1
     np.testing.assert_allclose(m.pelvis, pelvis, atol=1e-4)
@@ -74,7 +88,8 @@ def test_mirrored_in_mirrored_out(ours, tools):
 
 
 def test_arms_down_rest_pose(ours, rest, tools):
-    """The same motion on a skeleton that rests with hanging arms: the world is the same, so the pose must be."""
+    """The same motion on a skeleton that rests with hanging arms: the world is the same, so the pose must
+    be."""
     bvh, body, _ = ours
     down = np.tile((1.0, 0, 0, 0), (55, 1))
     for side, sign in (("left", -1), ("right", 1)):
@@ -84,7 +99,8 @@ def test_arms_down_rest_pose(ours, rest, tools):
 
 
 def rebased(bvh, turns):
-    """The same motion on joints whose frames are turned by `turns` [J,4]: the zero pose changes, the world does not."""
+    """The same motion on joints whose frames are turned by `turns` [J,4]: the zero pose changes, the world
+    does not."""
     world = rot.multiply(bvh.global_rotations(), rot.conjugate(turns))
     local = kinematics.local_rotations(world, bvh.parents)
     offsets, positions = bvh.offsets.copy(), bvh.positions.copy()
@@ -92,8 +108,13 @@ def rebased(bvh, turns):
         if p >= 0:
             offsets[j] = rot.rotate(turns[p], offsets[j])
             positions[:, j] = rot.rotate(turns[p], positions[:, j])
-    return dataclasses.replace(bvh, rotations=local, offsets=offsets, positions=positions,
-                               ends={j: rot.rotate(turns[j], e) for j, e in bvh.ends.items()})
+    return dataclasses.replace(
+        bvh,
+        rotations=local,
+        offsets=offsets,
+        positions=positions,
+        ends={j: rot.rotate(turns[j], e) for j, e in bvh.ends.items()},
+    )
 
 
 @pytest.mark.parametrize("roll, degrees", [("hinge", 17), ("hinge", -80), ("auto", 60), ("auto", -130)])
@@ -107,13 +128,18 @@ def test_rolled_joints_are_found_by_their_hinges(ours, rest, tools, roll, degree
     # under SMPL-X's own names the zero pose would be SMPL-X's, whatever the hinges say
     rolled = dataclasses.replace(rolled, names=tuple(n.replace("spine", "Chest") for n in rolled.names))
     m = retarget(rolled, roll=roll)
-    world, expected = kinematics.global_rotations(m.quaternions), kinematics.global_rotations(rot.axis_angle_to_quaternion(body))
+    world, expected = (
+        kinematics.global_rotations(m.quaternions),
+        kinematics.global_rotations(rot.axis_angle_to_quaternion(body)),
+    )
     off = 2 * np.arccos(np.clip(np.abs(np.sum(world * expected, -1)), 0, 1))
     hinged = [J[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "shoulder")]
     assert np.degrees(off[:, hinged]).max() < 5
     # without looking at the hinges it would be wrong
     plain = kinematics.global_rotations(retarget(rolled, roll="rest").quaternions)
-    assert np.degrees(2 * np.arccos(np.clip(np.abs(np.sum(plain * expected, -1)), 0, 1)))[:, hinged].max() > 10
+    assert (
+        np.degrees(2 * np.arccos(np.clip(np.abs(np.sum(plain * expected, -1)), 0, 1)))[:, hinged].max() > 10
+    )
 
 
 def test_a_reference_frame_instead_of_a_rest_pose(ours, rest, tools):
@@ -131,7 +157,9 @@ def test_a_reference_frame_instead_of_a_rest_pose(ours, rest, tools):
 
 def test_an_injected_rest_frame_is_left_out(ours, rest, tools):
     bvh, body, pelvis = ours
-    with_rest = tools.skeleton_bvh(np.concatenate([np.zeros((1, 55, 3)), body]), np.concatenate([pelvis[:1], pelvis]), rest)
+    with_rest = tools.skeleton_bvh(
+        np.concatenate([np.zeros((1, 55, 3)), body]), np.concatenate([pelvis[:1], pelvis]), rest
+    )
     m = retarget(with_rest)
     assert m.frames == len(body) and any("frame 0" in n for n in m.notes)
 
@@ -173,7 +201,9 @@ def test_walk_stands_on_the_floor_and_bends_knees_and_elbows_the_right_way(share
     assert -0.02 < feet.min() and np.percentile(feet, 95) < 0.06  # the floor of this capture is not level
     knees = m.body[:, [J["left_knee"], J["right_knee"]], 0]
     assert np.degrees(knees.min()) > -15 and np.degrees(knees.max()) > 40
-    assert (m.body[:, J["left_elbow"], 1] < 0).mean() > 0.95 and (m.body[:, J["right_elbow"], 1] > 0).mean() > 0.95
+    assert (m.body[:, J["left_elbow"], 1] < 0).mean() > 0.95 and (
+        m.body[:, J["right_elbow"], 1] > 0
+    ).mean() > 0.95
     assert rot.rotate(world[:, 0], (0, 1.0, 0))[:, 1].min() > 0.8
 
 
@@ -190,20 +220,69 @@ def reordered(bvh):
         order.extend(bvh.children(j))
     place = {j: i for i, j in enumerate(order)}
     return dataclasses.replace(
-        bvh, names=tuple(bvh.names[j] for j in order), parents=tuple(place.get(bvh.parents[j], -1) for j in order),
-        offsets=bvh.offsets[order], rotations=bvh.rotations[:, order], positions=bvh.positions[:, order],
-        ends={place[j]: e for j, e in bvh.ends.items()})
+        bvh,
+        names=tuple(bvh.names[j] for j in order),
+        parents=tuple(place.get(bvh.parents[j], -1) for j in order),
+        offsets=bvh.offsets[order],
+        rotations=bvh.rotations[:, order],
+        positions=bvh.positions[:, order],
+        ends={place[j]: e for j, e in bvh.ends.items()},
+    )
 
 
 def names_of(style):
-    """Limb names as families spell them: (hip, knee, ankle, toe, collar, shoulder, elbow, wrist), left side."""
+    """Limb names as families spell them: (hip, knee, ankle, toe, collar, shoulder, elbow, wrist), left
+    side."""
     return {
-        "lafan": ("Hips", "{}UpLeg", "{}Leg", "{}Foot", "{}Toe", "{}Shoulder", "{}Arm", "{}ForeArm", "{}Hand"),
-        "mixamo": ("mixamorig:Hips",) + tuple(f"mixamorig:{{}}{n}" for n in (
-            "UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")),
-        "daz": ("Hips", "{}Hip", "{}Knee", "{}Ankle", "{}Toe", "{}Collar", "{}Shoulder", "{}Elbow", "{}Wrist"),
-        "vrm": ("hips", "{}UpperLeg", "{}LowerLeg", "{}Foot", "{}Toes", "{}Shoulder", "{}UpperArm", "{}LowerArm", "{}Hand"),
-        "rokoko": ("hip", "{}UpLeg", "{}Leg", "{}Foot", "{}Toe", "{}Shoulder", "{}UpperArm", "{}LowerArm", "{}Hand"),
+        "lafan": (
+            "Hips",
+            "{}UpLeg",
+            "{}Leg",
+            "{}Foot",
+            "{}Toe",
+            "{}Shoulder",
+            "{}Arm",
+            "{}ForeArm",
+            "{}Hand",
+        ),
+        "mixamo": ("mixamorig:Hips",)
+        + tuple(
+            f"mixamorig:{{}}{n}"
+            for n in ("UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")
+        ),
+        "daz": (
+            "Hips",
+            "{}Hip",
+            "{}Knee",
+            "{}Ankle",
+            "{}Toe",
+            "{}Collar",
+            "{}Shoulder",
+            "{}Elbow",
+            "{}Wrist",
+        ),
+        "vrm": (
+            "hips",
+            "{}UpperLeg",
+            "{}LowerLeg",
+            "{}Foot",
+            "{}Toes",
+            "{}Shoulder",
+            "{}UpperArm",
+            "{}LowerArm",
+            "{}Hand",
+        ),
+        "rokoko": (
+            "hip",
+            "{}UpLeg",
+            "{}Leg",
+            "{}Foot",
+            "{}Toe",
+            "{}Shoulder",
+            "{}UpperArm",
+            "{}LowerArm",
+            "{}Hand",
+        ),
     }[style]
 
 
@@ -214,7 +293,9 @@ def test_families_and_the_meaning_of_shoulder(ours, tools, style):
     names = dict.fromkeys(JOINT_NAMES) | {"pelvis": root, "head": "Head", "neck": "Neck"}
     for side, title in (("left", "Left"), ("right", "Right")):
         title = title.lower() if style in ("vrm", "rokoko") else title
-        for joint, pattern in zip(("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist"), limbs, strict=True):
+        for joint, pattern in zip(
+            ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist"), limbs, strict=True
+        ):
             names[f"{side}_{joint}"] = pattern.format(title)
     spelled = dataclasses.replace(bvh, names=tuple(new or old for old, new in names.items()))
     assert tools.angle_between(retarget(spelled).body[:, :22], body[:, :22]).max() < 0.1
@@ -233,10 +314,16 @@ def test_names_without_the_right_tree_do_not_fit(ours):
         recognise(bvh.names, parents)
 
 
-@pytest.mark.parametrize("options, text", [
-    ({"reference": "tpose"}, "reference"), ({"reference": 10**6}, "reference"), ({"roll": "x"}, "roll"), ({"hands": "x"}, "hands"),
-    ({"rig_joints": np.zeros((3, 3))}, "rig_joints"),
-])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"reference": "tpose"}, "reference"),
+        ({"reference": 10**6}, "reference"),
+        ({"roll": "x"}, "roll"),
+        ({"hands": "x"}, "hands"),
+        ({"rig_joints": np.zeros((3, 3))}, "rig_joints"),
+    ],
+)
 def test_options_are_checked(ours, options, text):
     with pytest.raises(MotionError, match=text):
         retarget(ours[0], **options)

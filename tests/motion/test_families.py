@@ -1,13 +1,15 @@
-"""The same motion in BVH files as each family writes them (made here, by their documented names): one SMPL-X motion comes out."""
+"""The same motion in BVH files as each family writes them (made here, by their documented names): one SMPL-X
+motion comes out."""
+
 import dataclasses
 
 import numpy as np
 import pytest
 
-from dinar_live.runtime.avatar.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from dinar_live.runtime.motion import kinematics, load_motion
-from dinar_live.runtime.motion import rotations as rot
 from dinar_live.runtime.motion.bvh import Bvh, read_bvh
 from dinar_live.runtime.motion.bvh_retarget import _Retarget, retarget
 
@@ -15,18 +17,74 @@ J = JOINT_INDEX
 CLIPS = ("walk_meredith", "cmu_jumping_jacks", "wave_hello", "zombie", "jesse_dance")
 _LIMBS = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist")
 _ARM_FOREARM = ("UpLeg", "Leg", "Foot", "ToeBase", "Shoulder", "Arm", "ForeArm", "Hand")
-# names of: root, spine from below, neck, head, limbs; then unit, Euler order, arms down at rest by degrees, a joint without length at the
-# hips, y or z up, fingers
+# names of: root, spine from below, neck, head, limbs; then unit, Euler order, arms down at rest by degrees, a
+# joint without length at the hips, y or z up, fingers
 FAMILIES = {
-    "mixamo": ("mixamorig:Hips", ("Spine", "Spine1", "Spine2"), ("Neck",), "Head", _ARM_FOREARM, 100.0, "zxy", 0, False, "y",
-               "{}Hand{}{}"),
-    "lafan": ("Hips", ("Spine", "Spine1", "Spine2", "Spine3"), ("Neck",), "Head", ("UpLeg", "Leg", "Foot", "Toe", *_ARM_FOREARM[4:]), 100.0,
-              "zyx", 0, False, "y", None),
-    "cgspeed": ("Hips", ("LowerBack", "Spine", "Spine1"), ("Neck", "Neck1"), "Head", _ARM_FOREARM, 1 / 0.05644, "zyx", 20, True, "y", None),
-    "vrm": ("hips", ("spine", "chest", "upperChest"), ("neck",), "head",
-            ("UpperLeg", "LowerLeg", "Foot", "Toes", "Shoulder", "UpperArm", "LowerArm", "Hand"), 1.0, "yxz", 0, False, "y", "vrm"),
-    "rokoko": ("hip", ("spine", "chest"), ("neck",), "head",
-               ("UpLeg", "Leg", "Foot", "Toe", "Shoulder", "UpperArm", "LowerArm", "Hand"), 39.37, "xyz", 80, False, "z", None),
+    "mixamo": (
+        "mixamorig:Hips",
+        ("Spine", "Spine1", "Spine2"),
+        ("Neck",),
+        "Head",
+        _ARM_FOREARM,
+        100.0,
+        "zxy",
+        0,
+        False,
+        "y",
+        "{}Hand{}{}",
+    ),
+    "lafan": (
+        "Hips",
+        ("Spine", "Spine1", "Spine2", "Spine3"),
+        ("Neck",),
+        "Head",
+        ("UpLeg", "Leg", "Foot", "Toe", *_ARM_FOREARM[4:]),
+        100.0,
+        "zyx",
+        0,
+        False,
+        "y",
+        None,
+    ),
+    "cgspeed": (
+        "Hips",
+        ("LowerBack", "Spine", "Spine1"),
+        ("Neck", "Neck1"),
+        "Head",
+        _ARM_FOREARM,
+        1 / 0.05644,
+        "zyx",
+        20,
+        True,
+        "y",
+        None,
+    ),
+    "vrm": (
+        "hips",
+        ("spine", "chest", "upperChest"),
+        ("neck",),
+        "head",
+        ("UpperLeg", "LowerLeg", "Foot", "Toes", "Shoulder", "UpperArm", "LowerArm", "Hand"),
+        1.0,
+        "yxz",
+        0,
+        False,
+        "y",
+        "vrm",
+    ),
+    "rokoko": (
+        "hip",
+        ("spine", "chest"),
+        ("neck",),
+        "head",
+        ("UpLeg", "Leg", "Foot", "Toe", "Shoulder", "UpperArm", "LowerArm", "Hand"),
+        39.37,
+        "xyz",
+        80,
+        False,
+        "z",
+        None,
+    ),
 }
 
 
@@ -67,7 +125,9 @@ def family_bvh(style, body, pelvis, rest) -> Bvh:
         parent = add(f"{title[0].upper()}HipJoint", 0, at_zero[0], turned[:, 0]) if helper else 0
         for joint, name in zip(_LIMBS, limbs, strict=True):
             parent = chest if joint == "collar" else parent
-            parent = add(f"{title}{name}", parent, at_zero[J[f"{side}_{joint}"]], turned[:, J[f"{side}_{joint}"]])
+            parent = add(
+                f"{title}{name}", parent, at_zero[J[f"{side}_{joint}"]], turned[:, J[f"{side}_{joint}"]]
+            )
         for finger in ("index", "middle", "pinky", "ring", "thumb") if fingers else ():
             at = parent
             for i in (1, 2, 3):
@@ -104,7 +164,9 @@ def test_every_family_gives_the_same_motion(demo, rest, tools, tmp_path, style):
     bvh = family_bvh(style, body, pelvis, rest)
     (tmp_path / "a.bvh").write_text(tools.bvh_text(bvh, order=FAMILIES[style][6]))
     m = load_motion(tmp_path / "a.bvh")
-    body_joints = [j for j in range(22) if j not in (J["spine1"], J["spine2"])]  # which share the bend as the file's spine does
+    body_joints = [
+        j for j in range(22) if j not in (J["spine1"], J["spine2"])
+    ]  # which share the bend as the file's spine does
     assert world_error(m.body, body)[:, body_joints].max() < 3
     if FAMILIES[style][10]:
         assert world_error(m.body, body)[:, 25:].max() < 3
@@ -122,7 +184,8 @@ def test_the_t_pose_of_every_family_is_the_zero_pose(rest, style):
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_joints_turn_as_much_as_those_of_the_file(shared, rest, clip):
-    """Feet, hands, trunk and collar bones keep the orientation of the reference pose: from frame to frame they turn as the source does."""
+    """Feet, hands, trunk and collar bones keep the orientation of the reference pose: from frame to frame
+    they turn as the source does."""
     bvh = read_bvh(shared / "bvh" / f"{clip}.bvh")
     m, r = retarget(bvh), _Retarget(bvh, rest, clip)
     pose, kept = r._reference("auto")
@@ -155,12 +218,24 @@ def nested(depth):
 GOOD = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 0 1\n}\n}\nMOTION\n"
 
 
-@pytest.mark.parametrize("text", [
-    nested(100_000), GOOD + "Frames: 999999999999\nFrame Time: 0.03\n1 2 3\n", GOOD + "Frames: 2\nFrame Time: 0.03\nnan 2 3\n1 2 3\n",
-    GOOD + "Frames: 2\nFrame Time: 0.03\n1 2 3\n1 2", GOOD + "Frames: 1e3000\nFrame Time: 0.03\n", GOOD + "Frames: 1\nFrame Time: 0\n1 2 3",
-    GOOD.replace("0 0 0", "0 inf 0"), GOOD.replace("CHANNELS 3", "CHANNELS 999999999"), GOOD[:60], "", "\0" * 10_000,
-    GOOD.replace("}\n}", "}\n" * 3),
-], ids=range(12))
+@pytest.mark.parametrize(
+    "text",
+    [
+        nested(100_000),
+        GOOD + "Frames: 999999999999\nFrame Time: 0.03\n1 2 3\n",
+        GOOD + "Frames: 2\nFrame Time: 0.03\nnan 2 3\n1 2 3\n",
+        GOOD + "Frames: 2\nFrame Time: 0.03\n1 2 3\n1 2",
+        GOOD + "Frames: 1e3000\nFrame Time: 0.03\n",
+        GOOD + "Frames: 1\nFrame Time: 0\n1 2 3",
+        GOOD.replace("0 0 0", "0 inf 0"),
+        GOOD.replace("CHANNELS 3", "CHANNELS 999999999"),
+        GOOD[:60],
+        "",
+        "\0" * 10_000,
+        GOOD.replace("}\n}", "}\n" * 3),
+    ],
+    ids=range(12),
+)
 def test_hostile_bvh_is_one_error_at_once(tmp_path, text):
     import time
 
@@ -172,7 +247,8 @@ def test_hostile_bvh_is_one_error_at_once(tmp_path, text):
 
 
 def test_smplx_names_mean_smplx_rotations(rest, tools):
-    """Elbows that bend about an axis of their own, as fits of SMPL-X have them, are no reason to roll the arms."""
+    """Elbows that bend about an axis of their own, as fits of SMPL-X have them, are no reason to roll the
+    arms."""
     body = np.zeros((40, 55, 3))
     body[:, J["left_elbow"]] = np.linspace(0.1, 2, 40)[:, None] * np.array((0, -0.5, 0.87))
     body[:, J["right_elbow"]] = body[:, J["left_elbow"]] * (1, -1, -1)

@@ -1,13 +1,14 @@
 """Motion and AvatarMotion: sampling, resampling, fitting to an avatar."""
+
 import time
 
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.motion import Motion, kinematics
 from dinar_live.runtime.motion import reference_body as ref
-from dinar_live.runtime.motion import rotations as rot
 
 
 def angles(a, b):
@@ -24,15 +25,18 @@ def spin(frames=11, fps=10.0, step=0.2, **options):
     return Motion(body=body, pelvis=pelvis, leg_length=0.8, fps=fps, **options)
 
 
-@pytest.mark.parametrize("change, text", [
-    ({"body": np.zeros((2, 54, 3))}, "Motion.body"),
-    ({"body": np.full((2, 55, 3), np.nan)}, "NaN"),
-    ({"body": np.zeros((0, 55, 3)), "pelvis": np.zeros((0, 3))}, "0 frames"),
-    ({"pelvis": np.zeros((3, 3))}, "Motion.pelvis"),
-    ({"leg_length": 0.0}, "leg_length"),
-    ({"fps": float("nan")}, "fps"),
-    ({"expression": np.zeros((2, 3)), "expression_names": ("a", "b")}, "2 names for 3"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"body": np.zeros((2, 54, 3))}, "Motion.body"),
+        ({"body": np.full((2, 55, 3), np.nan)}, "NaN"),
+        ({"body": np.zeros((0, 55, 3)), "pelvis": np.zeros((0, 3))}, "0 frames"),
+        ({"pelvis": np.zeros((3, 3))}, "Motion.pelvis"),
+        ({"leg_length": 0.0}, "leg_length"),
+        ({"fps": float("nan")}, "fps"),
+        ({"expression": np.zeros((2, 3)), "expression_names": ("a", "b")}, "2 names for 3"),
+    ],
+)
 def test_refuses(change, text):
     good = {"body": np.zeros((2, 55, 3)), "pelvis": np.zeros((2, 3)), "leg_length": 0.8, "fps": 30}
     Motion(**good)
@@ -117,7 +121,11 @@ def test_root_options(rest):
         np.testing.assert_allclose((fixed.pose(i).transl + rest[0])[[0, 2]], 0, atol=1e-5)
     # turning the clip must turn its path with it
     moved = turned.for_avatar(rest).pose(10).transl - start.transl
-    expected = rot.rotate(rot.axis_angle_to_quaternion((0, -2.0, 0)), (0, 0, 1.0)) * kinematics.leg_length(rest) / 0.8
+    expected = (
+        rot.rotate(rot.axis_angle_to_quaternion((0, -2.0, 0)), (0, 0, 1.0))
+        * kinematics.leg_length(rest)
+        / 0.8
+    )
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
@@ -150,7 +158,9 @@ def test_expressions_of_an_unknown_space_are_dropped_and_said_once(rest):
     assert not spin(expression=np.zeros((11, 10))).for_avatar(rest).notes
 
 
-@pytest.mark.parametrize("options", [{"root": "home"}, {"rig_joints": np.zeros((55, 3))}, {"rig_joints": np.zeros((24, 3))}])
+@pytest.mark.parametrize(
+    "options", [{"root": "home"}, {"rig_joints": np.zeros((55, 3))}, {"rig_joints": np.zeros((24, 3))}]
+)
 def test_for_avatar_refuses(rest, options):
     with pytest.raises(MotionError):
         spin().for_avatar(**{"rig_joints": rest} | options)

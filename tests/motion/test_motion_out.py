@@ -1,13 +1,21 @@
 """Motion written and read again: BVH, npz, recordings."""
+
 import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
-from dinar_live.runtime.motion import Motion, Recorder, load_motion, load_recording, save_motion, write_bvh
-from dinar_live.runtime.motion import rotations as rot
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.motion import (
+    Motion,
+    Recorder,
+    load_motion,
+    load_recording,
+    save_motion,
+    write_bvh,
+)
 from dinar_live.runtime.motion.recording import MAX_HEADER, frame_dtype, read_recording
 
 CLIPS = ("walk_meredith", "cmu_jumping_jacks", "wave_hello", "zombie", "jesse_dance")
@@ -17,8 +25,12 @@ def wild(frames=40):
     """Any rotation at all, in every joint; elbows that bend about axes of their own; and gimbal lock."""
     rng = np.random.default_rng(5)
     q = rot.axis_angle_to_quaternion(rng.normal(0, 1.2, (frames, 55, 3)))
-    q[:5] = rot.euler_to_quaternion(np.stack([np.full((5, 55), 0.3), np.full((5, 55), np.pi / 2), np.full((5, 55), -0.7)], -1), "zxy")
-    return Motion(body=rot.quaternion_to_axis_angle(q), pelvis=rng.normal(0, 3, (frames, 3)), leg_length=0.8, fps=59.94)
+    q[:5] = rot.euler_to_quaternion(
+        np.stack([np.full((5, 55), 0.3), np.full((5, 55), np.pi / 2), np.full((5, 55), -0.7)], -1), "zxy"
+    )
+    return Motion(
+        body=rot.quaternion_to_axis_angle(q), pelvis=rng.normal(0, 3, (frames, 3)), leg_length=0.8, fps=59.94
+    )
 
 
 @pytest.mark.parametrize("unit", ["cm", "m"])
@@ -44,7 +56,9 @@ def test_bvh_round_trip_of_real_clips(shared, tools, tmp_path, clip):
     motion = load_motion(shared / "bvh" / f"{clip}.bvh")
     write_bvh(motion, tmp_path / "a.bvh")
     m = load_motion(tmp_path / "a.bvh")
-    assert tools.angle_between(m.body, motion.body).max() < 0.1 and np.abs(m.pelvis - motion.pelvis).max() < 1e-3
+    assert (
+        tools.angle_between(m.body, motion.body).max() < 0.1 and np.abs(m.pelvis - motion.pelvis).max() < 1e-3
+    )
 
 
 def test_bvh_for_another_skeleton_scales_the_path(demo, rest, tmp_path):
@@ -68,7 +82,11 @@ def test_npz_is_read_back_and_has_the_keys_of_amass(demo, rest, tools, tmp_path)
     a, b = demo.for_avatar(rest), m.for_avatar(rest)
     assert max(np.abs(a.pose(i).transl - b.pose(i).transl).max() for i in range(0, m.frames, 10)) < 1e-5
     with np.load(tmp_path / "a.npz", allow_pickle=False) as z:
-        assert z["poses"].shape == (demo.frames, 165) and not z["betas"].any() and str(z["surface_model_type"]) == "smplx"
+        assert (
+            z["poses"].shape == (demo.frames, 165)
+            and not z["betas"].any()
+            and str(z["surface_model_type"]) == "smplx"
+        )
         up = rot.rotate(rot.axis_angle_to_quaternion(z["root_orient"]), (0, 1.0, 0))
         assert up[:, 2].min() > 0.95  # z up, as AMASS
         parts = [z[k] for k in ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")]
@@ -90,7 +108,13 @@ def test_recording_is_exact(demo, tmp_path):
     m = load_motion(tmp_path / "a.dmot")
     for key in ("body", "pelvis", "expression"):
         np.testing.assert_array_equal(getattr(m, key), getattr(demo, key))
-    assert (m.fps, m.cyclic, m.name, m.expression_names, m.leg_length) == (demo.fps, True, "demo", demo.expression_names, demo.leg_length)
+    assert (m.fps, m.cyclic, m.name, m.expression_names, m.leg_length) == (
+        demo.fps,
+        True,
+        "demo",
+        demo.expression_names,
+        demo.leg_length,
+    )
 
 
 def test_what_is_cut_off_is_readable_to_the_last_whole_frame(demo, tmp_path):
@@ -99,8 +123,10 @@ def test_what_is_cut_off_is_readable_to_the_last_whole_frame(demo, tmp_path):
     for cut in (1, 300, 727, 728 * 3 + 5):
         (tmp_path / "b.dmot.part").write_bytes(whole[:-cut])
         m = load_motion(tmp_path / "b.dmot.part")
-        assert m.frames == 50 - -(-cut // frame_dtype(12).itemsize) and any("cut off" in n for n in m.notes) == (cut % 728 != 0)
-        np.testing.assert_array_equal(m.body, demo.body[:m.frames])
+        assert m.frames == 50 - -(-cut // frame_dtype(12).itemsize) and any(
+            "cut off" in n for n in m.notes
+        ) == (cut % 728 != 0)
+        np.testing.assert_array_equal(m.body, demo.body[: m.frames])
 
 
 def test_a_recording_lies_on_disk_while_it_grows(demo, tmp_path, monkeypatch):
@@ -135,11 +161,16 @@ def test_uneven_times_become_even(tmp_path):
     assert abs(m.duration - (t[-1] - t[0])) < 0.03
 
 
-@pytest.mark.parametrize("frame, text", [
-    ((1.0, np.full((55, 3), np.nan), np.zeros(3)), "NaN"), ((0.0, np.zeros((55, 3)), np.zeros(3)), "after 0 s"),
-    ((np.nan, np.zeros((55, 3)), np.zeros(3)), "at nan s"), ((1.0, np.zeros((54, 3)), np.zeros(3)), "body"),
-    ((1.0, np.zeros((55, 3)), np.zeros(3), np.zeros(2)), "0 expressions"),
-])
+@pytest.mark.parametrize(
+    "frame, text",
+    [
+        ((1.0, np.full((55, 3), np.nan), np.zeros(3)), "NaN"),
+        ((0.0, np.zeros((55, 3)), np.zeros(3)), "after 0 s"),
+        ((np.nan, np.zeros((55, 3)), np.zeros(3)), "at nan s"),
+        ((1.0, np.zeros((54, 3)), np.zeros(3)), "body"),
+        ((1.0, np.zeros((55, 3)), np.zeros(3), np.zeros(2)), "0 expressions"),
+    ],
+)
 def test_frames_are_checked_before_they_are_written(tmp_path, frame, text):
     with Recorder(tmp_path / "a.dmot", leg_length=0.8) as recorder:
         recorder.append(0.0, np.zeros((55, 3)), np.zeros(3))
@@ -152,19 +183,29 @@ def changed(header, **values):
     return json.dumps(header | values).encode()
 
 
-@pytest.mark.parametrize("change, text", [
-    (lambda h: changed(h, fps="fast"), "header: fps"), (lambda h: changed(h, fps=float("nan")), "header: fps"),
-    (lambda h: changed(h, expressions=10**9), "header: expressions"), (lambda h: changed(h, expressions=True), "header: expressions"),
-    (lambda h: changed(h, expression_names=["a"]), "expression_names"), (lambda h: changed(h, leg_length=-1), "leg_length"),
-    (lambda h: changed(h, skeleton="smpl"), "skeleton"), (lambda h: b"[" * 10_000, "no JSON"), (lambda h: b"[]", "expected an object"),
-    (lambda h: b"{}", "format"), (lambda h: b"\xff\xfe{}", "no JSON"), (lambda h: b" " * (MAX_HEADER + 1), "header of"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (lambda h: changed(h, fps="fast"), "header: fps"),
+        (lambda h: changed(h, fps=float("nan")), "header: fps"),
+        (lambda h: changed(h, expressions=10**9), "header: expressions"),
+        (lambda h: changed(h, expressions=True), "header: expressions"),
+        (lambda h: changed(h, expression_names=["a"]), "expression_names"),
+        (lambda h: changed(h, leg_length=-1), "leg_length"),
+        (lambda h: changed(h, skeleton="smpl"), "skeleton"),
+        (lambda h: b"[" * 10_000, "no JSON"),
+        (lambda h: b"[]", "expected an object"),
+        (lambda h: b"{}", "format"),
+        (lambda h: b"\xff\xfe{}", "no JSON"),
+        (lambda h: b" " * (MAX_HEADER + 1), "header of"),
+    ],
+)
 def test_hostile_headers(demo, tmp_path, change, text):
     save_motion(demo.slice(0, 3), tmp_path / "a.dmot")
     data = (tmp_path / "a.dmot").read_bytes()
     n = int.from_bytes(data[8:12], "little")
-    header = change(json.loads(data[12:12 + n]))
-    (tmp_path / "b.dmot").write_bytes(data[:8] + len(header).to_bytes(4, "little") + header + data[12 + n:])
+    header = change(json.loads(data[12 : 12 + n]))
+    (tmp_path / "b.dmot").write_bytes(data[:8] + len(header).to_bytes(4, "little") + header + data[12 + n :])
     with pytest.raises(MotionError, match=text):
         load_motion(tmp_path / "b.dmot")
 
@@ -174,8 +215,13 @@ def test_hostile_frames(demo, tmp_path):
     data = (tmp_path / "a.dmot").read_bytes()
     start = len(data) - 9 * 728
     frames = np.frombuffer(data[start:], frame_dtype(12)).copy()
-    for key, value, text in (("t", 0.0, "frame 4: damaged"), ("t", np.inf, "damaged"), ("body", np.nan, "frame 4: damaged"),
-                             ("body", 1e30, "b.dmot.*Motion.body"), ("pelvis", np.inf, "damaged")):
+    for key, value, text in (
+        ("t", 0.0, "frame 4: damaged"),
+        ("t", np.inf, "damaged"),
+        ("body", np.nan, "frame 4: damaged"),
+        ("body", 1e30, "b.dmot.*Motion.body"),
+        ("pelvis", np.inf, "damaged"),
+    ):
         bad = frames.copy()
         bad[key][4] = value
         (tmp_path / "b.dmot").write_bytes(data[:start] + bad.tobytes())

@@ -1,4 +1,6 @@
-"""Readers of SMPL-X family files, on files made here with the documented keys (no AMASS or BEAT2 file is at hand)."""
+"""Readers of SMPL-X family files, on files made here with the documented keys (no AMASS or BEAT2 file is at
+hand)."""
+
 import io
 import pathlib
 import zipfile
@@ -6,10 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import MotionError
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.motion import load_motion, load_smplx_npz
 from dinar_live.runtime.motion import reference_body as ref
-from dinar_live.runtime.motion import rotations as rot
 
 N = 12
 Z_UP = rot.axis_angle_to_quaternion((np.pi / 2, 0, 0))  # from y up to z up
@@ -43,15 +45,33 @@ def stageii(tmp_path, body, trans, **more):
     """The keys of AMASS SMPL-X, with an object array that must not be opened."""
     flat = body.reshape(N, 165)
     path = tmp_path / "walk_stageii.npz"
-    np.savez(path, gender="neutral", surface_model_type="smplx", mocap_frame_rate=120.0, mocap_time_length=0.1, trans=trans, poses=flat,
-             betas=np.zeros(16), num_betas=16, root_orient=flat[:, :3], pose_body=flat[:, 3:66], pose_jaw=flat[:, 66:69],
-             pose_eye=flat[:, 69:75], pose_hand=flat[:, 75:], markers_latent=np.zeros((5, 3)), latent_labels=np.array(["A", "B"]),
-             markers_latent_vids=np.array([Trap(tmp_path / "sprung")], dtype=object), **more)
+    np.savez(
+        path,
+        gender="neutral",
+        surface_model_type="smplx",
+        mocap_frame_rate=120.0,
+        mocap_time_length=0.1,
+        trans=trans,
+        poses=flat,
+        betas=np.zeros(16),
+        num_betas=16,
+        root_orient=flat[:, :3],
+        pose_body=flat[:, 3:66],
+        pose_jaw=flat[:, 66:69],
+        pose_eye=flat[:, 69:75],
+        pose_hand=flat[:, 75:],
+        markers_latent=np.zeros((5, 3)),
+        latent_labels=np.array(["A", "B"]),
+        markers_latent_vids=np.array([Trap(tmp_path / "sprung")], dtype=object),
+        **more,
+    )
     return path
 
 
 def close(motion, body, pelvis, atol=1e-5):
-    np.testing.assert_allclose(rot.axis_angle_to_matrix(motion.body), rot.axis_angle_to_matrix(body), atol=atol)
+    np.testing.assert_allclose(
+        rot.axis_angle_to_matrix(motion.body), rot.axis_angle_to_matrix(body), atol=atol
+    )
     np.testing.assert_allclose(motion.pelvis, pelvis, atol=atol)
 
 
@@ -71,8 +91,16 @@ def test_amass_parts_without_poses(tmp_path):
     rotated, trans = z_up(body, pelvis, ref.SMPLX_PELVIS)
     flat = rotated.reshape(N, 165)
     path = tmp_path / "parts.npz"
-    np.savez(path, root_orient=flat[:, :3], pose_body=flat[:, 3:66], pose_jaw=flat[:, 66:69], pose_eye=flat[:, 69:75],
-             pose_hand=flat[:, 75:], trans=trans, mocap_frame_rate=np.array([60.0]))
+    np.savez(
+        path,
+        root_orient=flat[:, :3],
+        pose_body=flat[:, 3:66],
+        pose_jaw=flat[:, 66:69],
+        pose_eye=flat[:, 69:75],
+        pose_hand=flat[:, 75:],
+        trans=trans,
+        mocap_frame_rate=np.array([60.0]),
+    )
     close(load_motion(path), body, pelvis)
 
 
@@ -82,8 +110,17 @@ def test_amass_smplh_has_no_jaw_and_eyes(tmp_path):
     rotated, trans = z_up(body, pelvis, ref.SMPL_PELVIS)
     path = tmp_path / "smplh.npz"
     flat = np.concatenate([rotated[:, :22], rotated[:, 25:]], axis=1).reshape(N, 156)
-    np.savez(path, poses=flat, trans=trans, betas=np.zeros(16), dmpls=np.zeros((N, 8)), gender="male", mocap_framerate=100.0,
-             marker_data=np.zeros((N, 4, 3)), marker_labels=np.array(["a"] * 4))
+    np.savez(
+        path,
+        poses=flat,
+        trans=trans,
+        betas=np.zeros(16),
+        dmpls=np.zeros((N, 8)),
+        gender="male",
+        mocap_framerate=100.0,
+        marker_data=np.zeros((N, 4, 3)),
+        marker_labels=np.array(["a"] * 4),
+    )
     m = load_motion(path)
     close(m, body, pelvis)
     assert m.fps == 100.0
@@ -94,7 +131,9 @@ def test_smpl_has_no_fingers(tmp_path, columns):
     body, pelvis = walk(3)
     flat = np.concatenate([body[:, :22].reshape(N, 66), np.full((N, 6), 0.5)], axis=1)[:, :columns]
     path = tmp_path / "smpl.npz"
-    np.savez(path, poses=flat, trans=pelvis - (ref.SMPL_PELVIS if columns == 72 else ref.SMPLX_PELVIS), fps=30)
+    np.savez(
+        path, poses=flat, trans=pelvis - (ref.SMPL_PELVIS if columns == 72 else ref.SMPLX_PELVIS), fps=30
+    )
     m = load_motion(path)
     body[:, 22:25], body[:, 25:] = 0, ref.relaxed_hands()
     close(m, body, pelvis)
@@ -103,8 +142,16 @@ def test_smpl_has_no_fingers(tmp_path, columns):
 
 def beat2(tmp_path, body, trans):
     path = tmp_path / "2_scott_0_1_1.npz"
-    np.savez(path, poses=body.reshape(N, 165), betas=np.zeros(300), expressions=np.ones((N, 100)), trans=trans, model="smplx2020",
-             gender="neutral", mocap_frame_rate=30)
+    np.savez(
+        path,
+        poses=body.reshape(N, 165),
+        betas=np.zeros(300),
+        expressions=np.ones((N, 100)),
+        trans=trans,
+        model="smplx2020",
+        gender="neutral",
+        mocap_frame_rate=30,
+    )
     return path
 
 
@@ -131,7 +178,9 @@ def test_beat2_hands_are_relative_to_a_mean(tmp_path):
 @pytest.mark.parametrize("up", ["y", "z", "-y"])
 def test_up_axis_of_a_plain_file_is_seen_from_the_spine(tmp_path, up):
     body, pelvis = walk(6)
-    turn = rot.conjugate(rot.axis_angle_to_quaternion({"y": (0, 0, 0), "z": (-np.pi / 2, 0, 0), "-y": (np.pi, 0, 0)}[up]))
+    turn = rot.conjugate(
+        rot.axis_angle_to_quaternion({"y": (0, 0, 0), "z": (-np.pi / 2, 0, 0), "-y": (np.pi, 0, 0)}[up])
+    )
     stored = body.copy()
     stored[:, 0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[:, 0])))
     path = tmp_path / "plain.npz"
@@ -158,21 +207,24 @@ def test_resampled_while_loading(tmp_path):
 GOOD = {"poses": np.zeros((N, 165)), "trans": np.zeros((N, 3)), "fps": 30}
 
 
-@pytest.mark.parametrize("change, text", [
-    ({"poses": np.zeros((N, 160))}, "poses: got 160 columns"),
-    ({"poses": np.zeros((N, 162))}, "162 needs root_orient"),
-    ({"poses": np.full((N, 165), np.nan)}, "poses: holds NaN"),
-    ({"poses": np.zeros((0, 165))}, "poses"),
-    ({"poses": np.array(["x"] * N)}, "poses: holds <U1"),
-    ({"poses": np.array([{}], dtype=object)}, "poses: holds object"),
-    ({"poses": None, "pose_body": np.zeros((N, 63))}, "poses: not in the file"),
-    ({"trans": np.zeros((N + 1, 3))}, "trans: .*expected 12 frames"),
-    ({"trans": np.zeros((N, 2))}, "trans: got shape"),
-    ({"trans": np.full((N, 3), np.inf)}, "trans: holds NaN"),
-    ({"fps": None}, "frame rate: none of"),
-    ({"fps": 0}, "fps: got"),
-    ({"fps": np.array([30.0, 60.0])}, "fps: got"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"poses": np.zeros((N, 160))}, "poses: got 160 columns"),
+        ({"poses": np.zeros((N, 162))}, "162 needs root_orient"),
+        ({"poses": np.full((N, 165), np.nan)}, "poses: holds NaN"),
+        ({"poses": np.zeros((0, 165))}, "poses"),
+        ({"poses": np.array(["x"] * N)}, "poses: holds <U1"),
+        ({"poses": np.array([{}], dtype=object)}, "poses: holds object"),
+        ({"poses": None, "pose_body": np.zeros((N, 63))}, "poses: not in the file"),
+        ({"trans": np.zeros((N + 1, 3))}, "trans: .*expected 12 frames"),
+        ({"trans": np.zeros((N, 2))}, "trans: got shape"),
+        ({"trans": np.full((N, 3), np.inf)}, "trans: holds NaN"),
+        ({"fps": None}, "frame rate: none of"),
+        ({"fps": 0}, "fps: got"),
+        ({"fps": np.array([30.0, 60.0])}, "fps: got"),
+    ],
+)
 def test_bad_files_are_refused_by_file_and_key(tmp_path, change, text):
     path = tmp_path / "bad.npz"
     np.savez(path, **{k: v for k, v in (GOOD | change).items() if v is not None})
@@ -184,7 +236,13 @@ def test_bad_files_are_refused_by_file_and_key(tmp_path, change, text):
 def test_162_columns_with_a_root(tmp_path):
     body, pelvis = walk(9)
     path = tmp_path / "x.npz"
-    np.savez(path, poses=body[:, 1:].reshape(N, 162), global_orient=body[:, 0], transl=pelvis - ref.SMPLX_PELVIS, fps=30)
+    np.savez(
+        path,
+        poses=body[:, 1:].reshape(N, 162),
+        global_orient=body[:, 0],
+        transl=pelvis - ref.SMPLX_PELVIS,
+        fps=30,
+    )
     close(load_motion(path), body, pelvis)
 
 
@@ -205,7 +263,9 @@ def test_what_is_no_npz_is_one_clear_error(tmp_path, content):
 
 def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 165)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 165)}
+    )
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w") as z:
         z.writestr("poses.npy", header.getvalue())

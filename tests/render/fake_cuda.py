@@ -1,8 +1,10 @@
-"""A strict stand-in for a GPU: the interface of kernels.cuda, memory in the host, work done by the CPU's kernels when it is waited for.
+"""A strict stand-in for a GPU: the interface of kernels.cuda, memory in the host, work done by the CPU's
+kernels when it is waited for.
 
-What would be wrong on a GPU is an error here: waiting or allocating during a capture, reading memory that was freed or is too small, host
-memory that is not page-locked, launching before the context is current. What is put on a stream runs at the next synchronization, so a
-missing one shows, and a graph keeps addresses, not values.
+What would be wrong on a GPU is an error here: waiting or allocating during a capture, reading memory that was
+freed or is too small, host memory that is not page-locked, launching before the context is current. What is
+put on a stream runs at the next synchronization, so a missing one shows, and a graph keeps addresses, not
+values.
 """
 
 import contextlib
@@ -14,16 +16,39 @@ import numpy as np
 
 from dinar_live import kernels
 from dinar_live.kernels import cuda as real
-from dinar_live.kernels.cuda import CudaError, DeviceBody, DeviceScene, FrameParameters, Planes, RasterTarget
+from dinar_live.kernels.cuda import (
+    CudaError,
+    DeviceBody,
+    DeviceScene,
+    FrameParameters,
+    Planes,
+    RasterTarget,
+)
 
-__all__ = ["CudaError", "Device", "DeviceBody", "DeviceScene", "FakeCuda", "FrameParameters", "Planes", "RasterTarget"]
+__all__ = [
+    "CudaError",
+    "Device",
+    "DeviceBody",
+    "DeviceScene",
+    "FakeCuda",
+    "FrameParameters",
+    "Planes",
+    "RasterTarget",
+]
 
 
 class FakeCuda:
-    """What runtime/render takes from kernels.cuda. faults: names of operations that fail; log: every operation, in the order of running."""
+    """What runtime/render takes from kernels.cuda. faults: names of operations that fail; log: every
+    operation, in the order of running."""
 
     CudaError, DeviceBody, DeviceScene, FrameParameters, Planes, RasterTarget = (
-        CudaError, DeviceBody, DeviceScene, FrameParameters, Planes, RasterTarget)
+        CudaError,
+        DeviceBody,
+        DeviceScene,
+        FrameParameters,
+        Planes,
+        RasterTarget,
+    )
 
     def __init__(self):
         self.faults: set[str] = set()
@@ -32,7 +57,7 @@ class FakeCuda:
         self.streams: dict[int, Stream] = {}
         self.capturing: Stream | None = None
         self.graphs: list[Graph] = []
-        self.stale_graphs = False       # graphs that keep the values of their capture, as a broken engine's would
+        self.stale_graphs = False  # graphs that keep the values of their capture, as a broken engine's would
 
     def Device(self, index=0):
         return Device(self, index)
@@ -46,7 +71,9 @@ class FakeCuda:
 
     def not_capturing(self, what: str) -> None:
         if self.capturing is not None:
-            raise CudaError(f"{what}: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED (operation not permitted when stream is capturing)")
+            raise CudaError(
+                f"{what}: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED (operation not permitted when stream is capturing)"
+            )
 
     def at(self, pointer: int, shape, dtype) -> np.ndarray:
         """The device memory at an address; CudaError if it is not (or no longer) all there."""
@@ -60,13 +87,21 @@ class FakeCuda:
     def allocate(self, nbytes: int) -> np.ndarray:
         self.not_capturing("cuMemAlloc")
         self.fault("allocate")
-        block = np.frombuffer(np.random.default_rng(0).bytes(max(nbytes, 16)), np.uint8).copy()      # not zeros: memory is not
+        block = np.frombuffer(
+            np.random.default_rng(0).bytes(max(nbytes, 16)), np.uint8
+        ).copy()  # not zeros: memory is not
         self.memory[block.ctypes.data] = weakref.ref(block)
         return block
 
 
 class Device:
-    compute_capability, arch, memory, multiprocessors, driver_version = (9, 0), "sm_90", 80 << 30, 132, (13, 0)
+    compute_capability, arch, memory, multiprocessors, driver_version = (
+        (9, 0),
+        "sm_90",
+        80 << 30,
+        132,
+        (13, 0),
+    )
 
     def __init__(self, cuda: FakeCuda, index: int):
         self.cuda, self.index, self.name = cuda, index, "Fake GPU"
@@ -150,7 +185,6 @@ class Address:
 
 
 class Event:
-
     def __init__(self, timing):
         self._timing, self._stream, self.time = timing, None, None
 
@@ -217,7 +251,9 @@ class Graph:
         if not self.complete or self.closed:
             raise CudaError("this graph cannot be launched")
         self.cuda.fault("launch")
-        operations = [o for o in self.operations if o[0] != "upload"] if self.cuda.stale_graphs else self.operations
+        operations = (
+            [o for o in self.operations if o[0] != "upload"] if self.cuda.stale_graphs else self.operations
+        )
         stream._queue += [("graph", lambda: None), *operations]
 
     def close(self):
@@ -226,7 +262,8 @@ class Graph:
 
 
 class Program(real.Program):
-    """The steps are described and checked by the real class; what runs is the CPU's kernels on the same memory."""
+    """The steps are described and checked by the real class; what runs is the CPU's kernels on the same
+    memory."""
 
     def __init__(self, device):
         self.device = device
@@ -236,11 +273,17 @@ class Program(real.Program):
             stream.put(name, work)
 
     def _addresses(self, **arrays):
-        return {name: None if array is None else Address(self.device.cuda, array) for name, array in arrays.items()}
+        return {
+            name: None if array is None else Address(self.device.cuda, array)
+            for name, array in arrays.items()
+        }
 
     def lbs(self, body, parameters, projective, vertices=None):
         super().lbs(body, parameters, projective, vertices)
-        model, at = body.model, self._addresses(projective=projective, rest=body.arrays["rest"], **parameters.device)
+        model, at = (
+            body.model,
+            self._addresses(projective=projective, rest=body.arrays["rest"], **parameters.device),
+        )
 
         def work():
             at["rest"].here()
@@ -252,55 +295,118 @@ class Program(real.Program):
 
     def rasterize(self, scene, parameters, projective, target, *, samples=1, cull=True, near=kernels.NEAR):
         super().rasterize(scene, parameters, projective, target, samples=samples, cull=cull, near=near)
-        at = self._addresses(faces=scene.faces, origins=parameters.device["origins"], projective=projective, seen=target.visibility,
-                             queue=target.queue)
+        at = self._addresses(
+            faces=scene.faces,
+            origins=parameters.device["origins"],
+            projective=projective,
+            seen=target.visibility,
+            queue=target.queue,
+        )
         size = target.height, target.width
 
         def work():
             at["queue"].here()
-            for seen, points, (x0, y0) in zip(at["seen"].here(), at["projective"].here(), at["origins"].here(), strict=True):
+            for seen, points, (x0, y0) in zip(
+                at["seen"].here(), at["projective"].here(), at["origins"].here(), strict=True
+            ):
                 origin = int(x0) * samples, int(y0) * samples
-                raster = kernels.rasterize(points, at["faces"].here(), size, origin=origin, cull=cull, near=near)
+                raster = kernels.rasterize(
+                    points, at["faces"].here(), size, origin=origin, cull=cull, near=near
+                )
                 seen[...] = raster.triangle_id.astype(np.int64).astype(np.uint64)
 
         return [("rasterize", work)]
 
-    def gather(self, scene, parameters, projective, target, features, depth=None, *, samples=1, near=kernels.NEAR):
+    def gather(
+        self, scene, parameters, projective, target, features, depth=None, *, samples=1, near=kernels.NEAR
+    ):
         super().gather(scene, parameters, projective, target, features, depth, samples=samples, near=near)
-        at = self._addresses(faces=scene.faces, uv=scene.corner_uv, texture=scene.texture, origins=parameters.device["origins"],
-                             projective=projective, seen=target.visibility, features=features, depth=depth)
+        at = self._addresses(
+            faces=scene.faces,
+            uv=scene.corner_uv,
+            texture=scene.texture,
+            origins=parameters.device["origins"],
+            projective=projective,
+            seen=target.visibility,
+            features=features,
+            depth=depth,
+        )
         size, channels = (target.height, target.width), scene.channels
 
         def work():
             faces, texture = at["faces"].here(), at["texture"].here()[..., :channels].astype(np.float32)
             uv = np.ascontiguousarray(at["uv"].here()[:, :6]).reshape(-1, 2)
             uv_faces = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
-            for view, (points, (x0, y0)) in enumerate(zip(at["projective"].here(), at["origins"].here(), strict=True)):
-                # the visibility says which triangles; barycentrics and depth come with rasterizing again, as resolving does on a GPU
-                raster = kernels.rasterize(points, faces, size, origin=(int(x0) * samples, int(y0) * samples), near=near)
+            for view, (points, (x0, y0)) in enumerate(
+                zip(at["projective"].here(), at["origins"].here(), strict=True)
+            ):
+                # the visibility says which triangles; barycentrics and depth come with rasterizing again, as
+                # resolving does on a GPU
+                raster = kernels.rasterize(
+                    points, faces, size, origin=(int(x0) * samples, int(y0) * samples), near=near
+                )
                 np.testing.assert_array_equal(raster.triangle_id, at["seen"].here()[view].astype(np.int64))
-                at["features"].here()[view] = kernels.gather_uv(raster, uv, uv_faces, np.ascontiguousarray(texture))
+                at["features"].here()[view] = kernels.gather_uv(
+                    raster, uv, uv_faces, np.ascontiguousarray(texture)
+                )
                 if at["depth"]:
                     at["depth"].here()[view] = raster.depth
 
         return [("gather", work)]
 
-    def compose(self, parameters, rgb, alpha, rgba, *, mask=None, depth=None, depth_out=None, samples=1, threshold=0.0, background=None,
-                straight=False):
-        super().compose(parameters, rgb, alpha, rgba, mask=mask, depth=depth, depth_out=depth_out, samples=samples,
-                        threshold=threshold, background=background, straight=straight)
+    def compose(
+        self,
+        parameters,
+        rgb,
+        alpha,
+        rgba,
+        *,
+        mask=None,
+        depth=None,
+        depth_out=None,
+        samples=1,
+        threshold=0.0,
+        background=None,
+        straight=False,
+    ):
+        super().compose(
+            parameters,
+            rgb,
+            alpha,
+            rgba,
+            mask=mask,
+            depth=depth,
+            depth_out=depth_out,
+            samples=samples,
+            threshold=threshold,
+            background=background,
+            straight=straight,
+        )
         cuda = self.device.cuda
-        at = self._addresses(origins=parameters.device["origins"], rgba=rgba, depth=depth, depth_out=depth_out)
+        at = self._addresses(
+            origins=parameters.device["origins"], rgba=rgba, depth=depth, depth_out=depth_out
+        )
 
         def planes(p, view, count):
             (H, W), size = p.size, p.dtype.itemsize
-            return np.ascontiguousarray(cuda.at(p.pointer + view * p.stride * size, (count, H, W), p.dtype), np.float32)
+            return np.ascontiguousarray(
+                cuda.at(p.pointer + view * p.stride * size, (count, H, W), p.dtype), np.float32
+            )
 
         def work():
             for view, (x0, y0) in enumerate(at["origins"].here()):
-                kernels.compose(planes(rgb, view, 3), planes(alpha, view, 1)[0], mask=None if mask is None else planes(mask, view, 1)[0],
-                                threshold=threshold, background=background, straight=straight, samples=samples, origin=(int(x0), int(y0)),
-                                depth=at["depth"] and at["depth"].here()[view], depth_out=at["depth"] and at["depth_out"].here()[view],
-                                out=at["rgba"].here()[view])
+                kernels.compose(
+                    planes(rgb, view, 3),
+                    planes(alpha, view, 1)[0],
+                    mask=None if mask is None else planes(mask, view, 1)[0],
+                    threshold=threshold,
+                    background=background,
+                    straight=straight,
+                    samples=samples,
+                    origin=(int(x0), int(y0)),
+                    depth=at["depth"] and at["depth"].here()[view],
+                    depth_out=at["depth"] and at["depth_out"].here()[view],
+                    out=at["rgba"].here()[view],
+                )
 
         return [("compose", work)]

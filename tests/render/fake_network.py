@@ -61,7 +61,10 @@ class FakeSession:
         self._cuda.streams[stream].put("network", self._run)
 
     def _run(self):
-        for tensors, arrays, to_device in ((self.inputs, self._session.inputs, False), (self.outputs, self._session.outputs, True)):
+        for tensors, arrays, to_device in (
+            (self.inputs, self._session.inputs, False),
+            (self.outputs, self._session.outputs, True),
+        ):
             if to_device:
                 self._session.enqueue()
                 self._session.synchronize()

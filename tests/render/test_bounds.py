@@ -21,13 +21,18 @@ def rig() -> Rig:
 @pytest.fixture(scope="module")
 def corrected(rig) -> Rig:
     """The same body with pose correctives, as SMPL-X has them (millimetres per unit)."""
-    directions = np.random.default_rng(5).normal(0, 2e-3, (486, len(rig.model.vertices), 3)).astype(np.float32)
+    directions = (
+        np.random.default_rng(5).normal(0, 2e-3, (486, len(rig.model.vertices), 3)).astype(np.float32)
+    )
     return Rig.from_arrays({**rig.arrays(), "pose_dirs": directions}, rig.expression_names)
 
 
 def wild_pose(rig, rng) -> Pose:
-    return Pose(rng.normal(0, rng.choice([0.2, 1.2]), (55, 3)), rng.normal(0, 0.3, 3),
-                rng.normal(0, 1, rng.integers(0, rig.expressions + 1)) * rng.choice([0.3, 3]))
+    return Pose(
+        rng.normal(0, rng.choice([0.2, 1.2]), (55, 3)),
+        rng.normal(0, 0.3, 3),
+        rng.normal(0, 1, rng.integers(0, rig.expressions + 1)) * rng.choice([0.3, 3]),
+    )
 
 
 def vertices(rig, pose):
@@ -59,7 +64,7 @@ def test_the_box_holds_the_projected_body(body, request):
         eye = rig.joints[0] + rng.normal(0, 0.3, 3) + [0, 0, rng.uniform(1.2, 5)]
         camera = Camera.from_openxr(eye, turn / np.linalg.norm(turn), fov, SIZE)
         K = camera.K.copy()
-        K[0, 1], K[1, 0] = rng.normal(0, 30, 2)      # a skewed sensor, which the maths must not forget
+        K[0, 1], K[1, 0] = rng.normal(0, 30, 2)  # a skewed sensor, which the maths must not forget
         camera = Camera(K, camera.world_to_camera)
         bounds.place(pose)
         box = np.array(bounds.box(camera))

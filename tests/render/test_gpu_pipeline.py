@@ -1,4 +1,5 @@
-"""The GPU pipeline's host side against a strict stand-in for the device (fake_cuda.py), with whole frames compared to the CPU's."""
+"""The GPU pipeline's host side against a strict stand-in for the device (fake_cuda.py), with whole frames
+compared to the CPU's."""
 
 import gc
 import importlib.util
@@ -11,15 +12,17 @@ import numpy as np
 import pytest
 
 from dinar_live import engines
+from dinar_live.cli.common import BuildProgress
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.avatar.rig import Rig
-from dinar_live.runtime.cli.common import BuildProgress
-from dinar_live.runtime.errors import DinarError, InputError
-from dinar_live.runtime.render import gpu as gpu_pipeline
-from dinar_live.runtime.render import gpu_device, gpu_rasterizer, parity
+from dinar_live.runtime.core.errors import DinarError, InputError
+from dinar_live.runtime.render import parity
 from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.framing import whole_body_camera
+from dinar_live.runtime.render.gpu import device as gpu_device
+from dinar_live.runtime.render.gpu import pipeline as gpu_pipeline
+from dinar_live.runtime.render.gpu import rasterizer as gpu_rasterizer
 
 onnx = pytest.importorskip("onnx")
 
@@ -32,7 +35,7 @@ def beside(name):
 
 
 fake_cuda, fake_network, views = beside("fake_cuda"), beside("fake_network"), beside("test_views")
-SIZE = (200, 264)       # with windows of 128 pixels there are several sizes, and the last one overhangs
+SIZE = (200, 264)  # with windows of 128 pixels there are several sizes, and the last one overhangs
 FRAME = ["upload", "lbs", "rasterize", "gather", "network", "compose", "download"]
 
 
@@ -40,18 +43,23 @@ FRAME = ["upload", "lbs", "rasterize", "gather", "network", "compose", "download
 def avatar() -> Avatar:
     rng = np.random.default_rng(1)
     neural = rng.random((64, 64, views.CHANNELS), np.float32)
-    return Avatar("a", Body.open().rig(), {
-        "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
-        "light": RendererSpec(neural, model=views.small_unet(), hardsegm=True, margin=16, stride=8),
-    })
+    return Avatar(
+        "a",
+        Body.open().rig(),
+        {
+            "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
+            "light": RendererSpec(neural, model=views.small_unet(), hardsegm=True, margin=16, stride=8),
+        },
+    )
 
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """The device that Renderers get; cuda.engines: the engines made on it. No nvdiffrast, whatever is installed."""
+    """The device that Renderers get; cuda.engines: the engines made on it. No nvdiffrast, whatever is
+    installed."""
     monkeypatch.setattr(gpu_rasterizer.NvdiffrastRasterizer, "missing", staticmethod(lambda: "not installed"))
     cuda = fake_cuda.FakeCuda()
-    gpu = gpu_device.Gpu(cuda, 0)
+    gpu = gpu_device.SharedGpu(cuda, 0)
     cuda.engines, cuda.asked, cuda.dtype = [], [], "float32"
     real = engines.create_engine
 
@@ -73,7 +81,11 @@ def gpu_renderer(avatar, size=SIZE, **options):
 
 
 def cpu_renderer(avatar, size=SIZE, **options):
-    return Renderer(avatar, size, **{"device": "cpu", "background_compile": False, "depth": True, "precision": "f32", **options})
+    return Renderer(
+        avatar,
+        size,
+        **{"device": "cpu", "background_compile": False, "depth": True, "precision": "f32", **options},
+    )
 
 
 def pose(seed=0) -> Pose:
@@ -81,7 +93,10 @@ def pose(seed=0) -> Pose:
 
 
 def cameras(avatar, **kwargs):
-    return [whole_body_camera(avatar.rig, avatar.rig.joints[0], SIZE, azimuth=a, **kwargs) for a in (0.0, 1.0, 2.5, 4.0)]
+    return [
+        whole_body_camera(avatar.rig, avatar.rig.joints[0], SIZE, azimuth=a, **kwargs)
+        for a in (0.0, 1.0, 2.5, 4.0)
+    ]
 
 
 def aside() -> Camera:
@@ -94,8 +109,11 @@ def assert_equal(frame, expected):
 
 
 @pytest.mark.parametrize("error", [0.0, 0.02])
-def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is_used(avatar, cuda, monkeypatch, error):
-    """Once: the second Renderer shares it. One that is wrong is dropped from the cache, and "auto" goes on to the next."""
+def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is_used(
+    avatar, cuda, monkeypatch, error
+):
+    """Once: the second Renderer shares it. One that is wrong is dropped from the cache, and "auto" goes on to
+    the next."""
     compared = []
 
     def on_device(session):
@@ -111,36 +129,59 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
     real = fake_network.FakeEngine.compile_device
 
     def compile_device(engine, size):
-        engine.built = int(len(cuda.engines) == 1)   # the first one builds, the second one has nothing to build
+        engine.built = int(
+            len(cuda.engines) == 1
+        )  # the first one builds, the second one has nothing to build
         return real(engine, size)
 
     monkeypatch.setattr(parity, "on_device", on_device)
     monkeypatch.setattr(fake_network.FakeEngine, "compile_device", compile_device)
-    with gpu_renderer(avatar, renderer="light", engine="auto") as r, gpu_renderer(avatar, renderer="light", engine="auto"):
+    with (
+        gpu_renderer(avatar, renderer="light", engine="auto") as r,
+        gpu_renderer(avatar, renderer="light", engine="auto"),
+    ):
         assert compared == [(1, views.CHANNELS + 3, *SIZE)]
         assert cuda.asked == (["auto", "torch"] if error else ["auto"])
-        assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[0].closed == bool(error)
-        assert ("auto: what fake built in f32 is refused" in r.engine_info.reason) == bool(error)      # people are told why
+        assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[
+            0
+        ].closed == bool(error)
+        assert ("auto: what fake built in f32 is refused" in r.engine_info.reason) == bool(
+            error
+        )  # people are told why
     cuda.engines.clear()
     if error:
-        with pytest.raises(DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"):
+        with pytest.raises(
+            DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"
+        ):
             gpu_renderer(avatar, renderer="light", engine="tensorrt")
 
 
-@pytest.mark.parametrize("options", [
-    {"renderer": "texture"}, {"renderer": "light"}, {"renderer": "light", "crop": False}, {"renderer": "light", "straight": True},
-    {"renderer": "texture", "background": (0, 0.5, 1)},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"renderer": "texture"},
+        {"renderer": "light"},
+        {"renderer": "light", "crop": False},
+        {"renderer": "light", "straight": True},
+        {"renderer": "texture", "background": (0, 0.5, 1)},
+    ],
+)
 def test_frames_are_those_of_the_cpu(avatar, cuda, options):
     with gpu_renderer(avatar, **options) as r, cpu_renderer(avatar, **options) as reference:
         sizes = set()
-        for i, camera in enumerate([*cameras(avatar), *cameras(avatar, fill=0.35), *cameras(avatar, fill=2.0)]):
+        for i, camera in enumerate(
+            [*cameras(avatar), *cameras(avatar, fill=0.35), *cameras(avatar, fill=2.0)]
+        ):
             frame, expected = r.render(pose(i), camera), reference.render(pose(i), camera)
             assert expected.rgba[..., 3].any()
             assert_equal(frame, expected)
             sizes.add(frame.window[2:])
-        assert r.device == "cuda:0" and "one CUDA graph per frame" in r.describe() and "Fake GPU" in r.describe()
-        assert len(sizes) == (1 if options.get("crop") is False else len(sizes)) and (len(sizes) > 1 or "crop" in options)
+        assert (
+            r.device == "cuda:0" and "one CUDA graph per frame" in r.describe() and "Fake GPU" in r.describe()
+        )
+        assert len(sizes) == (1 if options.get("crop") is False else len(sizes)) and (
+            len(sizes) > 1 or "crop" in options
+        )
 
 
 def test_one_upload_and_one_graph_launch_a_frame_and_no_new_graphs(avatar, cuda):
@@ -152,9 +193,11 @@ def test_one_upload_and_one_graph_launch_a_frame_and_no_new_graphs(avatar, cuda)
         for i in range(9):
             cuda.log.clear()
             r.render(pose(i % 2), camera)
-            assert cuda.log == ["graph", *FRAME, "download", "event"]     # the second download is the depth
+            assert cuda.log == ["graph", *FRAME, "download", "event"]  # the second download is the depth
         assert cuda.graphs == graphs and len(cuda.memory) == count
-        assert len(graphs) <= 2 * 3      # the start's full picture and this window, a graph for each slot of the ring
+        assert (
+            len(graphs) <= 2 * 3
+        )  # the start's full picture and this window, a graph for each slot of the ring
 
 
 def test_frames_stay_valid_until_two_calls_later(avatar, cuda):
@@ -168,7 +211,7 @@ def test_frames_stay_valid_until_two_calls_later(avatar, cuda):
         assert not np.array_equal(copies[0].rgba, copies[1].rgba)
         r.render(pose(9), camera)
         assert not np.array_equal(frames[0].rgba, copies[0].rgba)
-    assert frames[2].rgba.any()     # also after close()
+    assert frames[2].rgba.any()  # also after close()
 
 
 @pytest.mark.parametrize("renderer", ["texture", "light"])
@@ -192,12 +235,17 @@ def test_two_views_are_one_batch_and_equal_the_cpus(avatar, cuda, renderer):
                 np.testing.assert_array_equal(frames[1 - seen].rgba, blank)
                 assert frames[1 - seen].window is None and not frames[1 - seen].depth.any()
         cuda.log.clear()
-        assert all(frame.window is None for frame in r.render_views(pose(), [aside(), aside()])) and not cuda.log
+        assert (
+            all(frame.window is None for frame in r.render_views(pose(), [aside(), aside()])) and not cuda.log
+        )
 
 
 def test_no_pair_waits_for_the_compiler(avatar, cuda):
     pair = cameras(avatar)[:2]
-    with gpu_renderer(avatar, renderer="light", background_compile=True) as r, cpu_renderer(avatar, renderer="light") as c:
+    with (
+        gpu_renderer(avatar, renderer="light", background_compile=True) as r,
+        cpu_renderer(avatar, renderer="light") as c,
+    ):
         expected = c.render_views(pose(), pair)
         cuda.log.clear()
         for frame, e in zip(r.render_views(pose(), pair), expected, strict=True):
@@ -275,7 +323,10 @@ def test_an_engine_that_cannot_start_is_an_error_or_the_cpu(avatar, cuda, monkey
     monkeypatch.setattr(engines, "create_engine", broken)
     with pytest.raises(DinarError, match="made to fail"):
         gpu_renderer(avatar, renderer="light")
-    assert all(engine.closed for engine in cuda.engines) and cuda.asked == ["auto", "torch"][: 2 if fault == "compile" else 1]
+    assert (
+        all(engine.closed for engine in cuda.engines)
+        and cuda.asked == ["auto", "torch"][: 2 if fault == "compile" else 1]
+    )
     with gpu_renderer(avatar, renderer="light", device="auto") as r:
         assert r.device == "cpu" and "CPU: " in r.describe() and "made to fail" in r.describe()
 
@@ -297,24 +348,45 @@ def test_stage_times_come_from_events(avatar, cuda):
         assert "for the times of the stages" in r.describe() and not cuda.graphs
     gpu_stages = [stage for stage in STAGES if stage != "project"]
     # the fake clock ticks a quarter millisecond an operation: upload + lbs, and compose + two downloads
-    assert [timings[s] for s in gpu_stages] == pytest.approx([0.5, 0.25, 0.25, 0.25, 0.75]) and timings["project"] > 0
+    assert [timings[s] for s in gpu_stages] == pytest.approx([0.5, 0.25, 0.25, 0.25, 0.75]) and timings[
+        "project"
+    ] > 0
     with gpu_renderer(avatar, renderer="light") as r:
         timings = r.render(pose(), cameras(avatar)[0]).timings
-        assert timings["gpu"] > 0 and timings["total"] >= timings["gpu"] and list(timings)[: len(STAGES)] == list(STAGES)
+        assert (
+            timings["gpu"] > 0
+            and timings["total"] >= timings["gpu"]
+            and list(timings)[: len(STAGES)] == list(STAGES)
+        )
 
 
 def test_renderers_share_what_is_the_same(avatar, cuda):
-    other = Avatar("b", avatar.rig, {"light": RendererSpec(avatar.renderers["light"].texture[::-1].copy(), model=views.small_unet(),
-                                                           hardsegm=True, margin=16, stride=8)})
+    other = Avatar(
+        "b",
+        avatar.rig,
+        {
+            "light": RendererSpec(
+                avatar.renderers["light"].texture[::-1].copy(),
+                model=views.small_unet(),
+                hardsegm=True,
+                margin=16,
+                stride=8,
+            )
+        },
+    )
     camera = cameras(avatar)[0]
-    a, b, c = gpu_renderer(avatar, renderer="light"), gpu_renderer(other, depth=False), gpu_renderer(avatar, (64, 64), renderer="light")
+    a, b, c = (
+        gpu_renderer(avatar, renderer="light"),
+        gpu_renderer(other, depth=False),
+        gpu_renderer(avatar, (64, 64), renderer="light"),
+    )
     assert len(cuda.engines) == 1 and cuda.asked == ["auto"]
     with cpu_renderer(avatar, renderer="light") as x, cpu_renderer(other) as y:
         for i in range(4):
             assert_equal(a.render(pose(i), camera), x.render(pose(i), camera))
             np.testing.assert_array_equal(b.render(pose(i), camera).rgba, y.render(pose(i), camera).rgba)
     sessions = cuda.engines[0].sessions
-    assert len({s.inputs["features"].shape for s in sessions}) == len(sessions)      # no size twice
+    assert len({s.inputs["features"].shape for s in sessions}) == len(sessions)  # no size twice
     a.close()
     c.close()
     assert not cuda.engines[0].closed and b.render(pose(), camera).rgba.any()
@@ -331,7 +403,7 @@ def test_a_build_tells_how_far_it_is(avatar, cuda, capsys):
     with gpu_renderer(avatar, renderer="light", progress=progress):
         assert cuda.progress is progress
     with gpu_renderer(avatar, renderer="light", progress=progress, engine="torch"):
-        assert cuda.progress is None        # it builds in a moment, and has no such option
+        assert cuda.progress is None  # it builds in a moment, and has no such option
     for fraction in (0.0, 0.4, 1.0, 0.5, 1.0):
         progress(fraction, "phase")
     assert capsys.readouterr().err.count("building an engine for this GPU") == 2
@@ -340,7 +412,9 @@ def test_a_build_tells_how_far_it_is(avatar, cuda, capsys):
 def test_one_texture_on_two_bodies(avatar, cuda):
     """A RendererSpec that two avatars share is drawn on each one's own body."""
     arrays = avatar.rig.arrays()
-    mirrored = Rig.from_arrays({**arrays, "uv": np.ascontiguousarray(arrays["uv"][:, ::-1])}, avatar.rig.expression_names)
+    mirrored = Rig.from_arrays(
+        {**arrays, "uv": np.ascontiguousarray(arrays["uv"][:, ::-1])}, avatar.rig.expression_names
+    )
     other = Avatar("b", mirrored, avatar.renderers)
     camera = cameras(avatar)[0]
     for each in (avatar, other):
@@ -386,7 +460,9 @@ def test_frames_go_on_while_an_engine_is_built(avatar, cuda, monkeypatch):
     monkeypatch.setattr(fake_network.FakeEngine, "compile_device", slow)
     made = []
     with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
-        thread = threading.Thread(target=lambda: made.append(gpu_renderer(avatar, (64, 64), renderer="light")))
+        thread = threading.Thread(
+            target=lambda: made.append(gpu_renderer(avatar, (64, 64), renderer="light"))
+        )
         thread.start()
         assert building.wait(90)
         for i in range(4):
@@ -407,7 +483,9 @@ def test_a_rasterizer_that_cannot_be_captured_splits_the_graph(avatar, cuda, mon
 
         def rasterize(self, stream, scene, parameters, projective, target, samples):
             cuda.not_capturing("rasterize")
-            self._gpu.program.run(stream, self._gpu.program.rasterize(scene, parameters, projective, target, samples=samples))
+            self._gpu.program.run(
+                stream, self._gpu.program.rasterize(scene, parameters, projective, target, samples=samples)
+            )
 
     monkeypatch.setattr(gpu_pipeline, "open_rasterizer", lambda name, gpu: Outside(gpu))
     with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
@@ -429,25 +507,36 @@ def test_sizes_are_forgotten_and_their_graphs_closed(avatar, cuda, monkeypatch):
     assert all(graph.closed for graph in cuda.graphs)
 
 
-@pytest.mark.parametrize("options, error, says", [
-    ({"device": "gpu"}, InputError, "device: got 'gpu'"),
-    ({"device": "cuda:x"}, InputError, "device"),
-    ({"device": "cuda", "engine": "openvino"}, InputError, "openvino runs on the CPU"),
-    ({"device": "cpu", "rasterizer": "nvdiffrast"}, InputError, "nvdiffrast needs an NVIDIA GPU"),
-    ({"rasterizer": "magic"}, InputError, "rasterizer"),
-])
+@pytest.mark.parametrize(
+    "options, error, says",
+    [
+        ({"device": "gpu"}, InputError, "device: got 'gpu'"),
+        ({"device": "cuda:x"}, InputError, "device"),
+        ({"device": "cuda", "engine": "openvino"}, InputError, "openvino runs on the CPU"),
+        ({"device": "cpu", "rasterizer": "nvdiffrast"}, InputError, "nvdiffrast needs an NVIDIA GPU"),
+        ({"rasterizer": "magic"}, InputError, "rasterizer"),
+    ],
+)
 def test_bad_options(avatar, options, error, says):
     with pytest.raises(error, match=says):
         Renderer(avatar, SIZE, **options)
 
 
-@pytest.mark.parametrize("name, missing, broken, says", [
-    ("native", None, None, None), ("auto", "not installed", None, None), ("auto", None, None, "nvdiffrast"),
-    ("auto", None, "broken", "warns"), ("nvdiffrast", "not installed", "not installed", "raises"), ("nvdiffrast", None, "broken", "raises"),
-    ("nvdiffrast", None, None, "nvdiffrast"),
-])
+@pytest.mark.parametrize(
+    "name, missing, broken, says",
+    [
+        ("native", None, None, None),
+        ("auto", "not installed", None, None),
+        ("auto", None, None, "nvdiffrast"),
+        ("auto", None, "broken", "warns"),
+        ("nvdiffrast", "not installed", "not installed", "raises"),
+        ("nvdiffrast", None, "broken", "raises"),
+        ("nvdiffrast", None, None, "nvdiffrast"),
+    ],
+)
 def test_which_rasterizer(monkeypatch, name, missing, broken, says):
     """auto takes nvdiffrast where it is installed and works; nvdiffrast or an error where it is asked for."""
+
     class Adapter:
         name = "nvdiffrast"
         missing = staticmethod(lambda: missing)
@@ -470,8 +559,11 @@ def test_which_rasterizer(monkeypatch, name, missing, broken, says):
 
 def test_without_a_gpu(avatar, monkeypatch):
     """One sentence at once for cuda, and the CPU with the reason for auto."""
+
     def none(index):
-        raise fake_cuda.CudaError("no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU")
+        raise fake_cuda.CudaError(
+            "no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU"
+        )
 
     monkeypatch.setattr(gpu_device, "shared_gpu", none)
     with pytest.raises(DinarError, match="no NVIDIA driver.*install the driver") as caught:

@@ -1,4 +1,5 @@
-"""The frame pipeline: against the float64 references stage by stage, cropping, rings, networks, and what it refuses."""
+"""The frame pipeline: against the float64 references stage by stage, cropping, rings, networks, and what it
+refuses."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from dinar_live.kernels.reference import lbs as reference_lbs
 from dinar_live.kernels.reference import rasterize as reference_rasterize
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.errors import DinarError, InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.render.frame import STAGES
 from dinar_live.runtime.render.framing import whole_body_camera
 
@@ -28,7 +29,10 @@ def tiny_network(channels=CHANNELS, outputs=("rgb", "alpha")) -> bytes:
         n.from_array(rng.normal(0, 0.3, s).astype(np.float32), k)
         for k, s in (("w1", (8, channels + 3, 3, 3)), ("w2", (4, 8, 3, 3)), ("b2", (4,)))
     ]
-    weights += [n.from_array(np.array(v, np.int64), k) for k, v in (("zero", [0]), ("three", [3]), ("four", [4]), ("axis", [1]))]
+    weights += [
+        n.from_array(np.array(v, np.int64), k)
+        for k, v in (("zero", [0]), ("three", [3]), ("four", [4]), ("axis", [1]))
+    ]
     nodes = [
         h.make_node("Conv", ["features", "w1"], ["c1"], pads=[1, 1, 1, 1]),
         h.make_node("Relu", ["c1"], ["r1"]),
@@ -57,7 +61,12 @@ def avatar() -> Avatar:
         {
             "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
             "plain": RendererSpec(rng.random((64, 64, 3), np.float32)),
-            "light": RendererSpec(rng.normal(size=(64, 64, CHANNELS)).astype(np.float32), model=tiny_network(), margin=4, stride=8),
+            "light": RendererSpec(
+                rng.normal(size=(64, 64, CHANNELS)).astype(np.float32),
+                model=tiny_network(),
+                margin=4,
+                stride=8,
+            ),
             "hard": RendererSpec(
                 rng.normal(size=(64, 64, CHANNELS)).astype(np.float32),
                 model=tiny_network(),
@@ -102,7 +111,9 @@ def test_texture_renderer_equals_the_references(avatar, traced):
         frame = r.render(pose, camera)
     sure = ~raster.uncertain
     assert (raster.triangle_id >= 0).sum() > 500 and sure.mean() > 0.9
-    assert np.abs(want - frame.rgba)[sure].max() < 1      # random texels: f32 uv moves a colour by less than a step
+    assert (
+        np.abs(want - frame.rgba)[sure].max() < 1
+    )  # random texels: f32 uv moves a colour by less than a step
     np.testing.assert_allclose(frame.depth[sure], depth[sure], rtol=1e-4)
 
 
@@ -136,7 +147,8 @@ def test_cropping_changes_nothing(avatar, renderer, place):
             margin_free = np.zeros(SIZE, bool)
             y0, x0 = (0 if w.y0 == 0 else w.y0 + 2), (0 if w.x0 == 0 else w.x0 + 2)
             margin_free[
-                y0 : w.y0 + w.height - (2 if w.y0 + w.height < SIZE[0] else 0), x0 : w.x0 + w.width - (2 if w.x0 + w.width < SIZE[1] else 0)
+                y0 : w.y0 + w.height - (2 if w.y0 + w.height < SIZE[0] else 0),
+                x0 : w.x0 + w.width - (2 if w.x0 + w.width < SIZE[1] else 0),
             ] = True
             assert np.abs(a.rgba.astype(int) - b.rgba)[margin_free].max() <= 1, body.max()
 
@@ -181,7 +193,9 @@ def test_nothing_in_view_is_an_empty_frame(avatar):
             frame = r.render(Pose(), camera)
         assert not frame.rgba.any() and not frame.depth.any() and set(frame.timings) >= {"total"}
     with Renderer(avatar, SIZE, background=(1, 0.5, 0)) as r:
-        np.testing.assert_array_equal(r.render(Pose(), aside).rgba, np.broadcast_to(np.uint8([255, 128, 0, 255]), (*SIZE, 4)))
+        np.testing.assert_array_equal(
+            r.render(Pose(), aside).rgba, np.broadcast_to(np.uint8([255, 128, 0, 255]), (*SIZE, 4))
+        )
 
 
 def test_camera_inside_the_body_does_not_crash(avatar):
@@ -202,13 +216,20 @@ def test_depth_is_metres_to_the_surface(avatar):
 
 def test_straight_and_background(avatar):
     camera = camera_for(avatar)
-    with Renderer(avatar, SIZE) as a, Renderer(avatar, SIZE, straight=True) as b, Renderer(avatar, SIZE, background=(0, 1, 0)) as c:
+    with (
+        Renderer(avatar, SIZE) as a,
+        Renderer(avatar, SIZE, straight=True) as b,
+        Renderer(avatar, SIZE, background=(0, 1, 0)) as c,
+    ):
         pre, straight, over = (r.render(Pose(), camera).rgba.astype(int) for r in (a, b, c))
     alpha = pre[..., 3:]
     edge = ((alpha > 0) & (alpha < 255))[..., 0]
     assert edge.any()
     assert np.abs(straight[..., :3] * alpha / 255 - pre[..., :3])[edge].max() <= 1.01
-    assert np.abs(pre[..., :3] + (255 - alpha) * [0, 1, 0] - over[..., :3]).max() <= 1 and (over[..., 3] == 255).all()
+    assert (
+        np.abs(pre[..., :3] + (255 - alpha) * [0, 1, 0] - over[..., :3]).max() <= 1
+        and (over[..., 3] == 255).all()
+    )
 
 
 def test_timings_add_up(avatar):
@@ -218,7 +239,8 @@ def test_timings_add_up(avatar):
 
 
 def test_no_frame_waits_for_the_compiler(avatar):
-    """With background compilation a new window size is served by a larger instance at once, with the same picture."""
+    """With background compilation a new window size is served by a larger instance at once, with the same
+    picture."""
     camera = camera_for(avatar, fill=0.3)
     with (
         Renderer(avatar, SIZE, renderer="light", precision="f32") as r,
@@ -258,7 +280,9 @@ def test_bad_options(avatar, arguments, says):
     ],
 )
 def test_bad_networks(avatar, model, says):
-    broken = Avatar("b", avatar.rig, {"light": RendererSpec(avatar.renderers["light"].texture, model=model, stride=8)})
+    broken = Avatar(
+        "b", avatar.rig, {"light": RendererSpec(avatar.renderers["light"].texture, model=model, stride=8)}
+    )
     with pytest.raises(DinarError, match=says):
         Renderer(broken, SIZE)
 
@@ -275,7 +299,11 @@ def test_bad_calls(avatar):
 def test_window_is_what_render_works_on(avatar):
     away = Camera.look_at((0, 0, 30), (60, 0, 30), SIZE)
     with Renderer(avatar, SIZE, renderer="light", background_compile=False) as r:
-        for pose, camera in ((Pose(), camera_for(avatar)), (random_pose(), camera_for(avatar, fill=0.3)), (Pose(), away)):
+        for pose, camera in (
+            (Pose(), camera_for(avatar)),
+            (random_pose(), camera_for(avatar, fill=0.3)),
+            (Pose(), away),
+        ):
             assert r.window(pose, camera) == r.render(pose, camera).window
     assert r.size == SIZE
     with pytest.raises(DinarError, match="close"):

@@ -8,17 +8,18 @@ import pytest
 from dinar_live import kernels
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar import RendererSpec
-from dinar_live.runtime.errors import InputError
+from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.framing import whole_body_camera
 
 onnx = pytest.importorskip("onnx")
 SIZE = (96, 128)
 CHANNELS = 5
-IN_FRONT, ASIDE = (0.1, 0, 2.6), (9.0, 0, 2.6)     # metres from the pelvis
+IN_FRONT, ASIDE = (0.1, 0, 2.6), (9.0, 0, 2.6)  # metres from the pelvis
 
 
 def small_unet() -> bytes:
-    """Two levels with a skip, no biases, clamped alpha: a crop with a margin of 16 px changes nothing. N, H, W symbolic."""
+    """Two levels with a skip, no biases, clamped alpha: a crop with a margin of 16 px changes nothing. N, H,
+    W symbolic."""
     h, n = onnx.helper, onnx.numpy_helper
     rng = np.random.default_rng(0)
     shapes = {"w1": (16, CHANNELS + 3, 3, 3), "w2": (16, 16, 3, 3), "w3": (4, 16, 3, 3)}
@@ -26,7 +27,10 @@ def small_unet() -> bytes:
     stem = rng.normal(0, 0.3, shapes["w1"]).astype(np.float32)
     stem[:, CHANNELS : CHANNELS + 2] = 0
     weights[0] = n.from_array(stem, "w1")
-    weights += [n.from_array(np.array(v, np.int64), k) for k, v in (("zero", [0]), ("three", [3]), ("four", [4]), ("axis", [1]))]
+    weights += [
+        n.from_array(np.array(v, np.int64), k)
+        for k, v in (("zero", [0]), ("three", [3]), ("four", [4]), ("axis", [1]))
+    ]
     weights += [n.from_array(np.float32(v), k) for k, v in (("low", 0), ("high", 1))]
     weights.append(n.from_array(np.float32([1, 1, 2, 2]), "twice"))
     nodes = [
@@ -34,8 +38,14 @@ def small_unet() -> bytes:
         h.make_node("Relu", ["c1"], ["r1"]),
         h.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
         h.make_node("Relu", ["c2"], ["r2"]),
-        h.make_node("Resize", ["r2", "", "twice"], ["u"], mode="nearest", coordinate_transformation_mode="asymmetric",
-                    nearest_mode="floor"),
+        h.make_node(
+            "Resize",
+            ["r2", "", "twice"],
+            ["u"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
         h.make_node("Add", ["u", "r1"], ["s"]),
         h.make_node("Conv", ["s", "w3"], ["c3"], pads=[1, 1, 1, 1]),
         h.make_node("Clip", ["c3", "low", "high"], ["o"]),
@@ -43,8 +53,13 @@ def small_unet() -> bytes:
         h.make_node("Slice", ["o", "three", "four", "axis"], ["alpha"]),
     ]
     info = h.make_tensor_value_info
-    graph = h.make_graph(nodes, "unet", [info("features", 1, ["N", CHANNELS + 3, "H", "W"])],
-                         [info("rgb", 1, ["N", 3, "H", "W"]), info("alpha", 1, ["N", 1, "H", "W"])], weights)
+    graph = h.make_graph(
+        nodes,
+        "unet",
+        [info("features", 1, ["N", CHANNELS + 3, "H", "W"])],
+        [info("rgb", 1, ["N", 3, "H", "W"]), info("alpha", 1, ["N", 1, "H", "W"])],
+        weights,
+    )
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=10).SerializeToString()
 
 
@@ -52,10 +67,14 @@ def small_unet() -> bytes:
 def avatar() -> Avatar:
     rng = np.random.default_rng(1)
     neural = rng.random((64, 64, CHANNELS), np.float32)
-    return Avatar("a", Body.open().rig(), {
-        "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
-        "light": RendererSpec(neural, model=small_unet(), hardsegm=True, margin=16, stride=8),
-    })
+    return Avatar(
+        "a",
+        Body.open().rig(),
+        {
+            "texture": RendererSpec(rng.integers(0, 256, (64, 64, 3), np.uint8), samples=2),
+            "light": RendererSpec(neural, model=small_unet(), hardsegm=True, margin=16, stride=8),
+        },
+    )
 
 
 def pose(seed=0) -> Pose:
@@ -93,12 +112,14 @@ def test_views_equal_single_renders_bit_for_bit_in_f32(avatar, renderer, engine)
 
 @pytest.mark.parametrize("renderer", ["texture", "light"])
 def test_a_view_without_the_avatar_is_blank_and_does_not_disturb_the_other(avatar, renderer):
-    options = dict(renderer=renderer, precision="f32", depth=True, background=(1, 0.5, 0), background_compile=False)
+    options = dict(
+        renderer=renderer, precision="f32", depth=True, background=(1, 0.5, 0), background_compile=False
+    )
     here, aside = eye(avatar), eye(avatar, ASIDE)
     blank = np.broadcast_to(np.uint8([255, 128, 0, 255]), (*SIZE, 4))
     with Renderer(avatar, SIZE, **options) as pair, Renderer(avatar, SIZE, **options) as single:
         expected = single.render(pose(), here).copy()
-        for _ in range(4):      # every slot of the ring had a body in it before
+        for _ in range(4):  # every slot of the ring had a body in it before
             pair.render_views(pose(), [here, here])
         for cameras, seen in (([here, aside], (0,)), ([aside, here], (1,)), ([aside, aside], ())):
             frames = pair.render_views(pose(), cameras)
@@ -119,7 +140,9 @@ def test_the_body_is_skinned_once_and_the_network_runs_for_one_view_after_the_ot
         r.render_views(pose(), cameras)
         assert {key[0] for key in r._pipeline._sessions._ready} == {1}
         for session in r._pipeline._sessions._ready.values():
-            monkeypatch.setattr(session, "enqueue", lambda enqueue=session.enqueue: calls.append("network") or enqueue())
+            monkeypatch.setattr(
+                session, "enqueue", lambda enqueue=session.enqueue: calls.append("network") or enqueue()
+            )
         calls.clear()
         frames = r.render_views(pose(), cameras)
     assert calls == ["lbs", "network", "network"] and frames[0].timings == frames[1].timings
@@ -139,10 +162,14 @@ def test_frames_of_a_call_stay_valid_until_two_calls_later(avatar):
 
 
 def test_no_pair_waits_for_the_compiler(avatar, monkeypatch):
-    """Until the instances for their windows are ready they go through that for the whole picture, with the same pictures."""
+    """Until the instances for their windows are ready they go through that for the whole picture, with the
+    same pictures."""
     cameras = [eye(avatar, side=-1), eye(avatar, side=1)]
     options = dict(renderer="light", precision="f32", depth=True)
-    with Renderer(avatar, SIZE, **options, background_compile=False) as single, Renderer(avatar, SIZE, **options) as r:
+    with (
+        Renderer(avatar, SIZE, **options, background_compile=False) as single,
+        Renderer(avatar, SIZE, **options) as r,
+    ):
         singles = [single.render(pose(), camera).copy() for camera in cameras]
         deadline = time.monotonic() + 90
         while True:

@@ -1,4 +1,5 @@
 """A stand-in renderer, a server around it, and a bare socket that can say anything."""
+
 import threading
 import time
 import types
@@ -8,8 +9,8 @@ import pytest
 import zmq
 
 from dinar_live.runtime.stream import RenderedFrame, Server
-from dinar_live.runtime.stream.messages import Caps, Hello
-from dinar_live.runtime.stream.protocol import decode, encode
+from dinar_live.runtime.stream.protocol.messages import Caps, Hello
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
 
 
 def picture(height: int, width: int, shade: float = 1.0) -> np.ndarray:
@@ -18,11 +19,14 @@ def picture(height: int, width: int, shade: float = 1.0) -> np.ndarray:
     radius = np.hypot((x - width / 2) / (width / 3), (y - height / 2) / (height / 3))
     alpha = np.clip((1.1 - radius) * 8, 0, 1)
     color = np.stack([shade * x / width, y / height, 0.5 + 0.5 * np.sin(x / 9) * np.sin(y / 7)], -1)
-    return np.ascontiguousarray(np.round(np.concatenate([color * alpha[..., None], alpha[..., None]], -1) * 255).astype(np.uint8))
+    return np.ascontiguousarray(
+        np.round(np.concatenate([color * alpha[..., None], alpha[..., None]], -1) * 255).astype(np.uint8)
+    )
 
 
 class Stub:
-    """A renderer: red tells pose.body[0,0]; `seconds` of work; `gate`, when given, holds every render until it is set."""
+    """A renderer: red tells pose.body[0,0]; `seconds` of work; `gate`, when given, holds every render until
+    it is set."""
 
     def __init__(self):
         self.seconds, self.gate, self.failure = 0.0, None, None
@@ -37,7 +41,10 @@ class Stub:
             raise self.failure
         time.sleep(self.seconds)
         shade = 1.0 if request.pose is None else float(request.pose.body[0, 0])
-        frames = tuple(RenderedFrame(picture(*c.size, shade), np.full(c.size, 2.5, np.float32), {"stub": 1.5}) for c in request.cameras)
+        frames = tuple(
+            RenderedFrame(picture(*c.size, shade), np.full(c.size, 2.5, np.float32), {"stub": 1.5})
+            for c in request.cameras
+        )
         return frames if len(frames) > 1 else frames[0]
 
 
@@ -105,15 +112,20 @@ def raw_peer(server):
 
 @pytest.fixture
 def camera():
-    return types.SimpleNamespace(K=np.float32([[60, 0, 24], [0, 60, 32], [0, 0, 1]]), world_to_camera=np.eye(4, dtype=np.float32))
+    return types.SimpleNamespace(
+        K=np.float32([[60, 0, 24], [0, 60, 32], [0, 0, 1]]), world_to_camera=np.eye(4, dtype=np.float32)
+    )
 
 
 @pytest.fixture
 def pose():
     """Makes a pose whose body[0,0] is `shade`."""
+
     def make(shade: float = 1.0):
         body = np.zeros((55, 3), np.float32)
         body[0, 0] = shade
-        return types.SimpleNamespace(body=body, transl=np.zeros(3, np.float32), expression=np.zeros(4, np.float32))
+        return types.SimpleNamespace(
+            body=body, transl=np.zeros(3, np.float32), expression=np.zeros(4, np.float32)
+        )
 
     return make

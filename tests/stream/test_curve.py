@@ -1,4 +1,5 @@
 """Who gets in, and what those who do not can reach."""
+
 import os
 import socket
 import struct
@@ -8,15 +9,28 @@ import time
 import pytest
 import zmq
 
-from dinar_live.runtime.errors import AccessError, DinarError, InputError, KeyFileError, RemoteError, StreamTimeout
+from dinar_live.runtime.core.errors import (
+    AccessError,
+    DinarError,
+    InputError,
+    KeyFileError,
+    RemoteError,
+    StreamTimeout,
+)
 from dinar_live.runtime.stream import Client, KeyFolder, KeyPair, Server
-from dinar_live.runtime.stream import keys as keys_module
-from dinar_live.runtime.stream.messages import Caps, Hello
-from dinar_live.runtime.stream.protocol import decode, encode
-from dinar_live.runtime.stream.zap import DOMAIN, Door, guard, present
+from dinar_live.runtime.stream.auth import keys as keys_module
+from dinar_live.runtime.stream.auth.zap import DOMAIN, CurveAuthenticator, guard, present
+from dinar_live.runtime.stream.protocol.messages import Caps, Hello
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
 
 # The greeting and READY of a ZMTP 3 peer without keys; what it sends next would be messages.
-ZMTP_NULL = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(52, b"\0") + b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+ZMTP_NULL = (
+    b"\xff"
+    + bytes(8)
+    + b"\x7f\x03\x00"
+    + b"NULL".ljust(52, b"\0")
+    + b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+)
 
 
 @pytest.fixture
@@ -72,33 +86,42 @@ def test_keys_may_be_files(server, keys, camera, pose, tmp_path):
     pair = KeyPair.new()
     pair.save(tmp_path / "bob.key", "bob")
     keys.add("bob", pair.public)
-    with Client(server.endpoint, server_key=keys.folder / "server.pub", key=str(tmp_path / "bob.key")) as client:
+    with Client(
+        server.endpoint, server_key=keys.folder / "server.pub", key=str(tmp_path / "bob.key")
+    ) as client:
         assert client.render(pose(), camera).id == 1
 
 
 def test_nothing_is_readable_on_the_way(server, alice, camera, pose):
     seen = bytearray()
-    with _tap(server.endpoint, seen) as endpoint, Client(endpoint, server_key=server.server_key, key=alice) as client:
+    with (
+        _tap(server.endpoint, seen) as endpoint,
+        Client(endpoint, server_key=server.server_key, key=alice) as client,
+    ):
         client.render(pose(), camera)
     assert len(seen) > 2000 and b"CURVE" in seen and b"DNRL" not in seen and b"JFIF" not in seen
 
 
 def test_the_tap_would_see_an_open_stream(stub, camera, pose):
     seen = bytearray()
-    with Server(stub, {"size": [64, 48]}) as server, _tap(server.endpoint, seen) as endpoint, Client(endpoint) as client:
+    with (
+        Server(stub, {"size": [64, 48]}) as server,
+        _tap(server.endpoint, seen) as endpoint,
+        Client(endpoint) as client,
+    ):
         client.render(pose(), camera)
     assert b"DNRL" in seen and b"JFIF" in seen
 
 
 def test_unknown_key_is_told_at_once_and_gets_nothing(server, alice):
-    with pytest.raises(AccessError, match="dinar keys add"):        # not the timeout
+    with pytest.raises(AccessError, match="dinar keys add"):  # not the timeout
         Client(server.endpoint, server_key=server.server_key, key=KeyPair.new(), timeout=30)
     assert gets_nothing(server, server_key=server.server_key, pair=KeyPair.new())
     assert server.stats()["refused"] >= 2
 
 
 def test_wrong_server_key_gets_nothing(server, alice):
-    for seconds in (1, 4, 16):      # a busy machine may need longer to be hung up on
+    for seconds in (1, 4, 16):  # a busy machine may need longer to be hung up on
         with pytest.raises(StreamTimeout) as e:
             Client(server.endpoint, server_key=KeyPair.new().public, key=alice, timeout=seconds)
         if "server_key" in str(e.value):
@@ -146,11 +169,15 @@ def test_added_key_gets_in_and_a_client_that_waits_does_too(server, keys, camera
         assert client.render(pose(), camera).id == 1
 
 
-def test_revoked_client_gets_nothing_more_and_the_others_go_on(server, keys, alice, camera, pose, eventually, stub):
+def test_revoked_client_gets_nothing_more_and_the_others_go_on(
+    server, keys, alice, camera, pose, eventually, stub
+):
     bob = KeyPair.new()
     keys.add("bob", bob.public)
-    with Client(server.endpoint, server_key=server.server_key, key=alice, timeout=2) as client, \
-            Client(server.endpoint, server_key=server.server_key, key=bob) as other:
+    with (
+        Client(server.endpoint, server_key=server.server_key, key=alice, timeout=2) as client,
+        Client(server.endpoint, server_key=server.server_key, key=bob) as other,
+    ):
         client.render(pose(), camera), other.render(pose(), camera)
         keys.revoke("alice")
         eventually(lambda: server.stats()["clients"] == 1)
@@ -199,7 +226,7 @@ def test_sockets_of_the_same_process_need_no_key(server):
     try:
         inside.send(encode(Hello({})))
         assert inside.poll(5000) and isinstance(decode(inside.recv()), Caps)
-        time.sleep(0.7)         # a sweep
+        time.sleep(0.7)  # a sweep
         assert server.stats()["clients"] == 1
     finally:
         inside.close(0)
@@ -231,13 +258,14 @@ def test_arguments_are_checked(server, alice, tmp_path):
         Client(server.endpoint, server_key=server.server_key, key=tmp_path / "none.key")
 
 
-# ---- the door itself ------------------------------------------------------------------------------------------------
+# ---- the door itself ---------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def asked(keys, alice):
     """What the door answers to a ZAP request."""
     context = zmq.Context()
-    door = Door(context, keys)
+    door = CurveAuthenticator(context, keys)
     req = context.socket(zmq.REQ)
     req.connect("inproc://zeromq.zap.01")
 
@@ -265,8 +293,16 @@ def test_door_refuses_all_else(asked, alice):
     good = [b"1.0", b"7", DOMAIN, b"127.0.0.1", b"", b"CURVE", raw_key(alice)]
     changes = {0: b"2.0", 2: b"global", 5: b"NULL", 6: bytes(32)}
     wrong = [[v if i != at else value for i, v in enumerate(good)] for at, value in changes.items()]
-    wrong += [[*good[:2], b"", *good[3:]], [*good[:2], DOMAIN + b"x", *good[3:]], good[:6], good[:1], [*good, b""],
-              [*good[:5], b"PLAIN", b"alice", b"x"], [*good[:6], raw_key(alice)[:31]], [*good[:6], alice.public.encode()]]
+    wrong += [
+        [*good[:2], b"", *good[3:]],
+        [*good[:2], DOMAIN + b"x", *good[3:]],
+        good[:6],
+        good[:1],
+        [*good, b""],
+        [*good[:5], b"PLAIN", b"alice", b"x"],
+        [*good[:6], raw_key(alice)[:31]],
+        [*good[:6], alice.public.encode()],
+    ]
     for request in wrong:
         answer = asked(*request)
         assert answer[2] == b"400" and answer[4] == b"", request
@@ -286,7 +322,8 @@ def test_nobody_gets_in_where_no_door_answers(keys, alice):
         context.destroy(linger=0)
 
 
-# ---- floods ---------------------------------------------------------------------------------------------------------
+# ---- floods ------------------------------------------------------------------------------------------------
+
 
 def rss() -> int:
     """Resident memory of this process, bytes; 0 where the system does not tell."""
@@ -300,14 +337,17 @@ FLOOD = 48 << 20
 
 
 def flood(endpoint: str) -> int:
-    """Sends one message of parts that never ends, as a peer without keys; returns how many bytes were taken."""
-    part = b"\x03" + struct.pack(">Q", 1 << 15) + bytes(1 << 15)         # flags: long, more to come
+    """Sends one message of parts that never ends, as a peer without keys; returns how many bytes were
+    taken."""
+    part = b"\x03" + struct.pack(">Q", 1 << 15) + bytes(1 << 15)  # flags: long, more to come
     sent = 0
     with socket.create_connection(_address(endpoint), timeout=5) as peer:
         peer.sendall(ZMTP_NULL)
         try:
             answered = 0
-            while answered <= 64 and (data := peer.recv(4096)):     # its greeting, and READY from a server without keys
+            while answered <= 64 and (
+                data := peer.recv(4096)
+            ):  # its greeting, and READY from a server without keys
                 answered += len(data)
             while sent < FLOOD:
                 peer.sendall(part)

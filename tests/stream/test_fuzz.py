@@ -1,4 +1,6 @@
-"""Random and mutated messages through the decoders: the part of benchmarks/fuzz_messages.py that every test run can afford."""
+"""Random and mutated messages through the decoders: the part of benchmarks/fuzz_messages.py that every test
+run can afford."""
+
 import importlib.util
 import pathlib
 import sys
@@ -22,12 +24,18 @@ def test_twenty_thousand_messages(fuzz):
     outcomes = fuzz.run(20_000, seed=11)
     assert sum(outcomes.values()) == 20_000
     assert outcomes["refused"] > 10_000, "they are hostile"
-    assert outcomes["read"] > 2000 and outcomes["drawn"] > 100 and outcomes["not drawn"] > 100, "and they reach past the header"
+    assert outcomes["read"] > 2000 and outcomes["drawn"] > 100 and outcomes["not drawn"] > 100, (
+        "and they reach past the header"
+    )
 
 
 def test_the_same_seed_gives_the_same_messages(fuzz):
     seeds = fuzz.corpus()
-    assert list(fuzz.messages(500, 3, seeds)) == list(fuzz.messages(500, 3, seeds)) != list(fuzz.messages(500, 4, seeds))
+    assert (
+        list(fuzz.messages(500, 3, seeds))
+        == list(fuzz.messages(500, 3, seeds))
+        != list(fuzz.messages(500, 4, seeds))
+    )
 
 
 def test_it_would_notice(fuzz, monkeypatch):

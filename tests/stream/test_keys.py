@@ -1,13 +1,14 @@
 """Key files and the folder of a server's keys."""
+
 import os
 import time
 
 import pytest
 
-from dinar_live.runtime.errors import InputError, KeyFileError
+from dinar_live.runtime.core.errors import InputError, KeyFileError
 from dinar_live.runtime.stream import KeyFolder, KeyPair
-from dinar_live.runtime.stream import keys as keys_module
-from dinar_live.runtime.stream.keys import read_public
+from dinar_live.runtime.stream.auth import keys as keys_module
+from dinar_live.runtime.stream.auth.keys import read_public
 
 posix = pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
 
@@ -20,7 +21,12 @@ def test_pair_survives_its_files(tmp_path):
     pair = KeyPair.new()
     pair.save(tmp_path / "alice.key", "alice")
     assert KeyPair.load(tmp_path / "alice.key") == pair
-    assert read_public(tmp_path / "alice.pub") == read_public(str(tmp_path / "alice.key")) == read_public(pair.public) == pair.public
+    assert (
+        read_public(tmp_path / "alice.pub")
+        == read_public(str(tmp_path / "alice.key"))
+        == read_public(pair.public)
+        == pair.public
+    )
     assert pair.secret not in (tmp_path / "alice.pub").read_text()
     assert len(pair.public) == len(pair.secret) == 40 and KeyPair.new() != pair
 
@@ -68,10 +74,21 @@ def test_no_file_is_replaced_and_no_draft_is_left(tmp_path, there):
     assert [p.name for p in tmp_path.iterdir()] == [there] and (tmp_path / there).read_text() == "precious"
 
 
-@pytest.mark.parametrize("text", [
-    "", "public = ", "public = short", "secret", "public = {public}\npublic = {public}", "public = {public}\nsecret = {public}",
-    "public = {public}\nsecret = {secret}\nshell = rm", "public = " + "#" * 40, "\xff", "public = {public}\n" + "# \n" * 3000,
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "public = ",
+        "public = short",
+        "secret",
+        "public = {public}\npublic = {public}",
+        "public = {public}\nsecret = {public}",
+        "public = {public}\nsecret = {secret}\nshell = rm",
+        "public = " + "#" * 40,
+        "\xff",
+        "public = {public}\n" + "# \n" * 3000,
+    ],
+)
 def test_files_that_are_none_are_refused(tmp_path, text):
     pair = KeyPair.new()
     path = tmp_path / "x.key"
@@ -103,10 +120,16 @@ def test_folder_knows_who_was_added(tmp_path):
     keys.add("bob.2", bob.public)
     assert keys.clients() == {"alice": alice.public, "bob.2": bob.public}
     assert KeyFolder(tmp_path).pair == keys.pair, "a server keeps its pair"
-    assert keys.name_of(alice.public) == "alice" and keys.name_of(KeyPair.new().public) is None and keys.name_of("") is None
+    assert (
+        keys.name_of(alice.public) == "alice"
+        and keys.name_of(KeyPair.new().public) is None
+        and keys.name_of("") is None
+    )
 
 
-@pytest.mark.parametrize("name", ["", "..", "../eve", "a/b", "a\\b", ".hidden", "a b", "x" * 65, "-x", "é", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../eve", "a/b", "a\\b", ".hidden", "a b", "x" * 65, "-x", "é", "a\n"]
+)
 def test_names_that_could_leave_the_folder_are_refused(tmp_path, name):
     keys = KeyFolder(tmp_path / "keys")
     for action in (lambda: keys.add(name, KeyPair.new().public), lambda: keys.revoke(name)):
@@ -118,7 +141,11 @@ def test_names_that_could_leave_the_folder_are_refused(tmp_path, name):
 def test_folder_refuses_doubles(tmp_path):
     keys, alice = KeyFolder(tmp_path), KeyPair.new()
     keys.add("alice", alice.public)
-    for name, key in (("alice", KeyPair.new().public), ("ALICE", KeyPair.new().public), ("eve", alice.public)):
+    for name, key in (
+        ("alice", KeyPair.new().public),
+        ("ALICE", KeyPair.new().public),
+        ("eve", alice.public),
+    ):
         with pytest.raises(KeyFileError, match="revoke alice"):
             keys.add(name, key)
     with pytest.raises(InputError, match="server's own"):
@@ -129,7 +156,7 @@ def test_folder_refuses_doubles(tmp_path):
 def test_changes_count_while_the_folder_is_open(tmp_path, monkeypatch):
     monkeypatch.setattr(keys_module, "REFRESH_SECONDS", 0.0)
     keys, alice = KeyFolder(tmp_path), KeyPair.new()
-    other = KeyFolder(tmp_path)        # what `dinar keys` in another process does
+    other = KeyFolder(tmp_path)  # what `dinar keys` in another process does
     assert keys.name_of(alice.public) is None
     other.add("alice", alice.public)
     time.sleep(0.002)
@@ -144,7 +171,9 @@ def test_changes_count_while_the_folder_is_open(tmp_path, monkeypatch):
 def test_a_key_that_vanishes_while_the_folder_is_read_lets_nobody_in_and_disturbs_nobody(tmp_path):
     keys, alice = KeyFolder(tmp_path), KeyPair.new()
     keys.add("alice", alice.public)
-    (tmp_path / "authorized" / "bob.pub").symlink_to(tmp_path / "gone.pub")     # what glob lists and nobody can open
+    (tmp_path / "authorized" / "bob.pub").symlink_to(
+        tmp_path / "gone.pub"
+    )  # what glob lists and nobody can open
     assert keys.clients() == {"alice": alice.public} and keys.name_of(alice.public) == "alice"
 
 
@@ -164,4 +193,3 @@ def test_unreadable_files_let_nobody_in_and_keep_nobody_out(tmp_path, caplog):
     (tmp_path / "authorized" / "dir.pub").mkdir()
     assert keys.clients() == {"alice": alice.public} and keys.clients()
     assert len([r for r in caplog.records if "eve.pub" in r.message]) == 1, "said once"
-

@@ -1,4 +1,5 @@
 """Clients that die, crowds that say nothing, clocks that jump."""
+
 import os
 import pathlib
 import re
@@ -14,8 +15,8 @@ import zmq
 
 from dinar_live.runtime import stream
 from dinar_live.runtime.stream import Client, Limits, RenderedFrame, RenderRequest, Server
-from dinar_live.runtime.stream.messages import CameraView, FrameMessage, Time
-from dinar_live.runtime.stream.wire import ErrorCode
+from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage, Time
+from dinar_live.runtime.stream.protocol.wire import ErrorCode
 
 # Asks for pictures of 4 MB as fast as they come; dies in the middle of one.
 GREEDY = """
@@ -41,7 +42,9 @@ def test_killed_in_the_middle_of_a_frame(camera, pose, eventually):
     with Server(render, {}, limits=Limits(idle_timeout=4.0)) as server, Client(server.endpoint) as other:
         victims = [subprocess.Popen([sys.executable, "-c", GREEDY, server.endpoint]) for _ in range(3)]
         try:
-            eventually(lambda: server.stats()["clients"] == 4 and server.stats()["bytes_sent"] > 200 << 20, 30)
+            eventually(
+                lambda: server.stats()["clients"] == 4 and server.stats()["bytes_sent"] > 200 << 20, 30
+            )
         finally:
             for victim in victims:
                 victim.kill()
@@ -53,7 +56,9 @@ def test_killed_in_the_middle_of_a_frame(camera, pose, eventually):
 
 def test_two_hundred_connections_that_say_nothing(server, stub, camera, pose, eventually):
     host, port = server.endpoint.removeprefix("tcp://").split(":")
-    dumb = [socket.create_connection((host, int(port))) for _ in range(140)]      # both ends are files of this process
+    dumb = [
+        socket.create_connection((host, int(port))) for _ in range(140)
+    ]  # both ends are files of this process
     context = zmq.Context()
     silent = [context.socket(zmq.DEALER) for _ in range(60)]
     try:
@@ -86,14 +91,21 @@ def test_a_clients_clock_may_jump(server, raw_peer, times):
         assert isinstance(answer, FrameMessage) and (answer.id, answer.pose_time_ns) == (id, pose_time_ns)
         peer.send(Time(id, pose_time_ns))
         answer = peer.receive()
-        assert (answer.id, answer.client_ns) == (id, pose_time_ns) and answer.server_send_ns >= answer.server_recv_ns > 0
+        assert (answer.id, answer.client_ns) == (
+            id,
+            pose_time_ns,
+        ) and answer.server_send_ns >= answer.server_recv_ns > 0
 
 
 def test_the_wall_clock_is_not_asked():
     """Which an administrator, or the network, may set at any time."""
     folder = pathlib.Path(stream.__file__).parent
-    found = [f"{path.name}: {line}" for path in folder.glob("*.py") for line in path.read_text().splitlines()
-             if re.search(r"\btime\.(time|time_ns|localtime|gmtime)\(|datetime", line)]
+    found = [
+        f"{path.name}: {line}"
+        for path in folder.glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"\btime\.(time|time_ns|localtime|gmtime)\(|datetime", line)
+    ]
     assert not found
 
 

@@ -1,4 +1,5 @@
 """The server against bare sockets: mailbox, errors, hostile peers, start and end."""
+
 import json
 import threading
 import time
@@ -8,10 +9,11 @@ import pytest
 import zmq
 
 import dinar_live.runtime.stream.peers as peers_module
-from dinar_live.runtime.errors import DinarError, InputError, RemoteError
+from dinar_live.runtime.core.errors import DinarError, InputError, RemoteError
 from dinar_live.runtime.stream import Client, FrameFormat, Limits, RenderedFrame, Server
-from dinar_live.runtime.stream.codec import decode_view
-from dinar_live.runtime.stream.messages import (
+from dinar_live.runtime.stream.peers import TokenBucket
+from dinar_live.runtime.stream.protocol.image_codec import decode_view
+from dinar_live.runtime.stream.protocol.messages import (
     NO_PLANE,
     RAW,
     Bye,
@@ -26,9 +28,8 @@ from dinar_live.runtime.stream.messages import (
     Superseded,
     Time,
 )
-from dinar_live.runtime.stream.peers import TokenBucket
-from dinar_live.runtime.stream.protocol import decode, encode
-from dinar_live.runtime.stream.wire import ErrorCode
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
+from dinar_live.runtime.stream.protocol.wire import ErrorCode
 
 RAW_FORMAT = Format(RAW, alpha=NO_PLANE)
 
@@ -51,7 +52,10 @@ def code_of(message):
 def test_hello_is_answered_with_capabilities(server, raw_peer):
     info = raw_peer().hello().info
     assert info["avatar"] == "stub" and info["size"] == [64, 48] and info["protocol"] == 1
-    assert info["limits"]["max_pixels"] == Limits().max_pixels and info["encodings"]["color"] == ["jpeg", "raw"]
+    assert info["limits"]["max_pixels"] == Limits().max_pixels and info["encodings"]["color"] == [
+        "jpeg",
+        "raw",
+    ]
 
 
 def test_a_frame_echoes_its_request(server, stub, raw_peer, make_picture):
@@ -60,7 +64,11 @@ def test_a_frame_echoes_its_request(server, stub, raw_peer, make_picture):
     before = time.monotonic_ns()
     peer.send(request(5, shade=0.5))
     frame = peer.receive()
-    assert isinstance(frame, FrameMessage) and (frame.id, frame.pose_time_ns, frame.session) == (5, 1005, session) and session
+    assert (
+        isinstance(frame, FrameMessage)
+        and (frame.id, frame.pose_time_ns, frame.session) == (5, 1005, session)
+        and session
+    )
     assert before <= frame.server_recv_ns <= frame.server_send_ns <= time.monotonic_ns()
     assert {"wait", "stub", "render", "encode"} == set(frame.timings) and frame.timings["stub"] == 1.5
     assert np.array_equal(decode_view(frame.views[0]).rgba, make_picture(64, 48, 0.5))
@@ -87,7 +95,9 @@ def test_the_newest_request_wins_and_every_id_is_answered_once(server, stub, raw
     for id in range(2, 6):
         peer.send(request(id, shade=id / 10))
     superseded = [peer.receive() for _ in range(3)]
-    assert [(type(m), m.id, m.pose_time_ns) for m in superseded] == [(Superseded, i, 1000 + i) for i in (2, 3, 4)]
+    assert [(type(m), m.id, m.pose_time_ns) for m in superseded] == [
+        (Superseded, i, 1000 + i) for i in (2, 3, 4)
+    ]
     stub.gate.set()
     frames = [peer.receive(), peer.receive()]
     assert [(type(m), m.id) for m in frames] == [(FrameMessage, 1), (FrameMessage, 5)]
@@ -167,13 +177,16 @@ class TestLimits:
         peers[0].hello(), peers[1].hello()
         peers[2].send(Hello({}))
         assert code_of(peers[2].receive()) == ErrorCode.CLIENTS
-        eventually(lambda: server.stats()["clients"] == 0)      # the idle timeout
+        eventually(lambda: server.stats()["clients"] == 0)  # the idle timeout
         peers[2].hello()
 
     def test_rate(self, stub):
         with Server(stub, {}, limits=Limits(max_rate=0.01)) as server:
-            with Client(server.endpoint) as client, pytest.raises(RemoteError, match="0.01 messages a second") as e:
-                for _ in range(3):      # TIME may have been the one that is allowed
+            with (
+                Client(server.endpoint) as client,
+                pytest.raises(RemoteError, match="0.01 messages a second") as e,
+            ):
+                for _ in range(3):  # TIME may have been the one that is allowed
                     client.render(None, request(1).cameras[0], (64, 48))
             assert e.value.code == ErrorCode.RATE and len(stub.requests) <= 1
 
@@ -188,7 +201,7 @@ class TestLimits:
         peer.send(bytes(65 * 1024))
         assert peer.silent()
         other.hello()
-        assert server.stats()["malformed"] == 0         # it never came in
+        assert server.stats()["malformed"] == 0  # it never came in
 
 
 def test_a_token_bucket(monkeypatch):
@@ -225,8 +238,15 @@ def test_garbage_does_not_stop_the_server(server, raw_peer, eventually):
     assert server.stats()["clients"] == 1
 
 
-@pytest.mark.parametrize(("offset", "value", "code", "id"), [(4, 9, ErrorCode.VERSION, 0), (6, 99, ErrorCode.UNEXPECTED, 7),
-                                                             (6, 4, ErrorCode.MALFORMED, 7), (64, 99, ErrorCode.MALFORMED, 7)])
+@pytest.mark.parametrize(
+    ("offset", "value", "code", "id"),
+    [
+        (4, 9, ErrorCode.VERSION, 0),
+        (6, 99, ErrorCode.UNEXPECTED, 7),
+        (6, 4, ErrorCode.MALFORMED, 7),
+        (64, 99, ErrorCode.MALFORMED, 7),
+    ],
+)
 def test_a_malformed_message_with_a_header_gets_one_error(server, raw_peer, offset, value, code, id):
     raw = encode(request(7))
     raw[offset] = value
@@ -245,9 +265,17 @@ def test_an_error_is_not_answered_with_an_error(server, raw_peer, eventually):
     assert peer.silent(0.1)
 
 
-@pytest.mark.parametrize(("failure", "code", "text"), [
-    (RuntimeError("secret path /root/key"), ErrorCode.RENDER_FAILED, "the renderer failed; the server's log says why"),
-    (InputError("Camera.K: no"), ErrorCode.REFUSED, "Camera.K: no")])
+@pytest.mark.parametrize(
+    ("failure", "code", "text"),
+    [
+        (
+            RuntimeError("secret path /root/key"),
+            ErrorCode.RENDER_FAILED,
+            "the renderer failed; the server's log says why",
+        ),
+        (InputError("Camera.K: no"), ErrorCode.REFUSED, "Camera.K: no"),
+    ],
+)
 def test_a_failing_renderer(server, stub, raw_peer, failure, code, text, caplog):
     peer = raw_peer()
     peer.hello()
@@ -261,11 +289,18 @@ def test_a_failing_renderer(server, stub, raw_peer, failure, code, text, caplog)
     assert isinstance(peer.receive(), FrameMessage)
 
 
-@pytest.mark.parametrize("frame", [None, RenderedFrame(np.zeros((4, 4, 4), np.uint8)), RenderedFrame(np.zeros((64, 48, 3), np.uint8)),
-                                   RenderedFrame(np.zeros((64, 48, 4), np.float32)),
-                                   RenderedFrame(np.zeros((48, 64, 4), np.uint8).transpose(1, 0, 2)),
-                                   RenderedFrame(np.zeros((64, 48, 4), np.uint8), np.zeros((64, 48))),
-                                   RenderedFrame(np.zeros((64, 48, 4), np.uint8), timings={"total": "soon"})])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        None,
+        RenderedFrame(np.zeros((4, 4, 4), np.uint8)),
+        RenderedFrame(np.zeros((64, 48, 3), np.uint8)),
+        RenderedFrame(np.zeros((64, 48, 4), np.float32)),
+        RenderedFrame(np.zeros((48, 64, 4), np.uint8).transpose(1, 0, 2)),
+        RenderedFrame(np.zeros((64, 48, 4), np.uint8), np.zeros((64, 48))),
+        RenderedFrame(np.zeros((64, 48, 4), np.uint8), timings={"total": "soon"}),
+    ],
+)
 def test_a_renderer_that_breaks_its_contract(frame):
     with Server(lambda request: frame, {}) as server:
         with Client(server.endpoint) as client, pytest.raises(RemoteError) as e:
@@ -274,7 +309,8 @@ def test_a_renderer_that_breaks_its_contract(frame):
 
 
 def test_pictures_live_as_long_as_promised(raw_peer):
-    """The renderer reuses each picture's memory two calls later, at once; with slow encoding nothing may tear."""
+    """The renderer reuses each picture's memory two calls later, at once; with slow encoding nothing may
+    tear."""
     ring = [np.zeros((512, 512, 4), np.uint8) for _ in range(2)]
     calls = []
 
@@ -318,7 +354,7 @@ def test_a_slow_reader_holds_up_nobody_and_still_gets_every_answer(stub, slow_re
         slow = slow_reader(server.endpoint)
         with Client(server.endpoint, format=FrameFormat("raw"), timeout=60) as client:
             for id in range(1, 61):
-                slow.send(encode(request(id, (512, 2048))))        # up to 4 MB each, none read so far
+                slow.send(encode(request(id, (512, 2048))))  # up to 4 MB each, none read so far
                 client.render(None, request(1).cameras[0], (64, 48))
         eventually(lambda: server.stats()["requests"] == 120)
         answers = []
@@ -355,7 +391,7 @@ def test_close_answers_what_is_open_and_says_goodbye(server, stub, raw_peer, eve
     server.close()
     answers = [peer.receive() for _ in range(3)]
     assert code_of(answers[0]) == ErrorCode.CLOSING and answers[0].id == 2
-    assert isinstance(answers[1], FrameMessage) and answers[1].id == 1      # also the large last message arrives
+    assert isinstance(answers[1], FrameMessage) and answers[1].id == 1  # also the large last message arrives
     assert isinstance(answers[2], Bye) and isinstance(idle.receive(), Bye)
     server.close()
 
@@ -374,7 +410,9 @@ def test_the_port_is_free_after_close(stub):
         assert again.endpoint == endpoint
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:0", "tcp://*:0", "tcp://[::]:0", "tcp://192.0.2.1:0", "tcp://example.org:80"])
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://0.0.0.0:0", "tcp://*:0", "tcp://[::]:0", "tcp://192.0.2.1:0", "tcp://example.org:80"]
+)
 def test_other_machines_are_shut_out_unless_asked_for(stub, endpoint):
     with pytest.raises(DinarError, match="insecure=True"):
         Server(stub, {}, endpoint).start()
@@ -385,11 +423,18 @@ def test_insecure_opens_all_addresses(stub):
         assert server.endpoint.startswith("tcp://0.0.0.0:")
 
 
-@pytest.mark.parametrize(("more", "words"), [
-    ({"endpoint": "127.0.0.1:5"}, "endpoint: got"), ({"endpoint": "tcp://127.0.0.1"}, "endpoint: got"),
-    ({"endpoint": "udp://127.0.0.1:5"}, "endpoint"),
-    ({"endpoint": "tcp://127.0.0.1:99999"}, "endpoint"), ({"workers": 0}, "workers"), ({"capabilities": {"a": "x" * 20000}}, "16384"),
-    ({"capabilities": {"a": np.zeros(2)}}, "JSON")])
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"endpoint": "127.0.0.1:5"}, "endpoint: got"),
+        ({"endpoint": "tcp://127.0.0.1"}, "endpoint: got"),
+        ({"endpoint": "udp://127.0.0.1:5"}, "endpoint"),
+        ({"endpoint": "tcp://127.0.0.1:99999"}, "endpoint"),
+        ({"workers": 0}, "workers"),
+        ({"capabilities": {"a": "x" * 20000}}, "16384"),
+        ({"capabilities": {"a": np.zeros(2)}}, "JSON"),
+    ],
+)
 def test_what_a_server_cannot_be_made_of(stub, more, words):
     with pytest.raises(InputError, match=words):
         Server(stub, **{"capabilities": {}, **more}).start()
@@ -407,8 +452,14 @@ def test_a_server_starts_once(server):
 
 def test_socket_options_are_set(server):
     s = server._socket
-    wanted = {zmq.MAXMSGSIZE: 65536, zmq.SNDHWM: 8, zmq.RCVHWM: 64,
-              zmq.HEARTBEAT_IVL: 1000, zmq.HEARTBEAT_TIMEOUT: 3000, zmq.HANDSHAKE_IVL: 3000}
+    wanted = {
+        zmq.MAXMSGSIZE: 65536,
+        zmq.SNDHWM: 8,
+        zmq.RCVHWM: 64,
+        zmq.HEARTBEAT_IVL: 1000,
+        zmq.HEARTBEAT_TIMEOUT: 3000,
+        zmq.HANDSHAKE_IVL: 3000,
+    }
     assert {o: s.getsockopt(o) for o in wanted} == wanted and s.getsockopt(zmq.LINGER) > 0
 
 

@@ -1,4 +1,5 @@
 """A browser, and servers for its page."""
+
 import contextlib
 import os
 import shutil
@@ -8,21 +9,34 @@ import cv2
 import numpy as np
 import pytest
 
-from dinar_live.runtime.errors import DinarError
+from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.stream import RenderedFrame, Server
 from dinar_live.runtime.viewer import Gateway
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 SIZE = (256, 256)
-SOURCES = [{"name": "live", "kind": "live"}, {"name": "walk", "kind": "clip", "duration": 8.0},
-           {"name": "dance", "kind": "clip", "duration": 90.5}]
+SOURCES = [
+    {"name": "live", "kind": "live"},
+    {"name": "walk", "kind": "clip", "duration": 8.0},
+    {"name": "dance", "kind": "clip", "duration": 90.5},
+]
 
 
 class Painter:
-    """A renderer whose pictures are known: a block in the middle, its left half opaque, its right half white at half opacity. The opaque
-    half's red says which source and when: 20 times the seconds into a clip, 200 for the live one. Requests are kept."""
+    """A renderer whose pictures are known: a block in the middle, its left half opaque, its right half white
+    at half opacity. The opaque half's red says which source and when: 20 times the seconds into a clip, 200
+    for the live one. Requests are kept."""
 
     def __init__(self):
         self.requests, self.refuse, self.seconds = [], "", 0.0
@@ -36,9 +50,9 @@ class Painter:
         rgba = np.zeros((height, width, 4), np.uint8)
         source = request.source
         red = 200 if source is None or source.index == 0 else min(int(source.time * 20), 255)
-        block = rgba[height // 4:3 * height // 4, width // 4:3 * width // 4]
-        block[:, :block.shape[1] // 2] = red, 120, 40, 255
-        block[:, block.shape[1] // 2:] = 128
+        block = rgba[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
+        block[:, : block.shape[1] // 2] = red, 120, 40, 255
+        block[:, block.shape[1] // 2 :] = 128
         return RenderedFrame(rgba, None, {"lbs": 0.2, "rasterize": 1.0, "network": 3.0})
 
     @property
@@ -79,8 +93,17 @@ def painter():
 
 @pytest.fixture
 def served(painter):
-    capabilities = {"size": list(SIZE), "sources": SOURCES, "body_extent": [-0.95, 0.8], "description": "renderer test"}
-    with Served(painter, capabilities, avatars={"Ada": {"name": "Ada"}, "Grace": {"name": "Grace", "body_extent": [-0.9, 0.7]}}) as served:
+    capabilities = {
+        "size": list(SIZE),
+        "sources": SOURCES,
+        "body_extent": [-0.95, 0.8],
+        "description": "renderer test",
+    }
+    with Served(
+        painter,
+        capabilities,
+        avatars={"Ada": {"name": "Ada"}, "Grace": {"name": "Grace", "body_extent": [-0.9, 0.7]}},
+    ) as served:
         yield served.start()
 
 
@@ -113,7 +136,8 @@ class Visit:
         page.on("request", lambda r: self.addresses.append(r.url))
 
     def until(self, script, seconds=20.0):
-        """Waits until `script` is true in the page. (The policy of the page forbids what wait_for_function does.)"""
+        """Waits until `script` is true in the page. (The policy of the page forbids what wait_for_function
+        does.)"""
         return self.eventually(lambda: self.page.evaluate(script), seconds)
 
     def shot(self):
@@ -129,18 +153,25 @@ class Visit:
         return value
 
     def drawn(self):
-        self.until("document.querySelector('#state').dataset.state === 'live' && Number(document.querySelector('#fps').textContent) > 0")
+        self.until(
+            "document.querySelector('#state').dataset.state === 'live' && Number(document.querySelector('#fps').textContent) > 0"
+        )
         return self
 
 
 @pytest.fixture
 def visit(browser):
-    """visit(address, width, height, **options of the context) -> Visit, once it shows pictures; closed at the end."""
+    """visit(address, width, height, **options of the context) -> Visit, once it shows pictures; closed at the
+    end."""
     contexts = []
 
     def open_page(address, width=1100, height=720, *, wait=True, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, reduced_motion="reduce",
-                                      **options)
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            accept_downloads=True,
+            reduced_motion="reduce",
+            **options,
+        )
         contexts.append(context)
         visit = Visit(context.new_page())
         visit.page.goto(address)

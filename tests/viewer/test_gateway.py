@@ -1,4 +1,6 @@
-"""The gateway over real sockets: its page, who may come in, messages to the server and back, pages that misbehave."""
+"""The gateway over real sockets: its page, who may come in, messages to the server and back, pages that
+misbehave."""
+
 import contextlib
 import http.client
 import socket
@@ -9,9 +11,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from dinar_live.runtime.errors import DinarError, InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.stream import Client, RenderedFrame, Server
-from dinar_live.runtime.stream.messages import (
+from dinar_live.runtime.stream.protocol.messages import (
     NO_PLANE,
     RAW,
     CameraView,
@@ -25,13 +27,15 @@ from dinar_live.runtime.stream.messages import (
     Superseded,
     Time,
 )
-from dinar_live.runtime.stream.protocol import decode, encode
+from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
 from dinar_live.runtime.viewer import Gateway
 from dinar_live.runtime.viewer import gateway as module
-from dinar_live.runtime.viewer.http import Door
+from dinar_live.runtime.viewer.http import RequestGuard
 
 SIZE = (48, 64)
-CAMERA = CameraView(np.float32([[50, 0, 32], [0, 50, 24], [0, 0, 1]]), np.eye(4, dtype=np.float32), SIZE[1], SIZE[0])
+CAMERA = CameraView(
+    np.float32([[50, 0, 32], [0, 50, 24], [0, 0, 1]]), np.eye(4, dtype=np.float32), SIZE[1], SIZE[0]
+)
 
 
 def until(condition, seconds=5.0):
@@ -124,48 +128,99 @@ def get(gateway, path, headers=(), method="GET"):
         link.close()
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("path, kind, text", [("/", "text/html", b"<canvas"), ("/main.js", "text/javascript", b"import"),
-                                              ("/style.css", "text/css", b"--accent"), ("/icon.svg", "image/svg+xml", b"<svg")])
+
+@pytest.mark.parametrize(
+    "path, kind, text",
+    [
+        ("/", "text/html", b"<canvas"),
+        ("/main.js", "text/javascript", b"import"),
+        ("/style.css", "text/css", b"--accent"),
+        ("/icon.svg", "image/svg+xml", b"<svg"),
+    ],
+)
 def test_serves_its_page_with_strict_headers(gateway, path, kind, text):
     status, headers, body = get(gateway, path)
     assert status == 200 and headers["Content-Type"].startswith(kind) and text in body
     assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'") and "unsafe" not in headers["Content-Security-Policy"]
+    assert (
+        headers["Content-Security-Policy"].startswith("default-src 'none'")
+        and "unsafe" not in headers["Content-Security-Policy"]
+    )
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/index.html", "/gateway.py", "/../gateway.py", "/%2e%2e/gateway.py", "/..%2fgateway.py",
-                                  "/page/main.js", "/main.js/", "//", "/?x", "/ws/", "/main.js%00", "/\\main.js"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/index.html",
+        "/gateway.py",
+        "/../gateway.py",
+        "/%2e%2e/gateway.py",
+        "/..%2fgateway.py",
+        "/page/main.js",
+        "/main.js/",
+        "//",
+        "/?x",
+        "/ws/",
+        "/main.js%00",
+        "/\\main.js",
+    ],
+)
 def test_other_paths_are_not_found(gateway, path):
     assert get(gateway, path)[0] == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS"])
 def test_other_methods_do_not_serve(gateway, method):
-    with contextlib.suppress(http.client.HTTPException, OSError):       # refused with or without an answer
+    with contextlib.suppress(http.client.HTTPException, OSError):  # refused with or without an answer
         assert get(gateway, "/", method=method)[0] >= 400
     assert get(gateway, "/")[0] == 200
 
 
-# ---- who may come in ------------------------------------------------------------------------------------------------
+# ---- who may come in ---------------------------------------------------------------------------------------
 
-FOREIGN = ["evil.example", "evil.example:80", "127.0.0.1.evil.example:8080", "localhost:80; script-src *", "", "localhost.", "[evil]:80"]
+FOREIGN = [
+    "evil.example",
+    "evil.example:80",
+    "127.0.0.1.evil.example:8080",
+    "localhost:80; script-src *",
+    "",
+    "localhost.",
+    "[evil]:80",
+]
 
 
 @pytest.mark.parametrize("host", [*FOREIGN, "192.168.1.7:8080"])
 def test_foreign_host_names_are_refused(gateway, host):
     """DNS rebinding: a foreign name that was pointed at this machine."""
     assert get(gateway, "/", {"Host": host})[0] == 403
-    with pytest.raises((InvalidStatus, ConnectionClosed, OSError)), connect(address(gateway), additional_headers={"Host": host}):
+    with (
+        pytest.raises((InvalidStatus, ConnectionClosed, OSError)),
+        connect(address(gateway), additional_headers={"Host": host}),
+    ):
         pass
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "null", "http://127.0.0.1", "http://localhost:{port}",
-                                    "http://127.0.0.1:{port}.evil.example", "file://"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "https://127.0.0.1",
+        "null",
+        "http://127.0.0.1",
+        "http://localhost:{port}",
+        "http://127.0.0.1:{port}.evil.example",
+        "file://",
+    ],
+)
 def test_other_sites_cannot_open_the_stream(gateway, origin):
     """Cross-site WebSocket hijacking: a browser would send the foreign Origin along."""
-    with pytest.raises(InvalidStatus) as e, connect(address(gateway), origin=origin.format(port=gateway.port)):
+    with (
+        pytest.raises(InvalidStatus) as e,
+        connect(address(gateway), origin=origin.format(port=gateway.port)),
+    ):
         pass
     assert e.value.response.status_code == 403
 
@@ -179,26 +234,43 @@ def test_its_own_page_and_programs_may(gateway):
 
 
 def test_what_a_network_address_lets_in():
-    door = Door("0.0.0.0", "key", ["https://avatars.example.org"])
+    door = RequestGuard("0.0.0.0", "key", ["https://avatars.example.org"])
     own = socket.gethostname().lower()
-    for host in ("192.168.1.7:8080", "[fe80::1]:8080", "localhost:1", own, "avatars.example.org", "AVATARS.example.org:443"):
+    for host in (
+        "192.168.1.7:8080",
+        "[fe80::1]:8080",
+        "localhost:1",
+        own,
+        "avatars.example.org",
+        "AVATARS.example.org:443",
+    ):
         assert door.knows_host(host), host
     for host in (*FOREIGN, "example.org", "avatars.example.org.evil.example", "192.168.1.7.nip.io"):
         assert not door.knows_host(host), host
-    assert door.knows_origin("https://avatars.example.org", "127.0.0.1:8080") and door.knows_origin("http://192.168.1.7:1", "192.168.1.7:1")
+    assert door.knows_origin("https://avatars.example.org", "127.0.0.1:8080") and door.knows_origin(
+        "http://192.168.1.7:1", "192.168.1.7:1"
+    )
     assert not door.knows_origin("http://avatars.example.org.evil.example", "avatars.example.org")
     with pytest.raises(InputError, match="page origin: got 'example.org'"):
-        Door("0.0.0.0", "key", ["example.org"])
+        RequestGuard("0.0.0.0", "key", ["example.org"])
 
 
 def test_a_key_is_asked_for(source):
     with running(source, key=True) as (gateway, _):
         assert gateway.url == f"http://127.0.0.1:{gateway.port}/#key={gateway.key}" and len(gateway.key) >= 20
-        assert get(gateway, "/")[0] == 200          # the page itself is no secret, and must say what is missing
+        assert get(gateway, "/")[0] == 200  # the page itself is no secret, and must say what is missing
         with page(gateway, subprotocols=["dinar-live", f"key.{gateway.key}"]) as visitor:
-            assert visitor.socket.subprotocol == "dinar-live"       # the key does not come back
-        wrong = [[], ["dinar-live"], ["key."], ["key.wrong"], [f"key.{gateway.key}x"], [f"key.{gateway.key[:-1]}"], [gateway.key],
-                 [f"key.{gateway.key}", "key.wrong"]]
+            assert visitor.socket.subprotocol == "dinar-live"  # the key does not come back
+        wrong = [
+            [],
+            ["dinar-live"],
+            ["key."],
+            ["key.wrong"],
+            [f"key.{gateway.key}x"],
+            [f"key.{gateway.key[:-1]}"],
+            [gateway.key],
+            [f"key.{gateway.key}", "key.wrong"],
+        ]
         for protocols in wrong:
             with connect(address(gateway), subprotocols=protocols or None) as socket:
                 with contextlib.suppress(ConnectionClosed):
@@ -210,16 +282,26 @@ def test_a_key_is_asked_for(source):
 
 
 def test_each_start_has_a_key_of_its_own():
-    assert len({Gateway(key=True).key for _ in range(50)}) == 50 and Gateway().key == "" and Gateway(host="0.0.0.0").key
+    assert (
+        len({Gateway(key=True).key for _ in range(50)}) == 50
+        and Gateway().key == ""
+        and Gateway(host="0.0.0.0").key
+    )
 
 
-# ---- messages -------------------------------------------------------------------------------------------------------
+# ---- messages ----------------------------------------------------------------------------------------------
+
 
 def test_messages_go_to_the_server_as_they_are_and_answers_come_back(gateway, source):
     with page(gateway) as visitor:
         id = visitor.ask(source=SourceChoice(3, 1.25, True))
         answer = visitor.hear()
-        assert isinstance(answer, FrameMessage) and answer.id == id and answer.pose_time_ns == 10 and answer.timings["lbs"] > 0
+        assert (
+            isinstance(answer, FrameMessage)
+            and answer.id == id
+            and answer.pose_time_ns == 10
+            and answer.timings["lbs"] > 0
+        )
         assert source.requests[-1].source == SourceChoice(3, 1.25, True) and source.requests[-1].pose is None
         visitor.say(Time(0, 99))
         assert visitor.hear().client_ns == 99
@@ -254,7 +336,7 @@ def test_a_page_that_does_not_read_holds_up_nobody(served, source):
             mine = quick.ask()
             assert quick.hear().id == mine
         rendered = sum(request.cameras[0].width == 1024 for request in source.requests)
-        assert 1 <= rendered <= 25      # while its pictures wait, its requests replace each other
+        assert 1 <= rendered <= 25  # while its pictures wait, its requests replace each other
 
 
 def test_every_page_is_a_client_of_its_own(served):
@@ -264,8 +346,20 @@ def test_every_page_is_a_client_of_its_own(served):
     until(lambda: server.stats()["clients"] == 0)
 
 
-@pytest.mark.parametrize("message", ["", "x", '{"watch": true}', b"", b"DNRL", bytes(64), b"\xff" * 200,
-                                     bytes(encode(Hello({})))[:-1], bytes(70_000)])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "x",
+        '{"watch": true}',
+        b"",
+        b"DNRL",
+        bytes(64),
+        b"\xff" * 200,
+        bytes(encode(Hello({})))[:-1],
+        bytes(70_000),
+    ],
+)
 def test_strange_messages_end_only_their_sender(gateway, message):
     with page(gateway) as good, page(gateway) as bad:
         with contextlib.suppress(ConnectionClosed):
@@ -304,13 +398,14 @@ def test_vanished_pages_are_forgotten(served):
     for _ in range(3):
         with page(gateway) as visitor:
             visitor.ask()
-            visitor.socket.socket.shutdown(socket.SHUT_RDWR)        # no goodbye
+            visitor.socket.socket.shutdown(socket.SHUT_RDWR)  # no goodbye
     until(lambda: gateway._open == 0 and server.stats()["clients"] == 0)
     with page(gateway) as visitor:
         assert isinstance((visitor.ask(), visitor.hear())[1], FrameMessage)
 
 
-# ---- life -----------------------------------------------------------------------------------------------------------
+# ---- life --------------------------------------------------------------------------------------------------
+
 
 def test_before_the_server_is_there_pages_are_told_to_come_back():
     with Gateway(port=0) as gateway:

@@ -1,11 +1,16 @@
-"""The page in headless Chromium: what it shows, what it asks for, and what becomes of it when the server is gone."""
+"""The page in headless Chromium: what it shows, what it asks for, and what becomes of it when the server is
+gone."""
+
 import json
 
 import cv2
 import numpy as np
 import pytest
 
-CENTRE = (460, 330)     # of the stage: in a window of 1100x720 the panel takes 316 and the bar at the bottom some
+CENTRE = (
+    460,
+    330,
+)  # of the stage: in a window of 1100x720 the panel takes 316 and the bar at the bottom some
 
 
 def url(served, fragment=""):
@@ -23,11 +28,14 @@ def page(visit, served):
     return visit(url(served))
 
 
-# ---- what it shows --------------------------------------------------------------------------------------------------
+# ---- what it shows -----------------------------------------------------------------------------------------
+
 
 def test_loads_quietly_and_asks_nobody_else(page, served):
     assert page.complaints == []
-    assert page.addresses and all(a.startswith((f"http://127.0.0.1:{served.port}/", "blob:")) for a in page.addresses)
+    assert page.addresses and all(
+        a.startswith((f"http://127.0.0.1:{served.port}/", "blob:")) for a in page.addresses
+    )
     assert page.page.inner_text("#name") == "Ada" and page.page.title() == "Ada, dinar live"
     page.eventually(lambda: "network" in page.page.inner_text("#stages"))
     assert float(page.page.inner_text("#trip")) > 0 and "renderer test" in page.page.inner_text("#about")
@@ -39,7 +47,7 @@ def test_alpha_lets_the_background_through(visit, served, paint):
     for choice, colour in (("green", (0, 177, 64)), ("black", (0, 0, 0))):
         page.page.check(f"input[value={choice}]", force=True)
         shot = page.shot().astype(int)
-        empty, right = shot[150, 200], shot[CENTRE[1], 520]         # nothing there; white at half opacity
+        empty, right = shot[150, 200], shot[CENTRE[1], 520]  # nothing there; white at half opacity
         assert np.abs(empty - colour).max() <= 1
         assert np.abs(right - (128 + np.array(colour) * 127 / 255)).max() <= 4
         assert np.abs(shot[CENTRE[1], 320] - (200, 120, 40)).max() <= 6
@@ -53,7 +61,7 @@ def test_own_colour(page):
     page.page.fill("#own", "#3366cc")
     assert page.page.is_checked("input[value=own]")
     assert np.abs(page.shot()[150, 200].astype(int) - (0x33, 0x66, 0xCC)).max() <= 1
-    page.page.keyboard.press("b")       # the next one, which is the first
+    page.page.keyboard.press("b")  # the next one, which is the first
     assert page.page.is_checked("input[value=studio]")
 
 
@@ -63,10 +71,14 @@ def test_saved_picture_has_alpha(page):
     path = download.value.path()
     rgba = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]].astype(int)
     height, width = rgba.shape[:2]
-    assert download.value.suggested_filename.startswith("Ada-") and download.value.suggested_filename.endswith(".png")
+    assert download.value.suggested_filename.startswith(
+        "Ada-"
+    ) and download.value.suggested_filename.endswith(".png")
     assert height == 256 and rgba[2, 2, 3] == 0
     assert np.abs(rgba[height // 2, width * 3 // 8] - (200, 120, 40, 255)).max() <= 6
-    assert np.abs(rgba[height // 2, width * 5 // 8] - (255, 255, 255, 128)).max() <= 6      # straight colour, as PNG has it
+    assert (
+        np.abs(rgba[height // 2, width * 5 // 8] - (255, 255, 255, 128)).max() <= 6
+    )  # straight colour, as PNG has it
 
 
 def test_full_screen(page):
@@ -82,31 +94,43 @@ def test_reads_the_golden_messages(page, data):
     seen = set()
     for name, entry in values.items():
         raw = (data / "golden_messages" / f"{name}.bin").read_bytes()
-        found = page.page.evaluate("""async (bytes) => {
+        found = page.page.evaluate(
+            """async (bytes) => {
             const { decode } = await import("/wire.js"), plain = (k, v) => typeof v === "bigint" ? v.toString() : v;
-            return JSON.parse(JSON.stringify(decode(new Uint8Array(bytes).buffer), plain)); }""", list(raw))
+            return JSON.parse(JSON.stringify(decode(new Uint8Array(bytes).buffer), plain)); }""",
+            list(raw),
+        )
         kind, value = entry["kind"], entry["values"]
         seen.add(kind)
         assert found["id"] == str(value.get("id", 0))
         if kind == "frame":
-            assert found["timings"] == pytest.approx(value["timings"], rel=1e-6) and found["straight"] == value["straight"]
+            assert (
+                found["timings"] == pytest.approx(value["timings"], rel=1e-6)
+                and found["straight"] == value["straight"]
+            )
             view = value["views"][0]
             assert [found["picture"]["rect"][k] for k in ("x", "y", "width", "height")] == view["rect"]
             color = found["picture"]["color"]
             assert color["format"] == view["color"]["encoding"]
-            assert bytes(color["data"][str(i)] for i in range(len(color["data"]))).hex() == view["color"]["hex"]
+            assert (
+                bytes(color["data"][str(i)] for i in range(len(color["data"]))).hex() == view["color"]["hex"]
+            )
         elif kind == "error":
             assert (found["code"], found["text"]) == (value["code"], value["text"])
         elif kind == "caps":
             assert found["info"] == value["info"]
     assert {"frame", "error", "caps", "time", "superseded", "bye"} <= seen
     for broken in (b"", b"DNRL", bytes(64), (data / "golden_messages" / "frame_jpeg.bin").read_bytes()[:-8]):
-        assert page.page.evaluate("""async (bytes) => {
+        assert page.page.evaluate(
+            """async (bytes) => {
             const { decode } = await import("/wire.js");
-            try { decode(new Uint8Array(bytes).buffer); } catch (e) { return e instanceof Error; } return false; }""", list(broken))
+            try { decode(new Uint8Array(bytes).buffer); } catch (e) { return e instanceof Error; } return false; }""",
+            list(broken),
+        )
 
 
-# ---- the view -------------------------------------------------------------------------------------------------------
+# ---- the view ----------------------------------------------------------------------------------------------
+
 
 def drag(page, dx, dy, button="left"):
     page.mouse.move(*CENTRE)
@@ -116,7 +140,8 @@ def drag(page, dx, dy, button="left"):
 
 
 def seen_at(page, painter, height):
-    """Where in the window the point at this height above the origin is seen, pixels; the picture's shape is that of the stage or wider."""
+    """Where in the window the point at this height above the origin is seen, pixels; the picture's shape is
+    that of the stage or wider."""
     camera, stage = painter.last.cameras[0], page.page.locator("#stage").bounding_box()
     x, y, z = np.float64(camera.K) @ (np.float64(camera.world_to_camera) @ (0, height, 0, 1))[:3]
     scale = stage["height"] / camera.height
@@ -128,8 +153,12 @@ def test_mouse_turns_moves_and_zooms(page, painter):
     assert start[2] > 3 and abs(start[0]) < 1e-6
 
     drag(page.page, 200, 0)
-    turned = page.eventually(lambda: (e := eye(painter.last))[0][0] < -1 and e)[0]      # dragged to the right: seen more from its right
-    assert np.hypot(*turned[[0, 2]]) == pytest.approx(start[2], rel=1e-3) and turned[1] == pytest.approx(start[1], abs=1e-3)
+    turned = page.eventually(lambda: (e := eye(painter.last))[0][0] < -1 and e)[
+        0
+    ]  # dragged to the right: seen more from its right
+    assert np.hypot(*turned[[0, 2]]) == pytest.approx(start[2], rel=1e-3) and turned[1] == pytest.approx(
+        start[1], abs=1e-3
+    )
     drag(page.page, 0, 100)
     page.eventually(lambda: eye(painter.last)[0][1] > start[1] + 0.5)
 
@@ -139,7 +168,7 @@ def test_mouse_turns_moves_and_zooms(page, painter):
     page.page.mouse.move(*spot)
     page.page.mouse.wheel(0, -300)
     page.eventually(lambda: 0.5 < eye(painter.last)[0][2] / start[2] < 0.8)
-    assert np.abs(seen_at(page, painter, 1.5) - spot).max() < 1        # what is under the pointer stays there
+    assert np.abs(seen_at(page, painter, 1.5) - spot).max() < 1  # what is under the pointer stays there
     page.page.dblclick("#stage", position={"x": CENTRE[0], "y": CENTRE[1]})
     page.eventually(lambda: np.allclose(eye(painter.last)[1], home, atol=1e-5))
 
@@ -161,14 +190,19 @@ def test_what_is_dragged_stays_under_the_pointer(page, painter):
 def test_keyboard_turns_moves_and_zooms(page, painter):
     start, home = eye(painter.last)
     page.page.focus("#stage")
-    for key, holds in (("ArrowRight", lambda e: e[0] < -0.2), ("ArrowDown", lambda e: e[1] > start[1] + 0.2),
-                       ("+", lambda e: np.hypot(e[0], e[2]) < 0.95 * start[2])):
+    for key, holds in (
+        ("ArrowRight", lambda e: e[0] < -0.2),
+        ("ArrowDown", lambda e: e[1] > start[1] + 0.2),
+        ("+", lambda e: np.hypot(e[0], e[2]) < 0.95 * start[2]),
+    ):
         page.page.keyboard.press(key)
         page.eventually(lambda holds=holds: holds(eye(painter.last)[0]))
     page.page.keyboard.press("r")
     page.eventually(lambda: np.allclose(eye(painter.last)[1], home, atol=1e-5))
     page.page.keyboard.press("Shift+ArrowLeft")
-    page.eventually(lambda: (e := eye(painter.last))[0][0] > 0.02 and np.allclose(e[1][:3, :3], home[:3, :3], atol=1e-6))
+    page.eventually(
+        lambda: (e := eye(painter.last))[0][0] > 0.02 and np.allclose(e[1][:3, :3], home[:3, :3], atol=1e-6)
+    )
     page.page.keyboard.press("?")
     assert page.page.is_visible("#keys")
     page.page.keyboard.press("Escape")
@@ -198,7 +232,8 @@ def test_touch_turns_pinches_and_resets(visit, served, painter):
     phone.eventually(lambda: np.allclose(eye(painter.last)[1], home, atol=1e-5))
 
 
-# ---- the motion -----------------------------------------------------------------------------------------------------
+# ---- the motion --------------------------------------------------------------------------------------------
+
 
 def test_live_source_comes_first_and_clips_play(page, painter):
     assert painter.last.source.index == 0 and painter.last.source.follow and painter.last.pose is None
@@ -208,7 +243,9 @@ def test_live_source_comes_first_and_clips_play(page, painter):
     page.eventually(lambda: painter.last.source.time > first.time + 0.2)
     assert page.page.is_visible("#seek") and page.page.inner_text("#clock").endswith("/ 0:08")
     shots = [page.shot()[CENTRE[1], 320].astype(int)]
-    page.eventually(lambda: abs(page.shot()[CENTRE[1], 320].astype(int) - shots[0])[0] > 8)       # the picture on the canvas moves along
+    page.eventually(
+        lambda: abs(page.shot()[CENTRE[1], 320].astype(int) - shots[0])[0] > 8
+    )  # the picture on the canvas moves along
 
 
 def test_pausing_seeking_and_speed(page, painter):
@@ -221,9 +258,13 @@ def test_pausing_seeking_and_speed(page, painter):
     page.page.keyboard.press(".")
     page.eventually(lambda: 0.02 < painter.last.source.time - still < 0.05)
     page.page.focus("#seek")
-    page.page.evaluate("s => { s = document.querySelector(s); s.value = 6; s.dispatchEvent(new Event('input')); }", "#seek")
+    page.page.evaluate(
+        "s => { s = document.querySelector(s); s.value = 6; s.dispatchEvent(new Event('input')); }", "#seek"
+    )
     page.eventually(lambda: painter.last.source.time == pytest.approx(6, abs=0.01))
-    assert "6.0 of 8.0" in page.page.get_attribute("#seek", "aria-valuetext") and page.page.inner_text("#clock").startswith("0:06")
+    assert "6.0 of 8.0" in page.page.get_attribute("#seek", "aria-valuetext") and page.page.inner_text(
+        "#clock"
+    ).startswith("0:06")
     box = page.page.locator("#seek").bounding_box()
     page.page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2)
     page.eventually(lambda: painter.last.source.time == pytest.approx(2, abs=0.15))
@@ -235,7 +276,9 @@ def test_pausing_seeking_and_speed(page, painter):
         began = painter.last
         page.page.wait_for_timeout(300)
         ended = painter.last
-        return (ended.source.time - began.source.time) / max((ended.pose_time_ns - began.pose_time_ns) / 1e9, 1e-3)
+        return (ended.source.time - began.source.time) / max(
+            (ended.pose_time_ns - began.pose_time_ns) / 1e9, 1e-3
+        )
 
     page.eventually(lambda: 1.8 < speed() < 2.2)
 
@@ -262,22 +305,27 @@ def test_an_avatar_that_is_not_there_gives_way_to_the_first(visit, served, paint
     assert painter.last.avatar == ""
 
 
-# ---- the picture ----------------------------------------------------------------------------------------------------
+# ---- the picture -------------------------------------------------------------------------------------------
+
 
 def test_resolution_shape_quality_and_rate(page, painter):
     height, width = painter.last.cameras[0].size
-    assert height == 256 and width % 64 == 0 and width > height         # the stage is wider than high
+    assert height == 256 and width % 64 == 0 and width > height  # the stage is wider than high
     page.page.select_option("#size", "384")
     page.eventually(lambda: painter.last.cameras[0].size[0] == 384)
     page.page.select_option("#shape", "server")
     page.eventually(lambda: painter.last.cameras[0].size == (384, 384))
-    assert painter.last.format.color == 1 and painter.last.format.quality == 85 and painter.last.format.alpha == 2
+    assert (
+        painter.last.format.color == 1
+        and painter.last.format.quality == 85
+        and painter.last.format.alpha == 2
+    )
     page.page.select_option("#quality", "60")
     page.eventually(lambda: painter.last.format.quality == 60)
     page.page.select_option("#quality", "raw")
     page.eventually(lambda: painter.last.format.color == 2 and painter.last.format.alpha == 0)
     page.drawn()
-    assert np.array_equal(page.shot()[CENTRE[1], 320], (200, 120, 40))        # lossless indeed
+    assert np.array_equal(page.shot()[CENTRE[1], 320], (200, 120, 40))  # lossless indeed
 
     def rate():
         count = len(painter.requests)
@@ -288,7 +336,11 @@ def test_resolution_shape_quality_and_rate(page, painter):
     assert 1 <= rate() <= 17
     page.page.reload()
     page.drawn()
-    assert page.page.input_value("#rate") == "15" and page.page.input_value("#quality") == "raw" and painter.last.format.color == 2
+    assert (
+        page.page.input_value("#rate") == "15"
+        and page.page.input_value("#quality") == "raw"
+        and painter.last.format.color == 2
+    )
 
 
 def test_pausing_the_stream_asks_for_nothing(page, painter):
@@ -313,7 +365,8 @@ def test_never_more_than_two_pictures_are_on_their_way(page, painter, served):
     page.page.wait_for_timeout(1500)
     after = served.server.stats()
     asked, answered, replaced = (after[k] - before[k] for k in ("requests", "frames", "superseded"))
-    # On a busy machine one may be drawn before the server takes up the next; a page that asked 30 times a second had two replaced for each.
+    # On a busy machine one may be drawn before the server takes up the next; a page that asked 30 times a
+    # second had two replaced for each.
     assert 1 <= answered <= 13 and asked <= answered + replaced + 2 and replaced < answered
     page.until("Number(document.querySelector('#stale').textContent) >= 5")
 
@@ -327,7 +380,8 @@ def test_figures_can_be_copied(visit, served):
     assert "fps" in text and "skinning" in text and "Ada" in text
 
 
-# ---- when things go wrong -------------------------------------------------------------------------------------------
+# ---- when things go wrong ----------------------------------------------------------------------------------
+
 
 def test_a_dropped_server_is_shown_and_found_again(page, served, painter):
     served.stop()
@@ -364,8 +418,11 @@ def test_other_sites_get_nothing(visit, served, painter):
     """Cross-site WebSocket hijacking from a page of another origin, in a real browser."""
     count = len(painter.requests)
     page = visit("about:blank", wait=False).page
-    closed = page.evaluate("""(address) => new Promise((done) => {
+    closed = page.evaluate(
+        """(address) => new Promise((done) => {
         const socket = new WebSocket(address, ["dinar-live"]);
         socket.onopen = () => done("open");
-        socket.onerror = socket.onclose = () => done("closed"); })""", f"ws://127.0.0.1:{served.port}/ws")
+        socket.onerror = socket.onclose = () => done("closed"); })""",
+        f"ws://127.0.0.1:{served.port}/ws",
+    )
     assert closed == "closed" and len(painter.requests) == count

@@ -1,0 +1,235 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+import sys
+import threading
+
+from tqdm import tqdm
+
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import InputError
+
+ENGINE_OPTIONS = ("device", "engine", "rasterizer", "precision", "threads")
+
+
+def size(text: str) -> tuple[int, int]:
+    """'512' or 'WIDTHxHEIGHT' as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(p.isdigit() and int(p) for p in parts):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected pixels as 512 or WIDTHxHEIGHT")
+    return int(parts[-1]), int(parts[0])
+
+
+def colour(text: str) -> tuple[float, float, float] | None:
+    """'transparent', or '#rrggbb' as three numbers in [0,1]."""
+    if text == "transparent":
+        return None
+    digits = text.removeprefix("#")
+    try:
+        r, g, b = bytes.fromhex(digits)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected transparent or a colour as #rrggbb"
+        ) from None
+    return r / 255, g / 255, b / 255
+
+
+def degrees(text: str) -> float:
+    """Degrees as radians."""
+    try:
+        return math.radians(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an angle in degrees") from None
+
+
+def avatar_argument(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """AVATAR: a bundle, or 'demo'."""
+    parser.add_argument(
+        "avatar",
+        metavar="AVATAR",
+        nargs="?" if optional else None,
+        default="demo",
+        help="avatar bundle (folder or .zip), or 'demo'",
+    )
+
+
+def page_arguments(parser: argparse.ArgumentParser) -> None:
+    """--viewer --no-page --page-host --page-port --page-key --page-origin."""
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--viewer", action="store_true", help="open the page to watch in a browser")
+    page.add_argument("--no-page", action="store_true", help="serve no page")
+    parser.add_argument(
+        "--page-host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address of the page; one that other machines reach, such as 0.0.0.0, asks for the key in the printed address",
+    )
+    parser.add_argument("--page-port", type=int, default=8080, help="port of the page; 0 picks a free one")
+    parser.add_argument("--page-key", action="store_true", help="ask for a key on this machine too")
+    parser.add_argument(
+        "--page-origin",
+        action="append",
+        default=[],
+        metavar="https://NAME",
+        help="where a proxy makes the page reachable; may be given several times",
+    )
+
+
+def realtime_argument(parser: argparse.ArgumentParser) -> None:
+    """--realtime."""
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="run before ordinary programs, so that pictures keep their times on a busy machine; Linux, needs the right to",
+    )
+
+
+def take_priority(args: argparse.Namespace) -> None:
+    """Does what `realtime_argument` asks for; to be called before threads are started. Raises DinarError
+    where that is not allowed."""
+    if args.realtime:
+        from dinar_live.runtime.core.priority import run_in_real_time
+
+        run_in_real_time()
+
+
+def renderer_arguments(parser: argparse.ArgumentParser) -> None:
+    """--size --renderer --device --engine --rasterizer --precision --threads."""
+    parser.add_argument(
+        "--size",
+        type=size,
+        default=(512, 512),
+        metavar="WxH",
+        help="picture size in pixels (default: 512x512)",
+    )
+    parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
+    engine_arguments(parser)
+
+
+def engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """--device --engine --rasterizer --precision --threads."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda or cuda:N",
+    )
+    parser.add_argument(
+        "--engine", default="auto", help="of the renderer network: auto, openvino, tensorrt or torch"
+    )
+    parser.add_argument(
+        "--rasterizer", default="auto", help="auto, native or nvdiffrast (GPU only, not for commercial use)"
+    )
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "f32", "bf16", "f16"), help="of the renderer network"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
+
+
+def renderer_options(args: argparse.Namespace) -> dict:
+    """The keyword arguments of Renderer that `renderer_arguments` added."""
+    return {"size": args.size, "renderer": args.renderer, **engine_options(args)}
+
+
+def engine_options(args: argparse.Namespace) -> dict:
+    """The keyword arguments of Renderer that `engine_arguments` added."""
+    check_threads(args.threads)
+    return {k: getattr(args, k) for k in ENGINE_OPTIONS}
+
+
+def check_threads(threads: int) -> None:
+    """InputError for an impossible --threads."""
+    if not 0 <= threads <= 256:
+        raise InputError(f"--threads: got {threads}, expected 0..256")
+
+
+class BuildProgress:
+    """The `progress` of Renderer: a bar on a terminal, else one line when a build begins."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, fraction: float, text: str) -> None:
+        with self._lock:  # a renderer may build on another thread
+            if self._bar is None:
+                print(
+                    "building an engine for this GPU, once for each size; dinar compile does it ahead",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                self._bar = tqdm(
+                    total=100,
+                    desc="build",
+                    bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed} {postfix}",
+                    leave=False,
+                    disable=not sys.stderr.isatty(),
+                )
+            self._bar.update(round(100 * fraction) - self._bar.n)
+            self._bar.set_postfix_str(text[:60])
+            if fraction >= 1:
+                self._bar.close()
+                self._bar = None
+
+
+class TrainingBar:
+    """Told the step and the mean loss while something is trained: a bar that begins with the first step that
+    is reported, so that neither earlier stages nor the steps of an interrupted run count in its rate."""
+
+    def __init__(self, total: int):
+        self._total, self._bar = total, None
+
+    def __call__(self, step: int, loss: float) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=self._total, initial=step - 1, desc="training", unit="step", disable=None)
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def __enter__(self) -> TrainingBar:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def open_avatar(text: str) -> Avatar:
+    """The avatar at a path, or the built-in one."""
+    return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)
+
+
+def open_motion(text: str):
+    """The Motion in a file, or the built-in one."""
+    from dinar_live.runtime.motion import demo_motion, load_motion
+
+    return demo_motion() if text == "demo" and not pathlib.Path(text).exists() else load_motion(text)
+
+
+def motion_filters(parser: argparse.ArgumentParser) -> None:
+    """--smooth --floor-snap."""
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        nargs="?",
+        const=1.5,
+        metavar="HZ",
+        help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)",
+    )
+    parser.add_argument(
+        "--floor-snap",
+        action="store_true",
+        help="lift or lower the body in each frame, so that feet neither sink nor float; for flat ground (default: off)",
+    )
+
+
+def filtered(motion, args: argparse.Namespace, rig_joints=None):
+    """The Motion after the filters that `motion_filters` added; rig_joints [55,3]: of the avatar whose feet
+    count, if known."""
+    from dinar_live.runtime.motion import smooth, snap_to_floor
+
+    if args.smooth is not None:
+        motion = smooth(motion, args.smooth)
+    return snap_to_floor(motion, rig_joints=rig_joints) if args.floor_snap else motion

@@ -1,0 +1,167 @@
+"""dinar compile AVATAR [--size WxH ...] [--engine tensorrt]: build an avatar's engines ahead of time, and
+check what they compute."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tqdm import tqdm
+
+from dinar_live import engines
+from dinar_live.runtime.core.errors import DinarError, InputError
+from dinar_live.runtime.render import compiling
+from dinar_live.runtime.render.compiling import DEVICE, HOST, Built, Instance
+from dinar_live.runtime.render.parity import LIMITS
+
+from . import common
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser)
+    parser.add_argument(
+        "--size",
+        type=common.size,
+        action="append",
+        metavar="WxH",
+        help="picture size in pixels; may be given several times (default: 512x512)",
+    )
+    parser.add_argument(
+        "--window",
+        type=common.size,
+        action="append",
+        default=[],
+        metavar="WxH",
+        help="build for this part of the picture too; may be given several times",
+    )
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="build for every part of the picture that a renderer on a GPU can use",
+    )
+    parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="pictures at once: 2 for stereo")
+    parser.add_argument("--renderer", default="all", help="all, or one of the avatar's renderers")
+    parser.add_argument(
+        "--device", default="auto", help="auto (an NVIDIA GPU if it can be used), cpu, cuda or cuda:N"
+    )
+    parser.add_argument("--engine", default="auto", help=f"auto, {', '.join(engines.engine_names())}")
+    parser.add_argument("--precision", default="auto", choices=engines.PRECISIONS, help="of the network")
+    parser.add_argument(
+        "--host", action="store_true", help="on a GPU: build also for a rasterizer on the CPU"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="build even what is kept from an earlier time")
+    parser.add_argument(
+        "--level",
+        type=int,
+        choices=range(6),
+        help="tensorrt: 0 builds fastest, 5 looks longest for the fastest kernels (default: the best that is kept, or 3)",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
+
+
+class _Bar:
+    """A progress bar for one build; tensorrt tells how far it is, others are done in a moment."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+
+    def start(self, instance: Instance) -> None:
+        self._bar = tqdm(
+            total=100,
+            desc=f"  {_label(instance)}",
+            bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed} {postfix}",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def progress(self, fraction: float, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(round(100 * fraction) - self._bar.n)
+            self._bar.set_postfix_str(text[:60])
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _options(args: argparse.Namespace, bar: _Bar) -> dict:
+    options = {}
+    if args.device != "auto" and not (args.engine, args.device) == ("openvino", "cpu"):
+        options["device"] = args.device
+    if args.engine in ("auto", "tensorrt"):
+        options |= {"progress": bar.progress, "optimization_level": args.level}
+    return options
+
+
+def _label(instance: Instance) -> str:
+    n, height, width = instance.key
+    return f"{width}x{height}" + (f" x{n}" if n > 1 else "")
+
+
+def _line(built: Built, engine: engines.Engine, on_gpu: bool) -> str:
+    if not engine.keeps:
+        made = f"compiled in {built.seconds:.2f} s, as at every start (nothing is kept)"
+    elif built.from_cache:
+        made = f"kept from an earlier build, loaded in {built.seconds:.2f} s"
+    else:
+        made = (
+            f"built in {built.seconds:.1f} s and kept" if built.passed else f"built in {built.seconds:.1f} s"
+        )
+    psnr, error = LIMITS[engine.info.precision]
+    verdict = (
+        "ok"
+        if built.passed
+        else f"REFUSED, expected at least {psnr:.0f} dB and at most {255 * error:.0f}/255"
+    )
+    where = f" ({built.instance.kind})" if on_gpu else ""
+    mode = f" [{built.mode}]" if built.mode and built.mode != "graph" else ""
+    return f"  {_label(built.instance)}{where}: {made}; {built.parity}: {verdict}{mode}"
+
+
+def run(args: argparse.Namespace) -> int:
+    avatar = common.open_avatar(args.avatar)
+    if args.renderer != "all" and args.renderer not in avatar.renderers:
+        raise InputError(f"--renderer: got {args.renderer!r}, the avatar has {', '.join(avatar.renderers)}")
+    common.check_threads(args.threads)
+    refused = 0
+    for name in avatar.renderers if args.renderer == "all" else (args.renderer,):
+        spec = avatar.renderers[name]
+        if spec.model is None:
+            print(f"renderer {name}: has no network, nothing to compile")
+            continue
+        bar = _Bar()
+        try:
+            with engines.create_engine(
+                spec.model, args.engine, args.precision, args.threads, **_options(args, bar)
+            ) as engine:
+                info, on_gpu = engine.info, engine.device_io is not None
+                print(
+                    f"renderer {name}: {info.name} {info.version} {info.precision} on {info.device} ({info.reason})",
+                    flush=True,
+                )
+                kinds = [DEVICE] * on_gpu + [HOST] * (args.host or not on_gpu)
+                sizes = compiling.sizes(spec, args.size or [(512, 512)], args.window, args.windows)
+                wanted = [
+                    Instance((args.views, *size), kind, picture) for size, picture in sizes for kind in kinds
+                ]
+                for built in compiling.build_ahead(
+                    avatar,
+                    name,
+                    engine,
+                    wanted,
+                    rebuild=args.rebuild,
+                    threads=args.threads,
+                    started=bar.start,
+                    ready=bar.stop,
+                ):
+                    print(_line(built, engine, on_gpu), flush=True)
+                    refused += not built.passed
+        except engines.EngineError as error:
+            raise DinarError(f"renderer {name!r}: {error}") from error
+    if refused:
+        print(
+            f"{refused} refused: the pictures differ too much from the network's in float32; use --precision f32 or another --engine.",
+            file=sys.stderr,
+        )
+    return 1 if refused else 0

@@ -1,0 +1,182 @@
+"""dinar export --photo P --mask M --smplx FIT [--photo P2 --mask M2 --smplx FIT2 ...] [--checkpoint C] --out
+AVATAR"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import pathlib
+
+from dinar_live.runtime.avatar import Body
+from dinar_live.runtime.avatar.files import refuse_existing
+from dinar_live.runtime.core.errors import InputError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photo",
+        action="append",
+        required=True,
+        help="a photo; for several views give --photo, --mask and --smplx once for each",
+    )
+    parser.add_argument("--mask", action="append", required=True, help="the person in white")
+    parser.add_argument(
+        "--smplx",
+        action="append",
+        required=True,
+        help="SMPL-X fit: .npz with its camera, or the published .pkl (with --checkpoint)",
+    )
+    parser.add_argument("--out", required=True, help="bundle to write: a folder, or a .zip")
+    parser.add_argument("--overwrite", action="store_true", help="replace an avatar that is already there")
+    parser.add_argument(
+        "--body", help="the SMPL-X model .npz that the fits belong to (default: the open body)"
+    )
+    parser.add_argument("--name", help="default: the name of --out")
+    parser.add_argument("--licence", default="", help="a note to store in the avatar")
+    parser.add_argument(
+        "--method", choices=("projection", "dinar"), help="default: dinar with --checkpoint, else projection"
+    )
+    parser.add_argument("--texture-size", type=int, default=1024, help="projection: texels a side")
+    dinar = parser.add_argument_group(
+        "dinar: the networks of arXiv 2303.09375 (needs torch: pip install dinar-live[export])"
+    )
+    dinar.add_argument("--checkpoint", help="published .ckpt, or .safetensors")
+    dinar.add_argument(
+        "--assets", help="asset folder of the published repository (default: derived from the body)"
+    )
+    dinar.add_argument("--steps", type=int, default=200, help="of the diffusion")
+    dinar.add_argument("--tune-steps", type=int, default=64, help="of texture tuning; 0 = none")
+    dinar.add_argument(
+        "--finetune-back", action="store_true", help="tune the colours of unseen parts first (Eq. 7)"
+    )
+    dinar.add_argument("--seed", type=int, default=0, help="same seed, same avatar on one machine")
+    dinar.add_argument(
+        "--no-occlusion",
+        action="store_true",
+        help="also sample along the outlines of limbs in front of the body",
+    )
+    dinar.add_argument(
+        "--sampling",
+        choices=("last", "sum"),
+        default="last",
+        help="texels that several pixels hit: published code, or Algorithm 1",
+    )
+    dinar.add_argument(
+        "--blend",
+        choices=("none", "pyramid", "poisson"),
+        default="none",
+        help="seams: between views, or around the known part",
+    )
+    dinar.add_argument(
+        "--precision", choices=("f32", "bf16", "f16"), default="f32", help="of the diffusion and of tuning"
+    )
+    dinar.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run"
+    )
+    dinar.add_argument(
+        "--wrap-white", action="store_true", help="pure white becomes black, as in the published code"
+    )
+    dinar.add_argument("--compile", action="store_true", help="run the U-Net through torch.compile")
+    dinar.add_argument(
+        "--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights of tuning's LPIPS loss, which you bring"
+    )
+    dinar.add_argument(
+        "--keep-work",
+        action="store_true",
+        help="keep OUT.work, the finished stages, which an interrupted run goes on from",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if not len(args.photo) == len(args.mask) == len(args.smplx):
+        raise InputError(
+            f"got {len(args.photo)} --photo, {len(args.mask)} --mask and {len(args.smplx)} --smplx; expected one mask and one fit for "
+            f"each photo"
+        )
+    method = args.method or ("dinar" if args.checkpoint else "projection")
+    if (method == "dinar") != bool(args.checkpoint):
+        raise InputError("--method dinar needs --checkpoint, and projection takes none")
+    out = pathlib.Path(args.out)
+    refuse_existing(out, args.overwrite)  # before the work is done
+    body = Body.load(args.body) if args.body else Body.open()
+    (_dinar if method == "dinar" else _projection)(args, out, body)
+    print(f"{out}: avatar {args.name or out.stem!r}; look at it with 'dinar inspect {out}'")
+    return 0
+
+
+def _projection(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
+    from dinar_live.export.inputs import read_view
+    from dinar_live.export.projection import project_photos
+
+    views = [read_view(*v) for v in zip(args.photo, args.mask, args.smplx, strict=True)]
+    avatar, figures = project_photos(
+        views, body, name=args.name or out.stem, texture_size=args.texture_size, licence=args.licence
+    )
+    avatar.save(out, args.overwrite)
+    for what, share in figures.items():
+        print(f"{what}: {100 * share:.0f} % of the surface")
+
+
+def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
+    for module in ("torch", "onnx"):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"--method dinar needs {module}, which is not installed: pip install dinar-live[export]"
+            )
+    from dinar_live.export.dinar.fits import HandPCA, read_fit
+    from dinar_live.export.dinar.pipeline import Photo, Settings, make_avatar
+    from dinar_live.export.dinar.report import write_report
+    from dinar_live.export.inputs import read_photo
+    from dinar_live.export.work import Work, fingerprint
+
+    settings = Settings(
+        steps=args.steps, tune_steps=args.tune_steps, finetune_back=args.finetune_back, seed=args.seed, occlusion=not args.no_occlusion,
+        sampling=args.sampling, blend=args.blend, precision=args.precision, device=args.device,
+        wrap_white=args.wrap_white, compile=args.compile,
+    )  # fmt: skip
+    hands = (
+        HandPCA.load(args.body)
+        if any(f.endswith((".pkl", ".pickle")) for f in args.smplx) and args.body
+        else None
+    )
+    photos = []
+    for photo, mask, fit in zip(args.photo, args.mask, args.smplx, strict=True):
+        rgb, alpha = read_photo(photo, mask)
+        photos.append(Photo(pathlib.Path(photo).stem, rgb, alpha, read_fit(fit, alpha.shape, hands)))
+    if not pathlib.Path(args.checkpoint).is_file():
+        raise InputError(
+            f"{args.checkpoint}: no such file; expected the published DINAR checkpoint (.ckpt) or a .safetensors of it"
+        )
+    assets = (
+        [] if args.assets is None else sorted(p for p in pathlib.Path(args.assets).glob("*") if p.is_file())
+    )
+    lpips = None
+    if args.lpips is not None:
+        from dinar_live.export.dinar.lpips import load_lpips
+
+        lpips = load_lpips(*args.lpips)
+    files = [
+        *(args.lpips or []),
+        *args.photo,
+        *args.mask,
+        *args.smplx,
+        args.checkpoint,
+        *([args.body] if args.body else []),
+        *assets,
+    ]
+    work = Work(out.with_name(f"{out.name}.work"), fingerprint(files, vars(settings)))
+    result = make_avatar(
+        photos, args.checkpoint, body, settings, name=args.name or out.stem, work=work, assets_folder=args.assets, lpips=lpips,
+        licence=args.licence,
+    )  # fmt: skip
+    result.avatar.save(out, args.overwrite)
+    sheet, figures = write_report(out, result)
+    if not args.keep_work:
+        work.remove()
+    print(
+        f"seen: {', '.join(f'{100 * s:.0f} %' for s in result.figures['seen'])} of the surface; LPIPS loss {result.figures['lpips']}"
+    )
+    print(
+        f"exported network against the checkpoint's: off by at most {max(result.figures['parity_max_error'].values()):.1e}"
+    )
+    print(f"report: {sheet}, {figures}")

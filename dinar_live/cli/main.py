@@ -1,0 +1,85 @@
+"""dinar VERB ...: photo of a person in, live avatar out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from dinar_live.runtime.core.errors import DinarError
+
+# verb: what it does; its module here has `arguments(parser)` and `run(args) -> exit code`
+VERBS = {
+    "demo": "watch the built-in avatar move: server and client in separate processes",
+    "render": "render a motion to a video or a folder of PNGs, without a server",
+    "serve": "stream an avatar over ZeroMQ, with a page to watch",
+    "play": "drive a server with a motion file",
+    "record": "keep what a live source performs, to play it again",
+    "convert": "turn motion files into one another, with filters",
+    "live": "stream an avatar that follows live motion capture",
+    "keys": "say who may connect to a server, with CURVE keys",
+    "doctor": "look at what works on this machine, and say what mends the rest",
+    "bench": "measure frame rate and latency",
+    "compile": "build an avatar's engines ahead of time, and check what they compute",
+    "inspect": "print what is in an avatar and draw a sheet of it",
+    "export": "make an avatar from photos",
+    "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
+    "distill": "teach a light renderer what a slow one of an avatar does",
+    "evaluate": "compare an avatar's renders with the pictures of a capture",
+}
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to help texts where they say something and the text does not already."""
+
+    def _get_help_string(self, action):
+        says = isinstance(action.default, str | int | float) and not isinstance(action.default, bool)
+        return super()._get_help_string(action) if says and "default" not in action.help else action.help
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser, *_):
+        from importlib.metadata import version
+
+        print(f"dinar-live {version('dinar-live')}")
+        parser.exit()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; errors a user can cause end with one line and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, text in VERBS.items():
+        sub = verbs.add_parser(
+            verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help
+        )
+        if verb in argv[:1]:  # only the verb asked for is imported
+            importlib.import_module(f".{verb}", __package__).arguments(sub)
+    args = parser.parse_args(argv)
+    if args.verb is None:
+        parser.print_help()
+        return 2
+    try:
+        return importlib.import_module(f".{args.verb}", __package__).run(args) or 0
+    except DinarError as e:
+        print(f"dinar {args.verb}: {e}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as e:  # a full disk, a folder that may not be written
+        print(
+            f"dinar {args.verb}: {e.filename or ''}: {e.strerror or e}".replace(": :", ":"), file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

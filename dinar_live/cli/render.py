@@ -1,0 +1,92 @@
+"""dinar render AVATAR MOTION -o out.mp4"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+
+from tqdm import tqdm
+
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink
+
+from . import common
+
+FILES_NOT_WRITTEN = (".mov", ".mkv", ".m4v", ".gif", ".png", ".jpg", ".jpeg", ".webp")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common.avatar_argument(parser)
+    parser.add_argument(
+        "motion", metavar="MOTION", help=".npz (SMPL-X, AMASS, BEAT2), .bvh or .dmot file, or 'demo'"
+    )
+    parser.add_argument(
+        "-o", "--out", required=True, help=f"{', '.join(CODECS)} file, or a folder for PNGs with alpha"
+    )
+    parser.add_argument("--fps", type=float, default=30.0, help="of the result")
+    parser.add_argument("--seconds", type=float, help="stop after this long (default: the whole motion)")
+    parser.add_argument(
+        "--azimuth",
+        type=common.degrees,
+        default=0.0,
+        help="camera direction in degrees, 0 = from the front, 90 = from its left",
+    )
+    parser.add_argument(
+        "--elevation",
+        type=common.degrees,
+        default=math.radians(5),
+        help="camera height angle in degrees (default: 5)",
+    )
+    parser.add_argument("--turn", type=float, default=0.0, help="full turns of the camera over the clip")
+    parser.add_argument(
+        "--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)"
+    )
+    common.motion_filters(parser)
+    common.renderer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    out = pathlib.Path(args.out)
+    if not 0.1 <= args.fps <= 1000 or (args.seconds is not None and not args.seconds > 0):
+        raise InputError(
+            f"--fps {args.fps:g} --seconds {args.seconds}: expected 0.1..1000 frames per second and a positive duration"
+        )
+    video = out.suffix in CODECS
+    if out.suffix.lower() in FILES_NOT_WRITTEN:  # it would become a folder of that name
+        raise InputError(f"--out {out}: got {out.suffix}, expected {', '.join(CODECS)} or a folder for PNGs")
+    if video and args.background is None:
+        raise InputError(
+            "--background transparent: a video file has no alpha; give a folder for PNGs as --out"
+        )
+    avatar = common.open_avatar(args.avatar)
+    motion = common.filtered(common.open_motion(args.motion), args, avatar.rig.joints)
+    fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    for note in fitted.notes:
+        print(f"note: {note}")
+    duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
+    frames = max(1, round(duration * args.fps))
+    follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), args.size)
+    with Renderer(
+        avatar,
+        background=args.background,
+        straight=not video,
+        background_compile=False,
+        progress=common.BuildProgress(),
+        **common.renderer_options(args),
+    ) as renderer:
+        print(renderer.describe())
+        sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
+        complete = False
+        try:
+            for i in tqdm(range(frames), unit="frame", disable=None):
+                pose = fitted.pose_at(i / args.fps)
+                azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
+                sink.write(renderer.render(pose, follow.at(pose.transl, azimuth, args.elevation)).rgba)
+            complete = True
+        finally:
+            sink.close(complete)
+    print(f"{out}: {frames} frames, {frames / args.fps:.1f} s")
+    return 0

@@ -1,0 +1,221 @@
+"""dinar serve AVATAR [AVATAR ...] [--endpoint tcp://127.0.0.1:5555] [--viewer | --no-page] [--page-port 8080]
+[--motion FILE] [--curve]"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import DinarError
+from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion
+from dinar_live.runtime.service import AvatarGroup, AvatarService
+from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
+from dinar_live.runtime.stream import Limits, Server
+from dinar_live.runtime.viewer import Gateway
+
+from . import common
+from .access import server_arguments, server_keys
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "avatars",
+        metavar="AVATAR",
+        nargs="+",
+        help="avatar bundle (folder or .zip), or 'demo'; clients choose among several by name, the first is the default",
+    )
+    parser.add_argument(
+        "--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one"
+    )
+    session_arguments(parser)
+    common.page_arguments(parser)
+    parser.add_argument(
+        "--motion",
+        action="append",
+        metavar="FILE",
+        help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person); given several "
+        "times, the first one, and the page offers them all",
+    )
+    server_arguments(parser)
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        help="end when standard input does, for programs that start a server",
+    )
+    common.realtime_argument(parser)
+    common.renderer_arguments(parser)
+
+
+def session_arguments(parser: argparse.ArgumentParser) -> None:
+    """--spectators --limit."""
+    parser.add_argument(
+        "--spectators",
+        metavar="ENDPOINT",
+        help="a second endpoint, where any number of spectators sees what the leading client sees (ZeroMQ PUB)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=limit,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what clients may cost, may be given several times: "
+        + ", ".join(f"{name}={value:g}" for name, value in asdict(Limits()).items()),
+    )
+
+
+def limit(text: str) -> tuple[str, float]:
+    """'NAME=VALUE' as one of the Limits."""
+    name, _, value = text.partition("=")
+    kind = {"int": int, "float": float}.get(Limits.__annotations__.get(name))
+    try:
+        return name, kind(value)
+    except (TypeError, ValueError):
+        known = ", ".join(Limits.__annotations__)
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected NAME=NUMBER with a name of {known}"
+        ) from None
+
+
+def reachable(endpoint: str) -> str:
+    """An address of this machine for an endpoint that may stand for all of them."""
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def check(server: Server) -> None:
+    """Raises DinarError when the server has failed, for then nothing but its end tells whoever started it."""
+    if server.failed:
+        raise DinarError(
+            "the server has failed; what it printed above says why. Start it again, and please report it"
+        )
+
+
+def _wait_for_end_of_input(stop: threading.Event) -> None:
+    # Not sys.stdin: a daemon thread that holds its lock makes the interpreter abort at its end.
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+def open_page(url: str) -> None:
+    """Opens the page in a browser, where there is a screen: elsewhere a text browser might take over the
+    terminal."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(url)
+
+
+@contextlib.contextmanager
+def serving(
+    args: argparse.Namespace,
+    avatars: Sequence[Avatar],
+    source_of: Callable[[Avatar], object],
+    stop: threading.Event,
+    clips: Sequence[Motion] = (),
+) -> Iterator[Server]:
+    """A server of `avatars` and its page, warmed up and announced by the ready line, for as long as the block
+    lasts; ended in good order.
+
+    args: --endpoint, --spectators, --limit, --curve, --keys, --insecure, those of the page and of the
+    renderer. source_of(avatar): what moves while nobody sends poses (pose_at, duration). clips: Motions to
+    choose on the page. From the ready line on, SIGINT and SIGTERM set `stop`.
+    """
+    keys = server_keys(args)
+    with contextlib.ExitStack() as stack:
+        # a busy port shows before the work
+        gateway = (
+            None
+            if args.no_page
+            else stack.enter_context(
+                Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
+            )
+        )
+        builder = stack.enter_context(renderer_builder())
+        options = {**common.renderer_options(args), "progress": common.BuildProgress()}
+        cast = stack.enter_context(
+            AvatarGroup(
+                [
+                    AvatarService(a, source=source_of(a), clips=clips, builder=builder, **options)
+                    for a in avatars
+                ]
+            )
+        )
+        for name, service in cast.services.items():
+            print(f"avatar {name}: {service.describe()}", flush=True)
+        cast.warm_up()
+        server = stack.enter_context(
+            Server(
+                cast.render,
+                {},
+                args.endpoint,
+                avatars=cast.capabilities(),
+                ready=cast.ready,
+                limits=Limits(**dict(args.limit)),
+                keys=keys,
+                insecure=args.insecure,
+                spectators=args.spectators,
+                overview=cast.first.overview(),
+            )
+        )
+        if gateway is not None:
+            gateway.attach(server.connect_here)
+            stack.callback(gateway.close)  # before the server, which the page is a client of
+        how = f" --server-key {keys.folder / 'server.pub'} --key NAME.key" if keys else ""
+        print(
+            f"clients connect to {server.endpoint}, for example: dinar play demo --connect {reachable(server.endpoint)}{how}"
+        )
+        if server.spectators is not None:
+            print(f"spectators connect to {server.spectators}")
+        if keys is not None:
+            print(
+                f"keys in {keys.folder}, for {len(keys.clients())} clients; the server's public key is {keys.pair.public}"
+            )
+        if gateway is not None:
+            print(f"watch it on {gateway.url}")
+            if not gateway.local:
+                print(
+                    "note: the page and its key cross the network unencrypted; put a proxy with TLS in front where you do not trust it"
+                )
+            if args.viewer:
+                open_page(gateway.url)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        settle_memory()
+        print(f"ready {server.endpoint} {gateway.url if gateway else '-'}", flush=True)
+        yield server
+
+
+def run(args: argparse.Namespace) -> int:
+    common.take_priority(args)
+    logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
+    stop = threading.Event()
+    if args.until_stdin_closes:
+        threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
+    avatars = [common.open_avatar(text) for text in args.avatars]
+    motions = [common.open_motion(text) for text in args.motion or ()] or [idle_motion()]
+    offered = {m.name: m for m in [*motions, demo_motion(), idle_motion()]}
+
+    def source_of(avatar: Avatar) -> AvatarMotion:
+        source = motions[0].for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+        for note in source.notes:
+            print(f"note: {note}")
+        return source
+
+    with serving(args, avatars, source_of, stop, list(offered.values())) as server:
+        while not stop.wait(0.5):  # with a timeout, or Windows would not hear Ctrl-C
+            check(server)
+        stats = server.stats()
+    print(
+        f"served {stats['frames']} frames, {stats['superseded']} superseded, {stats['errors']} errors",
+        flush=True,
+    )
+    return 0

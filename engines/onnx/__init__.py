@@ -1,0 +1,1 @@
+"""ONNX files: reading, folding, rewriting for engines."""

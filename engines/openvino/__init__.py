@@ -1,0 +1,1 @@
+"""OpenVINO, the engine on machines without an NVIDIA GPU."""

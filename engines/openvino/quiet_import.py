@@ -1,0 +1,23 @@
+"""Imports openvino without its telemetry: `from .quiet_import import openvino`.
+
+`import openvino` itself reports the import to a web analytics service: it writes an id below the home folder,
+forks this process and connects, unless the user has opted out (seen in 2026.4.1:
+openvino/tools/ovc/__init__.py). Nobody asked our users, and a fork does a server no good. Where the package
+openvino_telemetry cannot be imported, openvino uses its own stub, which does nothing; so it is hidden for the
+duration of the import. A program that imported openvino before has made its own choice.
+"""
+
+import sys
+
+_TELEMETRY = "openvino_telemetry"
+
+if "openvino" in sys.modules or _TELEMETRY in sys.modules:
+    import openvino
+else:
+    sys.modules[_TELEMETRY] = None  # Python's own way to make an import fail
+    try:
+        import openvino
+    finally:
+        sys.modules.pop(_TELEMETRY, None)
+
+__all__ = ["openvino"]

@@ -1,0 +1,1 @@
+"""torch as an engine: the reference on a CPU, and a fallback on a GPU."""

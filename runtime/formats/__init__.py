@@ -1,0 +1,1 @@
+"""Readers of other people's files that execute nothing: numpy archives, pickles, torch archives."""

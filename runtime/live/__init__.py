@@ -1,0 +1,22 @@
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko; what follows them and what happens
+when they stop."""
+
+from .follower import Follower
+from .registry import open_source
+from .rokoko import RokokoSource
+from .sample_buffer import SampleBuffer
+from .smpl24 import Smpl24Source, smpl24_pose
+from .vmc import VmcSource
+from .zmq_pose import SmplxPublisher, SmplxSubscriber
+
+__all__ = [
+    "Follower",
+    "SampleBuffer",
+    "RokokoSource",
+    "Smpl24Source",
+    "SmplxPublisher",
+    "SmplxSubscriber",
+    "VmcSource",
+    "open_source",
+    "smpl24_pose",
+]

@@ -1,0 +1,175 @@
+"""Rokoko Studio's live stream: JSON v3 over UDP, plain or as an LZ4 frame. Rotations and positions are in the
+world, in Unity's axes.
+
+Its bones have axes of their own, so the performer is calibrated in a T-pose like one of VRM 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from dinar_live.runtime.core import rotations as rot
+from dinar_live.runtime.core.skeleton import PARENTS
+
+from . import faces
+from .humanoid import BONES, ROOT, from_unity
+from .performer import Performer
+from .sample_buffer import Order
+from .source import SourceState
+from .udp import FRAME_COST, UdpSource
+
+PORT = 14043
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_MAX_JSON = 1 << 20  # bytes unpacked; a frame with gloves and face has about 20 kB
+_REORDER_SECONDS = 2.0
+_MAX_POSITION = 1e3
+_OWN_NAMES = {"hip": "hips", "upleg": "upperleg", "leg": "lowerleg", "toe": "toes"}
+
+
+def _joints() -> dict[str, int]:
+    """Rokoko's names -> SMPL-X joints."""
+    joints = {name.decode(): j for name, j in BONES.items()}
+    out = {"hip": joints["hips"], **{n: joints[n] for n in ("spine", "chest", "neck", "head")}}
+    for side in ("left", "right"):
+        for name in ("Shoulder", "UpperArm", "LowerArm", "Hand", "UpLeg", "Leg", "Foot", "Toe"):
+            out[side + name] = joints[side + _OWN_NAMES.get(name.lower(), name.lower())]
+        for finger in ("Thumb", "Index", "Middle", "Ring", "Little"):
+            for theirs, ours in (("Proximal", "proximal"), ("Medial", "intermediate"), ("Distal", "distal")):
+                out[f"{side}{finger}{theirs}"] = joints[f"{side}{finger.lower()}{ours}"]
+    return out
+
+
+JOINTS = _joints()
+
+
+class RokokoSource(UdpSource):
+    """The first actor of a Rokoko Studio scene. calibration, calibrate_after: see Performer."""
+
+    def __init__(
+        self,
+        port: int = PORT,
+        host: str = "127.0.0.1",
+        *,
+        calibration: str = "auto",
+        calibrate_after: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__(host, port, clock=clock)
+        self._performer = Performer(self.intake, calibration, calibrate_after, faces.NAMES)
+        self._new_peer()
+
+    def _new_peer(self) -> None:
+        self._world = np.zeros((ROOT, 7))  # Unity's, as received
+        self._world[:, 6] = 1.0
+        self._bones = 0
+        self._parents = np.zeros(ROOT, int)
+        self._order = Order(_REORDER_SECONDS)
+        self._packed = False  # LZ4 comes, but cannot be read
+        self._performer.reset()
+
+    def calibrate(self) -> None:
+        self._performer.calibrate()
+
+    @property
+    def state(self) -> SourceState:
+        if self._packed:
+            hint = "the stream is packed with LZ4: pip install lz4, or switch the compression off in Studio"
+        elif self.intake.clock() - self._peer_s > 1.0:
+            hint = (
+                f"waiting for packets on UDP {self.host}:{self.port}: in Studio's live streaming add a custom target with JSON v3, "
+                f"this machine's address and port {self.port}"
+            )
+        else:
+            hint = self._performer.hint
+        return self.intake.state(
+            f"Rokoko on UDP {self.host}:{self.port}",
+            calibration=self._performer.calibration,
+            peer=self.peer,
+            hint=hint,
+        )
+
+    def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
+        if data.startswith(_LZ4_MAGIC):
+            data = self._unpacked(data)
+        try:
+            scene = json.loads(data)["scene"]
+            actor = scene["actors"][0]
+            stamp = float(scene["timestamp"])
+            body, face = actor["body"], actor.get("face")
+            if not (isinstance(body, dict) and math.isfinite(stamp)):
+                raise ValueError
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
+            self.intake.drop("no JSON v3")
+            return FRAME_COST, False
+        if verdict := self._order.check(stamp, now):
+            self.intake.drop(verdict)
+            return FRAME_COST, True
+        self._take(body)
+        expression = faces.expression(_faces(face))
+        self._performer.frame(*self._local(), self._bones, expression, now)
+        return 2 * FRAME_COST, True
+
+    def _unpacked(self, data: bytes) -> bytes:
+        try:
+            import lz4.frame
+        except ImportError:
+            self._packed = True
+            return b""
+        try:
+            return lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=_MAX_JSON)
+        except (RuntimeError, EOFError):
+            return b""
+
+    def _take(self, body: dict) -> None:
+        """Values of known bones into self._world; impossible ones are dropped, which keeps the ones
+        before."""
+        bones = self._bones
+        for name, joint in JOINTS.items():
+            bone = body.get(name)
+            if bone is None:
+                continue
+            try:
+                p, r = bone["position"], bone["rotation"]
+                values = [float(v) for v in (p["x"], p["y"], p["z"], r["x"], r["y"], r["z"], r["w"])]
+            except (ValueError, TypeError, LookupError, OverflowError):
+                self.intake.drop("values")
+                continue
+            size = sum(v * v for v in values[3:])
+            if not (0.25 < size < 4 and max(map(abs, values[:3])) < _MAX_POSITION):  # NaN fails too
+                self.intake.drop("values")
+                continue
+            self._world[joint] = values
+            self._bones |= 1 << joint
+        if bones != self._bones:
+            for j, p in enumerate(PARENTS):
+                while p > 0 and not self._bones >> p & 1:
+                    p = PARENTS[p]
+                self._parents[j] = max(p, 0)
+
+    def _local(self) -> tuple[np.ndarray, np.ndarray]:
+        """Local positions [56,3] and rotations [56,4], as Performer wants them; the root stays where it
+        is."""
+        positions, rotations = from_unity(self._world)
+        up = rot.conjugate(rotations[self._parents])
+        local_positions, local_rotations = np.zeros((ROOT + 1, 3)), np.zeros((ROOT + 1, 4))
+        local_positions[:ROOT] = rot.rotate(up, positions - positions[self._parents])
+        local_rotations[:ROOT] = rot.multiply(up, rotations)
+        local_positions[0], local_rotations[0] = positions[0], rotations[0]
+        local_rotations[ROOT, 0] = 1.0
+        return local_positions, local_rotations
+
+
+def _faces(face) -> list[tuple[bytes, float]]:
+    """Known expressions of a face, 0..100 there."""
+    out = []
+    if isinstance(face, dict):
+        for name, value in face.items():
+            key = faces.known(name.encode("utf-8", "replace"))
+            if key is not None and isinstance(value, int | float) and -1e5 < value < 1e5:
+                out.append((key, value / 100))
+    return out

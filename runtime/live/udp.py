@@ -1,0 +1,126 @@
+"""UdpSource: a live source that listens on a UDP port, on a thread of its own."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+
+from dinar_live.runtime.core.errors import MotionError
+
+from .sample_buffer import SampleBuffer
+from .source import Sample, Skeleton, Source
+
+_BUFFER = (
+    1 << 20
+)  # bytes that the system keeps for us; un-bundled senders write a hundred datagrams per frame
+_WAIT_SECONDS = 0.05
+_PEER_SECONDS = 2.0  # a sender that was silent for so long may be replaced by another
+# What a sender may cost, in messages a second. 90 Hz of 55 bones and 62 expressions, each a message of its
+# own, are 11,000, and a frame costs as much again as FRAME_COST messages.
+RATE, BURST, FRAME_COST = 30_000.0, 15_000.0, 100
+
+
+class UdpSource(Source):
+    """Listens on host:port (port 0 picks a free one; `port` tells). Only the first sender is heard until it
+    is silent for 2 s.
+
+    host: of this machine; 127.0.0.1 hears only programs of this machine, 0.0.0.0 everyone. clock: seconds,
+        monotonic.
+    """
+
+    def __init__(self, host: str, port: int, *, clock: Callable[[], float] = time.monotonic):
+        if not 0 <= port <= 65535:
+            raise MotionError(f"port: got {port}, expected 0..65535")
+        self.host, self.port = host, port
+        self.intake = SampleBuffer(clock)
+        self._peer = ""
+        self._peer_s = -float("inf")
+        self._budget, self._budget_s = BURST, clock()
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @abstractmethod
+    def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
+        """Use one datagram of the sender; returns its cost in messages and whether it was of this protocol at
+        all."""
+
+    def _quiet(self, now: float) -> None:
+        """Nothing came for a moment."""
+
+    def _new_peer(self) -> None:
+        """Another sender, or the same after a pause."""
+
+    def feed(self, data: bytes, peer: str = "") -> None:
+        """Use one datagram as if it had come from the network. For recordings and tests; not while the source
+        is started."""
+        now = self.intake.clock()
+        self.intake.heard(now)
+        if peer != self._peer or now - self._peer_s > _PEER_SECONDS:
+            if now - self._peer_s <= _PEER_SECONDS:
+                self.intake.drop("another sender")
+                return
+            self._peer = peer
+            self._new_peer()
+        self._budget = min(self._budget + (now - self._budget_s) * RATE, BURST)
+        self._budget_s = now
+        if self._budget <= 0:
+            self.intake.drop("flood")
+            return
+        cost, ours = self._datagram(data, now)
+        self._budget -= max(cost, 1)
+        if ours:  # what sends something else does not keep the performer out
+            self._peer_s = now
+
+    def start(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.bind((self.host, self.port))
+        except OSError as e:
+            sock.close()
+            reason = "another program listens there" if e.errno == errno.EADDRINUSE else e.strerror
+            raise MotionError(
+                f"cannot listen on UDP {self.host}:{self.port}: {reason}. Close the other program, or choose another "
+                "port and set it in the sending app too"
+            ) from None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        sock.settimeout(_WAIT_SECONDS)
+        self._socket, self.port = sock, sock.getsockname()[1]
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name=f"dinar-udp-{self.port}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._socket.close()
+            self._thread = None
+
+    def read(self) -> Sample | None:
+        return self.intake.newest
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        return self.intake.skeleton
+
+    @property
+    def peer(self) -> str:
+        """Who sends."""
+        return self._peer
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                data, address = self._socket.recvfrom(65536)
+            except TimeoutError:
+                self._quiet(self.intake.clock())
+                continue
+            except ConnectionError:  # Windows tells so of a port that somebody closed
+                continue
+            self.feed(data, address[0])

@@ -1,0 +1,119 @@
+"""Compiled instances of one network, one per batch and window size, made in the background so that no frame
+waits for a compiler."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from dinar_live import engines
+
+MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on a CPU
+
+LATER, NOW = "later", "now"
+
+Key = tuple[int, int, int]
+"""(N, height, width)"""
+S = TypeVar("S", engines.Session, engines.DeviceSession)
+_log = logging.getLogger(__name__)
+
+
+class CompiledSizes(Generic[S]):
+    """`get(n, height, width)` returns a session at least that large, at once: the exact one when it is ready,
+    else the smallest ready one that holds it (`require` compiles one up front, which stays) while the exact
+    one is compiled on a thread of its own. For a batch that has no instance yet, the one returned is for a
+    single view.
+
+    compile: makes an instance; called on that thread too, where an error is logged and that size is not tried
+    again. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no more are made. Raises
+        what compile raises.
+    """
+
+    def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
+        self._compile, self._evict = compile, evict
+        self._ready: OrderedDict[Key, S] = OrderedDict()
+        self._required: set[Key] = set()
+        self._lock = threading.Lock()
+        self._wanted: Key | None = None
+        self._failed: set[Key] = set()
+        self._wake = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def require(self, key: Key) -> S:
+        """The instance for exactly `key`, which `get` may fall back on from now on; compiles it now."""
+        with self._lock:
+            self._required.add(key)
+        if key not in self._ready:
+            self._add(key)
+        return self._ready[key]
+
+    def get(self, n: int, height: int, width: int, missing: str = LATER) -> tuple[Key, S]:
+        """(key, session) of a ready instance that holds the asked-for size, of n views or of one. missing:
+        what to do if the exact one is not there: compile it LATER or NOW (and wait)."""
+        key = (n, height, width)
+        with self._lock:
+            session = self._ready.get(key)
+            if session is not None:
+                self._ready.move_to_end(key)
+                return key, session
+            room = self._evict or len(self._ready) < MAX_SESSIONS
+            if missing != NOW or not room:
+                if missing == LATER and room and key not in self._failed:
+                    self._order(key)
+                fits = [k for k in self._ready if k[0] == n and k[1] >= height and k[2] >= width]
+                fits = fits or [k for k in self._ready if k[0] == 1 and k[1] >= height and k[2] >= width]
+                best = min(fits, key=lambda k: k[1] * k[2])
+                return best, self._ready[best]
+        self._add(key)
+        with self._lock:
+            return key, self._ready[key]
+
+    def _order(self, key: Key) -> None:
+        self._wanted = key
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="dinar-compile", daemon=True)
+            self._thread.start()
+        self._wake.notify()
+
+    def _add(self, key: Key) -> None:
+        session = self._compile(key)
+        with self._lock:
+            self._ready[key] = session
+            while self._evict and len(self._ready) > MAX_SESSIONS:
+                self._ready.pop(next(k for k in self._ready if k not in self._required))
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while self._wanted is None and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                key, self._wanted = self._wanted, None
+                if key in self._ready:
+                    continue
+            try:
+                self._add(key)
+            except Exception as e:  # such as no memory left: frames do well with what is there
+                _log.warning(
+                    "compiling the network for (N, H, W) = %s failed, larger instances are used instead: %s",
+                    key,
+                    e,
+                )
+                with self._lock:
+                    self._failed.add(key)
+
+    def close(self) -> list[S]:
+        """Stop compiling and forget every instance; returns them."""
+        with self._lock:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        sessions = list(self._ready.values())
+        self._ready.clear()
+        return sessions

@@ -1,0 +1,117 @@
+"""Builds a renderer's engines ahead of time and refuses those whose pictures are not the network's:
+`build_ahead`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from dinar_live import engines
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.render.gpu.pipeline import BUCKET
+
+from . import parity
+from .window import padded
+
+Size = tuple[int, int]
+"""(height, width) in pixels"""
+HOST, DEVICE = "host", "device"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """key (N, H, W); kind: DEVICE (its tensors stay on the GPU) or HOST; picture: the whole picture that it
+    is a part of."""
+
+    key: tuple[int, int, int]
+    kind: str
+    picture: Size
+
+
+@dataclass(frozen=True)
+class Built:
+    """One instance that is ready. seconds: until it was; from_cache: it was kept from an earlier build; mode:
+    how it runs."""
+
+    instance: Instance
+    seconds: float
+    from_cache: bool
+    parity: parity.Parity
+    passed: bool
+    mode: str
+
+
+def sizes(
+    spec, pictures: Sequence[Size], windows: Sequence[Size] = (), every_window: bool = False
+) -> list[tuple[Size, Size]]:
+    """(size to build, picture) of all that a renderer may use: whole pictures, given parts, or every part
+    that the GPU pipeline makes."""
+    found: dict[Size, Size] = {}
+    for picture in pictures:
+        full = padded(picture, spec.stride)
+        parts = [padded(window, spec.stride) for window in windows]
+        if every_window:
+            parts += [(h, w) for h in _steps(full[0]) for w in _steps(full[1])]
+        for size in (full, *parts):
+            if size[0] > full[0] or size[1] > full[1]:
+                raise InputError(
+                    f"window: got {size[1]}x{size[0]}, larger than the picture of {full[1]}x{full[0]}"
+                )
+            found.setdefault(size, picture)
+    return list(found.items())
+
+
+def _steps(extent: int) -> list[int]:
+    return [*range(BUCKET, extent, BUCKET), extent]
+
+
+def build_ahead(
+    avatar: Avatar,
+    renderer: str,
+    engine: engines.Engine,
+    instances: Sequence[Instance],
+    *,
+    rebuild: bool = False,
+    threads: int = 0,
+    started: Callable[[Instance], None] = lambda instance: None,
+    ready: Callable[[], None] = lambda: None,
+) -> Iterator[Built]:
+    """Compile every instance and compare it with the network in float32 on the avatar's check poses; what
+    fails is not kept.
+
+    rebuild: do not use what is kept. started, ready: called around each compilation, which can take minutes.
+        Raises EngineError.
+    """
+    spec = avatar.renderers[renderer]
+    with parity.reference_engine(spec.model, threads) as reference:
+        for instance in instances:
+            io = engine.device_io if instance.kind == DEVICE else "float32"
+            if rebuild:
+                engine.drop(instance.key, io)
+            before = engine.built
+            started(instance)
+            start = time.perf_counter()
+            try:
+                session = (engine.compile_device if instance.kind == DEVICE else engine.compile)(instance.key)
+            finally:
+                ready()
+            seconds = time.perf_counter() - start
+            result = parity.measure(
+                spec,
+                parity.inputs_for(avatar, spec, instance.key, instance.picture),
+                parity.on_host(reference.compile(instance.key)),
+                (parity.on_device if instance.kind == DEVICE else parity.on_host)(session),
+            )
+            passed = result.passes(engine.info.precision)
+            if not passed:
+                engine.drop(instance.key, io)
+            yield Built(
+                instance,
+                seconds,
+                engine.keeps and engine.built == before,
+                result,
+                passed,
+                getattr(session, "mode", ""),
+            )

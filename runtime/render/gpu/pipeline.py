@@ -1,0 +1,326 @@
+"""GpuPipeline: the whole frame on an NVIDIA GPU, replayed as CUDA graphs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from dinar_live import engines
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import DinarError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render.compiled_sizes import LATER, NOW, Key
+from dinar_live.runtime.render.cpu import check_contract
+from dinar_live.runtime.render.frame import GPU_TIME, RING, STAGES, Frame
+from dinar_live.runtime.render.framing import whole_body_camera
+from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.parity import refuse_wrong
+from dinar_live.runtime.render.window import Window, enlarged, fit_window
+
+from .device import Progress, SharedGpu
+from .rasterizer import open_rasterizer
+from .work import FrameWork, Ring
+
+BUCKET = 128
+"""Pixels: windows come in coarser steps than on a CPU, because an engine for a GPU takes longer to build and
+more memory."""
+MAX_WORKS = 16
+ONE_GRAPH, SPLIT_GRAPHS, EAGER = (
+    "one CUDA graph per frame",
+    "several CUDA graphs per frame",
+    "single launches",
+)
+
+_log = logging.getLogger(__name__)
+_Group = list[tuple[int, Window]]
+
+
+class GpuPipeline:
+    """The CUDA kernels and a network on the same GPU. Only pose, cameras and windows go there and only
+    pictures come back.
+
+    The window of a view comes from BodyBounds on the host. A frame is one graph launch (more where a
+    rasterizer or a network between them cannot be captured); a size's first frame runs step by step. At the
+    start two poses are rendered both ways: if the pictures differ, or the capture fails, every frame runs
+    step by step, and `describe` says why. stage_times: measure each stage with events, which also means step
+    by step. progress: of Renderer. Raises EngineError, DinarError.
+    """
+
+    def __init__(
+        self,
+        options: RenderOptions,
+        gpu: SharedGpu,
+        *,
+        engine: str,
+        precision: str,
+        background_compile: bool,
+        rasterizer: str = "auto",
+        stage_times: bool = False,
+        progress: Progress | None = None,
+    ):
+        self._options, self._gpu, self.device = options, gpu, f"cuda:{gpu.index}"
+        self._missing = LATER if background_compile else NOW
+        self._calls = 0
+        self._network = None
+        self._works: OrderedDict[Key, FrameWork] = OrderedDict()
+        self._rings: list[list[Ring]] = []
+        self._events: list | None = None
+        self._reason = "for the times of the stages" if stage_times else ""
+        self.level = EAGER if stage_times else ONE_GRAPH
+        self.engine_info: engines.EngineInfo | None = None
+        spec, avatar = options.spec, options.avatar
+        try:
+            gpu.device.make_current()
+            dtype = np.float32
+            if spec.model is not None:
+                full = (1, *options.padded)
+                self._network = gpu.network(spec.model, engine, precision, full, self._accept, progress)
+                self.engine_info = self._network.engine.info
+                session = self._network.sessions.require(full)
+                check_contract(session, spec.texture.shape[2])
+                dtype = session.inputs["features"].dtype
+            with gpu.lock:
+                self._done = gpu.device.event()
+                self._body, self._bounds = gpu.body(avatar.rig)
+                self._rasterizer = open_rasterizer(rasterizer, gpu)
+                self.rasterizer_name = self._rasterizer.name if self._rasterizer else "native"
+                self._scene = gpu.scene(avatar.rig, spec, dtype)
+                if stage_times:
+                    self._events = [gpu.device.event(timing=True) for _ in range(len(STAGES) + 4)]
+                else:
+                    self._check_replay()
+        except BaseException as e:
+            self.close()
+            # CudaError, what torch says of its part of the GPU, a body that is too large for the kernels
+            if isinstance(e, RuntimeError | ValueError) and not isinstance(e, DinarError):
+                raise DinarError(f"{gpu.device.name}: {e}") from e
+            raise
+
+    def _accept(self, engine: engines.Engine, session: engines.DeviceSession) -> None:
+        """EngineError for an engine that was built just now and does not compute what the network does; later
+        starts find it checked."""
+        if engine.built:
+            options = self._options
+            check_contract(session, options.spec.texture.shape[2])
+            refuse_wrong(options.avatar, options.spec, engine, session, (1, *options.padded), options.size)
+
+    def describe(self) -> str:
+        """What runs, for people."""
+        info = self.engine_info
+        net = f"{info.name} {info.precision} ({info.reason})" if info else "no network"
+        level = f"{self.level} ({self._reason})" if self._reason else self.level
+        return f"rasterizer {self.rasterizer_name} ({self._gpu.device.name}), engine {net}, {level}"
+
+    # ---- one call ------------------------------------------------------------------------------------------
+
+    def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
+        """The part of each picture that the body can be in."""
+        options, spec = self._options, self._options.spec
+        self._bounds.place(pose)
+        windows: list[Window | None] = []
+        for camera in cameras:
+            box = self._bounds.box(camera)
+            bounded = options.crop and box is not None and np.isfinite(box).all()
+            windows.append(
+                None
+                if box is None
+                else fit_window(
+                    box if bounded else None,
+                    options.size,
+                    margin=spec.margin,
+                    stride=spec.stride,
+                    bucket=BUCKET,
+                )
+            )
+        return windows
+
+    def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
+        """One frame per camera."""
+        start = time.perf_counter()
+        timings = dict.fromkeys(STAGES, 0.0)
+        try:
+            windows = self.windows(pose, cameras)
+            timings["project"] = (time.perf_counter() - start) * 1e3
+            self._gpu.device.make_current()  # the caller's thread may be new
+            slot = self._calls % RING
+            self._calls += 1
+            rings = self._slots(slot, len(cameras))
+            for ring, window in zip(rings, windows, strict=True):
+                if window is None:
+                    ring.rgba[:] = self._options.blank
+                    if ring.depth is not None:
+                        ring.depth[:] = 0
+            launched = time.perf_counter()
+            for work, group in self._batches(windows):
+                self._draw(work, pose, cameras, group, slot, rings, timings)
+                for i, window in group:
+                    windows[i] = window
+        except RuntimeError as e:
+            raise DinarError(f"{self._gpu.device.name}: {e}") from e
+        end = time.perf_counter()
+        if self._events is None:
+            timings[GPU_TIME] = (end - launched) * 1e3
+        timings["total"] = (end - start) * 1e3
+        return tuple(
+            Frame(ring.rgba, ring.depth, timings, window) for ring, window in zip(rings, windows, strict=True)
+        )
+
+    def _slots(self, slot: int, views: int) -> list[Ring]:
+        H, W = self._options.size
+        pinned = self._gpu.device.pinned
+        while len(self._rings) < views:
+            self._rings.append(
+                [
+                    Ring(
+                        pinned((H, W, 4), np.uint8),
+                        pinned((H, W), np.float32) if self._options.depth else None,
+                    )
+                    for _ in range(RING)
+                ]
+            )
+        return [view[slot] for view in self._rings[:views]]
+
+    def _batches(self, windows: Sequence[Window | None]) -> Iterator[tuple[FrameWork, _Group]]:
+        """(work, views with the windows they get): the views together if there is an instance for so many,
+        else one by one."""
+        seen = [(i, w) for i, w in enumerate(windows) if w is not None]
+        if not seen:
+            return
+        full, n = self._options.padded, len(seen)
+        height, width = max(w.height for _, w in seen), max(w.width for _, w in seen)
+        if self._network is None:
+            yield (
+                self._work((n, height, width), None),
+                [(i, enlarged(w, (height, width), full)) for i, w in seen],
+            )
+            return
+        key, session = self._network.sessions.get(n, height, width, self._missing)
+        groups = [seen] if key[0] == n else [[view] for view in seen]
+        for group in groups:
+            yield self._work(key, session), [(i, enlarged(w, key[1:], full)) for i, w in group]
+
+    def _work(self, key: Key, session: engines.DeviceSession | None) -> FrameWork:
+        work = self._works.get(key)
+        if work is None:
+            if len(self._works) >= MAX_WORKS:
+                self._works.popitem(last=False)[1].close()
+            with self._gpu.lock:
+                work = FrameWork(
+                    self._gpu, self._body, self._scene, self._options, session, key, self._rasterizer
+                )
+            self._works[key] = work
+        self._works.move_to_end(key)
+        return work
+
+    def _draw(
+        self,
+        work: FrameWork,
+        pose: Pose,
+        cameras: Sequence[Camera],
+        group: _Group,
+        slot: int,
+        rings: Sequence[Ring],
+        timings: dict[str, float],
+    ) -> None:
+        views = tuple(i for i, _ in group)
+        work.fill(pose, [cameras[i] for i in views], [w for _, w in group])
+        targets = [rings[i] for i in views]
+        with self._gpu.lock:
+            if self._events is not None:
+                self._measured(work, targets, timings)
+                return
+            if self.level == EAGER or not work.ran:
+                work.run(targets)
+            else:
+                self._replay(work, slot, views, targets)
+            self._gpu.stream.record(self._done)
+        self._done.synchronize()
+
+    def _replay(self, work: FrameWork, slot: int, views: tuple[int, ...], targets: Sequence[Ring]) -> None:
+        try:
+            work.capture(slot, views, targets)
+        except (self._gpu.cuda.CudaError, engines.EngineError) as e:
+            self._fall_back(f"a CUDA graph failed: {e}")
+            work.run(targets)
+        else:
+            work.replay(slot, views)
+
+    def _fall_back(self, reason: str) -> None:
+        self.level, self._reason = EAGER, reason
+        _log.warning("frames run as single launches: %s", reason)
+        for work in self._works.values():
+            work.close()
+
+    def _measured(self, work: FrameWork, targets: Sequence[Ring], timings: dict[str, float]) -> None:
+        stream, events = self._gpu.stream, self._events
+        stages: list[str] = []
+        stream.record(events[0])
+
+        def after(stage: str) -> None:
+            stages.append(stage)
+            stream.record(events[len(stages)])
+
+        work.run(targets, after)
+        stream.synchronize()
+        for i, stage in enumerate(stages):
+            timings[stage] += events[i + 1].elapsed_ms(events[i])
+
+    # ---- start and end -------------------------------------------------------------------------------------
+
+    def _check_replay(self) -> None:
+        """Render two poses step by step and as graphs; fall back to single launches unless the pictures are
+        the same."""
+        options, rig = self._options, self._options.avatar.rig
+        full = (1, *options.padded)
+        work = self._work(full, None if self._network is None else self._network.sessions.require(full))
+        window = Window(0, 0, full[2], full[1])
+        ring = self._slots(0, 1)[0]
+        bent = np.zeros((55, 3), np.float32)
+        bent[16:20, 2] = 0.8, -0.8, 0.5, -0.5  # arms
+        shots = [
+            (pose, whole_body_camera(rig, rig.joints[0], options.size, azimuth=a))
+            for pose, a in ((Pose(), 0.0), (Pose(bent), 2.0))
+        ]
+
+        def pictures(put_on_stream) -> list[np.ndarray]:
+            result = []
+            for pose, camera in shots:
+                work.fill(pose, [camera], [window])
+                put_on_stream()
+                self._gpu.stream.synchronize()
+                result.append(ring.rgba.copy())
+            return result
+
+        eager = pictures(lambda: work.run([ring]))
+        try:
+            work.capture(0, (0,), [ring])
+            replayed = pictures(lambda: work.replay(0, (0,)))
+        except (self._gpu.cuda.CudaError, engines.EngineError) as e:
+            self._fall_back(f"a CUDA graph failed: {e}")
+            return
+        # An engine may add in another order from run to run; anything more is a graph that does not see its
+        # inputs.
+        differs = max(int(np.abs(a.astype(np.int16) - b).max()) for a, b in zip(eager, replayed, strict=True))
+        if differs > 1:
+            self._fall_back(f"replayed graphs differ from single launches by up to {differs} of 255")
+        elif np.array_equal(*replayed) and not np.array_equal(*eager):
+            self._fall_back("replayed graphs give the same picture for two poses")
+        elif work.parts(0, (0,)) > 1:
+            self.level = SPLIT_GRAPHS
+
+    def close(self) -> None:
+        """Free what only this renderer uses. Frames already returned stay valid."""
+        gpu = self._gpu
+        for work in self._works.values():
+            work.close()
+        self._works.clear()
+        if self._network is not None:
+            network, self._network = self._network, None
+            try:
+                gpu.release(network)
+            except gpu.cuda.CudaError as e:  # what broke it was already told
+                _log.warning("%s: %s", gpu.device.name, e)

@@ -1,0 +1,213 @@
+"""FrameWork: everything one batch and window size needs on a GPU, and the CUDA graphs that replay it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dinar_live import engines
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.render.compiled_sizes import Key
+from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.window import Window
+
+TEXTURE_CHANNELS = 3
+
+
+class Step(NamedTuple):
+    """Part of a frame: `run()` puts it on the stream. stage: one of STAGES. capturable: may be part of a
+    graph."""
+
+    stage: str
+    run: Callable[[], None]
+    capturable: bool = True
+
+
+class Ring(NamedTuple):
+    """Where one view's picture of one slot goes: page-locked rgba u8[H,W,4], depth f32[H,W] or None."""
+
+    rgba: np.ndarray
+    depth: np.ndarray | None
+
+
+class FrameWork:
+    """Buffers and launches for `key` = (views, height, width). session: the network's instance of that size,
+    None without a network.
+
+    `fill` writes what changes from frame to frame into page-locked memory; `steps` and `download` are the
+    rest, always the same:
+
+        upload, lbs, project | rasterize | gather | network | compose | download
+
+    Nothing in them allocates or waits, so `capture` makes one CUDA graph of them, or two around a rasterizer
+    that cannot be captured. Raises kernels.cuda.CudaError, EngineError.
+    """
+
+    def __init__(
+        self,
+        gpu,
+        body,
+        scene,
+        options: RenderOptions,
+        session: engines.DeviceSession | None,
+        key: Key,
+        rasterizer=None,
+    ):
+        spec, cuda, device, program, stream = options.spec, gpu.cuda, gpu.device, gpu.program, gpu.stream
+        n, h, w = key[0], key[1] * spec.samples, key[2] * spec.samples
+        H, W = options.size
+        self.key, self.session = key, session
+        self._gpu, self._options = gpu, options
+        self._replays: dict[tuple[int, tuple[int, ...]], list[Step]] = {}
+        self._graphs: list = []
+        self.ran = False
+        self._parameters = parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
+        self._projective = projective = device.empty((n, body.vertices, 3), np.float32)
+        self._target = target = cuda.RasterTarget(device, h, w, scene.faces.shape[0], n)
+        self._rgba = device.empty((n, H, W, 4), np.uint8)
+        depth = depth_out = None
+        if options.depth:
+            depth, depth_out = device.empty((n, h, w), np.float32), device.empty((n, H, W), np.float32)
+        self._depth_out = depth_out
+        if session is None:
+            features = device.empty((n, TEXTURE_CHANNELS + 3, h, w), scene.dtype)
+            rgb, alpha = cuda.Planes.of(features), cuda.Planes.of(features, TEXTURE_CHANNELS + 2)
+        else:
+            session.warm_up(stream.handle)  # before any capture
+            features = session.inputs["features"]
+            rgb, alpha = cuda.Planes.of(session.outputs["rgb"]), cuda.Planes.of(session.outputs["alpha"])
+        self._kept = body, scene, features, depth  # the launches below hold addresses only
+        mask = cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
+        self.steps = [
+            Step("lbs", lambda: parameters.upload(stream)),
+            self._launches("lbs", program.lbs(body, parameters, projective)),
+            self._launches(
+                "rasterize", program.rasterize(scene, parameters, projective, target, samples=spec.samples)
+            )
+            if rasterizer is None
+            else Step(
+                "rasterize",
+                lambda: rasterizer.rasterize(stream, scene, parameters, projective, target, spec.samples),
+                rasterizer.capturable,
+            ),
+            self._launches(
+                "gather",
+                program.gather(scene, parameters, projective, target, features, depth, samples=spec.samples),
+            ),
+        ]
+        if session is not None:
+            # torch's sessions say how they run; one without a graph of its own cannot be captured
+            capturable = getattr(session, "mode", "graph") == "graph"
+            self.steps.append(Step("network", lambda: session.enqueue_on(stream.handle), capturable))
+        self.steps.append(
+            self._launches(
+                "compose",
+                program.compose(
+                    parameters,
+                    rgb,
+                    alpha,
+                    self._rgba,
+                    mask=mask,
+                    depth=depth,
+                    depth_out=depth_out,
+                    samples=spec.samples,
+                    threshold=spec.threshold,
+                    background=options.background,
+                    straight=options.straight,
+                ),
+            )
+        )
+
+    def _launches(self, stage: str, launches) -> Step:
+        program, stream = self._gpu.program, self._gpu.stream
+        return Step(stage, lambda: program.run(stream, launches))
+
+    def fill(self, pose: Pose, cameras: Sequence[Camera], windows: Sequence[Window]) -> None:
+        """What this frame is: a camera and a window of this work's size for each view. The frame before must
+        be done."""
+        host, s = self._parameters.host, self._options.spec.samples
+        host["body"][...], host["transl"][...] = pose.body, pose.transl
+        expression, count = host["expression"], len(pose.expression)
+        expression[:count], expression[count:] = pose.expression, 0
+        for i, (camera, window) in enumerate(zip(cameras, windows, strict=True)):
+            host["matrices"][i] = camera.matrix if s == 1 else np.diag([s, s, 1.0]) @ camera.matrix
+            host["origins"][i] = window.x0, window.y0
+
+    def download(self, rings: Sequence[Ring]) -> Step:
+        """The pictures of all views into their rings."""
+        H, W = self._options.size
+        copies = []
+        for i, ring in enumerate(rings):
+            copies.append((self._rgba.view(i * H * W * 4, (H, W, 4), np.uint8), ring.rgba))
+            if ring.depth is not None:
+                copies.append((self._depth_out.view(i * H * W * 4, (H, W), np.float32), ring.depth))
+
+        def run():
+            for source, target in copies:
+                source.copy_to(target, self._gpu.stream)
+
+        return Step("compose", run)
+
+    def run(self, rings: Sequence[Ring], after: Callable[[str], None] | None = None) -> None:
+        """Put the frame on the stream step by step. after(stage): called when a step is on it."""
+        for step in (*self.steps, self.download(rings)):
+            step.run()
+            if after is not None:
+                after(step.stage)
+        self.ran = True
+
+    def capture(self, slot: int, views: tuple[int, ...], rings: Sequence[Ring]) -> None:
+        """Make the graphs for this slot of the rings and these views, unless they are there. `run` must have
+        been called before."""
+        if (slot, views) not in self._replays:
+            self._replays[slot, views] = self._captured(rings)
+
+    def replay(self, slot: int, views: tuple[int, ...]) -> None:
+        """Put the frame on the stream as the graphs captured for this slot and these views."""
+        for part in self._replays[slot, views]:
+            part.run()
+
+    def parts(self, slot: int, views: tuple[int, ...]) -> int:
+        """Of how many graphs and steps between them a replay consists; 0 before it was captured."""
+        return len(self._replays.get((slot, views), ()))
+
+    def _captured(self, rings: Sequence[Ring]) -> list[Step]:
+        """The frame's steps with every run of capturable ones made into a graph. What was captured is closed
+        if it fails."""
+        parts: list[Step] = []
+        todo: list[Step] = []
+        graphs = []
+
+        def finish() -> None:
+            if todo:
+                with self._gpu.stream.capture() as graph:
+                    for step in todo:
+                        step.run()
+                graphs.append(graph)
+                parts.append(Step("graph", lambda: graph.launch(self._gpu.stream)))
+                todo.clear()
+
+        try:
+            for step in (*self.steps, self.download(rings)):
+                if step.capturable:
+                    todo.append(step)
+                else:
+                    finish()
+                    parts.append(step)
+            finish()
+        except Exception:
+            for graph in graphs:
+                graph.close()
+            raise
+        self._graphs += graphs
+        return parts
+
+    def close(self) -> None:
+        """Forget the graphs. Nothing of this work may be under way."""
+        for graph in self._graphs:
+            graph.close()
+        self._graphs.clear()
+        self._replays.clear()

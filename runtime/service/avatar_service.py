@@ -1,0 +1,238 @@
+"""AvatarService: answers the requests of a stream.Server with frames of one avatar."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.skeleton import JOINT_NAMES
+from dinar_live.runtime.motion import Motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.stream import RenderedFrame, RenderRequest
+from dinar_live.runtime.stream.protocol.messages import (
+    MAX_EXPRESSION,
+    CameraView,
+    OpenXRView,
+    SourceChoice,
+)
+
+from .renderer_pool import RendererKey, RendererPool
+from .renderer_pool import builder as renderer_builder
+from .source_mixer import SourcedPose, SourceMixer
+
+# bytes of JSON; the protocol allows 16 kB and the server adds its limits and the names of all avatars
+MAX_CAPABILITIES = 12_500
+WARM_UP_SECONDS = 8.0
+WARM_UP_POSES = 16
+
+
+class AvatarService:
+    """The `render` and the capabilities that a stream.Server needs.
+
+    avatar: an Avatar. source: what moves while a request has no pose and no client sends one, with
+        pose_at(seconds) and duration (a Motion fitted to the avatar); None refuses such requests. clips:
+        Motions that viewers may choose and wind.
+    size: (height, width), the default told to clients.
+    builder: the thread that makes renderers for sizes and renderer_keys of pictures that are asked for,
+        default one of its own.
+    renderer_options: of Renderer (engine, renderer, precision, threads, ...).
+
+    Not thread-safe: `render` and `ready` belong to the server's render thread; build, warm up and close
+    around the server's life. Raises what Renderer raises.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        *,
+        source=None,
+        clips: Sequence[Motion] = (),
+        size: tuple[int, int] = (512, 512),
+        builder: ThreadPoolExecutor | None = None,
+        **renderer_options,
+    ):
+        self.avatar, self.size = avatar, (int(size[0]), int(size[1]))
+        self._sources = SourceMixer(avatar.rig, source, clips)
+        self._builder = None if builder else renderer_builder()
+
+        def make(kind: RendererKey) -> Renderer:
+            return Renderer(avatar, kind.size, straight=kind.straight, depth=kind.depth, **renderer_options)
+
+        self._pool = RendererPool(make, builder or self._builder)
+        self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
+        try:
+            self._main = self._pool.get(RendererKey(self.size))
+        except BaseException:
+            self.close()
+            raise
+
+    def describe(self) -> str:
+        """One line: what was picked, and why."""
+        return self._main.describe()
+
+    def capabilities(self) -> dict:
+        """What clients are told, as JSON of at most 12.5 kB: name, body, size (height, width), renderers and
+        the chosen one with its engine ("none" without a network), precision and rasterizer, rest_joints
+        [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names,
+        expressions (their number), expression_names, and sources (docs/protocol.md).
+        """
+        rig, engine = self.avatar.rig, self._main.engine_info
+        info = {
+            "name": self.avatar.name[:200],
+            "body": self.avatar.body_kind[:200],
+            "size": list(self.size),
+            "renderers": list(self.avatar.renderers)[:16],
+            "renderer": self._main.renderer_name,
+            "engine": engine.name if engine else "none",
+            "precision": engine.precision if engine else "f32",
+            "rasterizer": self._main.rasterizer_name,
+            "description": self.describe()[:1000],
+            "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(),
+            "parents": np.asarray(rig.model.parents).tolist(),
+            "body_extent": [round(y, 4) for y in body_extent(rig)],
+            "joint_names": list(JOINT_NAMES),
+            "expressions": rig.expressions,
+            "expression_names": list(rig.expression_names[:MAX_EXPRESSION]),
+            "sources": self._sources.describe(),
+        }
+        if len(json.dumps(info)) > MAX_CAPABILITIES:  # only names in a bundle can be that long
+            info["expression_names"] = []
+        return info
+
+    def camera(self) -> Camera:
+        """A camera that shows the whole body where the source has it now. From one thread at a time."""
+        own = self._sources.own
+        return self._following.at(np.zeros(3) if own is None else own.pose_at(self._sources.now()).transl)
+
+    def overview(self) -> RenderRequest:
+        """A request for the whole body where the live source has it, at the default size; for a Server's
+        spectators."""
+        height, width = self.size
+        camera = FollowingCamera((0.0, 0.0, 0.0), body_extent(self.avatar.rig), self.size).at((0.0, 0.0, 0.0))
+        return RenderRequest(
+            1,
+            (CameraView(camera.K, camera.world_to_camera, width, height),),
+            source=SourceChoice(follow=True),
+        )
+
+    def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
+        """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell
+        the client."""
+        pose, spot, time_s = self._shown(request)
+        views = request.cameras
+        if spot is not None:
+            views = tuple(moved(view, spot) for view in views)
+        # Cameras of one size share skinning and network. A request takes one slot of each ring: the server
+        # still encodes the frame before.
+        groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
+        rendered = [
+            self._pool.get(kind).render_views(pose, [camera_of(view) for view in group])
+            for kind, group in zip(renderer_keys(request), groups, strict=True)
+        ]
+        timings = {
+            stage: sum(frames[0].timings[stage] for frames in rendered) for stage in rendered[0][0].timings
+        }
+        frames = (f for frames in rendered for f in frames)
+        time_ns = None if time_s is None else int(time_s * 1e9)
+        pictures = tuple(
+            RenderedFrame(f.rgba, f.depth, timings, view, time_ns)
+            for f, view in zip(frames, views, strict=True)
+        )
+        return pictures if len(pictures) > 1 else pictures[0]
+
+    def ready(self, request: RenderRequest) -> bool:
+        """Whether the renderers for a request are there; if not, they are made from now on, and `render`
+        would wait for them."""
+        return all([self._pool.ready(kind) for kind in renderer_keys(request)])
+
+    def prepare(self, request: RenderRequest) -> None:
+        """Has renderers for such requests made in the background."""
+        for kind in renderer_keys(request):
+            self._pool.prepare(kind)
+
+    def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
+        """Renders poses of the source until the networks for its window sizes are compiled (`seconds` at
+        most); returns how many frames."""
+        poses = self._warm_up_poses()
+        camera, deadline = self.camera(), time.monotonic() + seconds
+        rendered, seen = 0, None
+        while True:
+            windows = []
+            for pose in poses:
+                window = self._main.render(pose, camera).window
+                windows.append(window and (window.height, window.width))
+                rendered += 1
+                if time.monotonic() > deadline:
+                    return rendered
+            # A pass in which every frame found the instance of the pass before: nothing is being compiled any
+            # more.
+            if windows == seen or self._main.engine_info is None:
+                return rendered
+            seen = windows
+            time.sleep(0.1)  # leaves the compiler a core
+
+    def close(self) -> None:
+        """Frees the renderers."""
+        self._pool.close()
+        if self._builder is not None:
+            self._builder.shutdown()
+
+    def __enter__(self) -> AvatarService:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    # ---- parts ---------------------------------------------------------------------------------------------
+
+    def _shown(self, request: RenderRequest) -> SourcedPose:
+        if request.pose is None:
+            return self._sources.pose(request.source)
+        pose = Pose(request.pose.body, request.pose.transl, request.pose.expression)
+        if len(pose.expression) > self.avatar.rig.expressions:
+            raise InputError(
+                f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.avatar.rig.expressions}"
+            )
+        self._sources.drive(pose, request.client)
+        return SourcedPose(pose, None, None)
+
+    def _warm_up_poses(self) -> Sequence[Pose]:
+        source = self._sources.own
+        if source is None:
+            return [Pose()]
+        step = source.duration / WARM_UP_POSES
+        return [source.pose_at(i * step) for i in range(WARM_UP_POSES)]
+
+
+def renderer_keys(request: RenderRequest) -> list[RendererKey]:
+    """The renderers that a request needs: one if its cameras have one size, else one each."""
+    sizes = [view.size for view in request.cameras]
+    return [
+        RendererKey(size, request.format.straight, request.format.depth != 0)
+        for size in (sizes[:1] if len(set(sizes)) == 1 else sizes)
+    ]
+
+
+def camera_of(view: CameraView | OpenXRView) -> Camera:
+    """The camera that a client described in one of two ways. Raises InputError."""
+    if isinstance(view, OpenXRView):
+        return Camera.from_openxr(view.position, view.orientation, view.fov, view.size)
+    return Camera(view.K, view.world_to_camera)
+
+
+def moved(view: CameraView | OpenXRView, spot: np.ndarray) -> CameraView | OpenXRView:
+    """The camera that stands to `spot` (x, z) on the ground as `view` stands to the origin."""
+    if isinstance(view, OpenXRView):
+        return view._replace(position=view.position + np.float32([spot[0], 0, spot[1]]))
+    world_to_camera = np.array(view.world_to_camera, np.float32)
+    world_to_camera[:3, 3] -= world_to_camera[:3, [0, 2]] @ spot
+    return view._replace(world_to_camera=world_to_camera)

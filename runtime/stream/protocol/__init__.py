@@ -1,0 +1,1 @@
+"""The messages: what they hold, and their bytes. docs/protocol.md is the specification."""

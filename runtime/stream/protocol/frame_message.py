@@ -1,0 +1,173 @@
+"""FRAME: the blocks of an answer with pictures."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from .fields import camera_block, expect, read_camera
+from .messages import (
+    DEFLATE_PLANE,
+    HALF_DEFLATE,
+    HALF_RAW,
+    INVERSE_DEFLATE,
+    INVERSE_RAW,
+    JPEG,
+    MAX_CAMERAS,
+    MAX_TIMINGS,
+    RAW,
+    RAW_PLANE,
+    CameraView,
+    EncodedView,
+    FrameMessage,
+    Plane,
+    Rect,
+)
+from .wire import STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+
+NEAR_FAR = struct.Struct("<ff")  # at the start of inverse depth
+_RECT = struct.Struct("<HHHH")
+_TIMING = struct.Struct("<12sf")
+_RGB = struct.Struct("<BBBx")
+_TIME = struct.Struct("<Q")
+
+
+def frame_blocks(frame: FrameMessage) -> list:
+    """The blocks of `frame`."""
+    blocks = []
+    if frame.background is not None:
+        blocks.append((BlockType.BACKGROUND, 1, _RGB.pack(*frame.background)))
+    if frame.source_time_ns is not None:
+        blocks.append((BlockType.SOURCE_TIME, 1, _TIME.pack(frame.source_time_ns)))
+    for view in frame.views:
+        blocks += [
+            camera_block(view.camera),
+            (BlockType.RECT, 1, _RECT.pack(*view.rect)),
+            (BlockType.COLOR, *view.color),
+        ]
+        if view.alpha is not None:
+            blocks.append((BlockType.ALPHA, *view.alpha))
+        if view.depth is not None:
+            blocks.append((BlockType.DEPTH, *view.depth))
+    timings = list(frame.timings.items())[:MAX_TIMINGS]
+    blocks.append(
+        (
+            BlockType.TIMING,
+            1,
+            b"".join(_TIMING.pack(name.encode("ascii", "replace")[:12], ms) for name, ms in timings),
+        )
+    )
+    return blocks
+
+
+def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
+    """The pictures in a FRAME message, still encoded. Raises WireError."""
+    views, timings, background, source_time = [], {}, None, None
+    for block in blocks:
+        match block.type:
+            case BlockType.CAMERA:
+                if len(views) == MAX_CAMERAS:
+                    raise WireError(f"FRAME: more than {MAX_CAMERAS} views")
+                views.append({"camera": read_camera(data, block)})
+            case BlockType.RECT | BlockType.COLOR | BlockType.ALPHA | BlockType.DEPTH:
+                name = BlockType(block.type).name
+                if not views or name.lower() in views[-1]:
+                    raise WireError(f"FRAME: {name} without a CAMERA before it, twice, or after a plane")
+                view = views[-1]
+                if block.type == BlockType.RECT:
+                    view["rect"] = _read_rect(block, view["camera"])
+                else:
+                    view.setdefault("rect", Rect(0, 0, view["camera"].width, view["camera"].height))
+                    view[name.lower()] = _read_plane(name, block, view["rect"])
+            case BlockType.BACKGROUND:
+                expect(block, _RGB.size)
+                background = _RGB.unpack(block.data)
+            case BlockType.SOURCE_TIME:
+                expect(block, _TIME.size)
+                (source_time,) = _TIME.unpack(block.data)
+            case BlockType.TIMING:
+                expect(block)
+                timings = _read_timings(block)
+    if not views or any("color" not in v for v in views):
+        raise WireError("FRAME: a view without CAMERA or COLOR")
+    if background is not None and any("alpha" in v for v in views):
+        raise WireError("FRAME: BACKGROUND and ALPHA, expected one of them")
+    return FrameMessage(
+        header.id,
+        tuple(EncodedView(**v) for v in views),
+        timings,
+        header.client_time_ns,
+        header.server_recv_ns,
+        header.server_send_ns,
+        bool(header.flags & STRAIGHT),
+        header.session,
+        background,
+        source_time,
+    )
+
+
+def _read_rect(block: Block, camera: CameraView) -> Rect:
+    expect(block, _RECT.size)
+    rect = Rect(*_RECT.unpack(block.data))
+    if not (
+        rect.width
+        and rect.height
+        and rect.x + rect.width <= camera.width
+        and rect.y + rect.height <= camera.height
+    ):
+        raise WireError(
+            f"RECT: {tuple(rect)} is empty or reaches out of the picture of {camera.width}x{camera.height}"
+        )
+    return rect
+
+
+def half(side: int) -> int:
+    """Pixels of a side at half resolution."""
+    return (side + 1) // 2
+
+
+# format -> bytes that a plane of w x h pixels has, None where it is compressed
+_SIZES = {
+    "COLOR": {JPEG: None, RAW: lambda w, h: 4 * w * h},
+    "ALPHA": {
+        RAW_PLANE: lambda w, h: w * h,
+        DEFLATE_PLANE: None,
+        HALF_RAW: lambda w, h: half(w) * half(h),
+        HALF_DEFLATE: None,
+    },
+    "DEPTH": {
+        RAW_PLANE: lambda w, h: 4 * w * h,
+        DEFLATE_PLANE: None,
+        INVERSE_RAW: lambda w, h: NEAR_FAR.size + 2 * w * h,
+        INVERSE_DEFLATE: None,
+    },
+}
+
+
+def _read_plane(name: str, block: Block, rect: Rect) -> Plane:
+    sizes = _SIZES[name]
+    if block.format not in sizes:
+        raise WireError(
+            f"{name}: encoding {block.format} is not known, expected {min(sizes)}..{max(sizes)}",
+            ErrorCode.ENCODING,
+        )
+    size = sizes[block.format]
+    if size is not None and len(block.data) != size(rect.width, rect.height):
+        raise WireError(
+            f"{name}: {len(block.data)} bytes, expected {size(rect.width, rect.height)} for {rect.width}x{rect.height}"
+        )
+    return Plane(block.format, block.data)
+
+
+def _read_timings(block: Block) -> dict[str, float]:
+    if len(block.data) % _TIMING.size or len(block.data) > MAX_TIMINGS * _TIMING.size:
+        raise WireError(
+            f"TIMING: {len(block.data)} bytes, expected a multiple of {_TIMING.size} up to {MAX_TIMINGS * _TIMING.size}"
+        )
+    timings = {}
+    for name, ms in _TIMING.iter_unpack(block.data):
+        name = name.rstrip(b"\0")
+        if not (name.isascii() and name.decode("latin-1").isprintable() and 0 <= ms < math.inf):
+            raise WireError(f"TIMING: {name!r} {ms}, expected printable ASCII and a finite time")
+        timings[name.decode("ascii")] = ms
+    return timings

@@ -1,0 +1,91 @@
+"""ReceivedFrame: one picture as a program gets it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dinar_live.runtime.stream.protocol.image_codec import DecodedView, decode_view
+from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage, OpenXRView
+
+
+@dataclass(frozen=True, eq=False)
+class ReceivedFrame:
+    """One picture. Times in nanoseconds; those of the server are on its own clock (see Client.clock).
+
+    rgba: u8[H,W,4], premultiplied unless straight was asked for. depth: f32[H,W] metres, 0 = nothing, or
+        None.
+    views: rgba and depth of every camera; `rgba` and `depth` are the first one's. cameras: those that were
+        rendered, as asked for.
+    pose_time_ns: when the pose was taken (or planned to be sent), sent_ns: when the request left,
+        received_ns, decoded_ns.
+    source_time_ns: when a source of the server gave the pose, on the server's clock; None where the client
+        did.
+    timings: the server's stages in ms.
+    """
+
+    id: int
+    views: tuple[DecodedView, ...] = field(repr=False)
+    pose_time_ns: int
+    timings: dict[str, float]
+    sent_ns: int
+    server_recv_ns: int
+    server_send_ns: int
+    received_ns: int
+    decoded_ns: int
+    bytes: int
+    cameras: tuple[CameraView | OpenXRView, ...] = field(default=(), repr=False)
+    source_time_ns: int | None = None
+
+    @property
+    def rgba(self) -> np.ndarray:
+        return self.views[0].rgba
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        return self.views[0].depth
+
+    @property
+    def latency_ms(self) -> float:
+        """From pose_time_ns to decoded, on the client's clock."""
+        return (self.decoded_ns - self.pose_time_ns) / 1e6
+
+
+class UndecodedFrame:
+    """A frame as it came in; decoded by the first reader, outside of the I/O thread, so that frames nobody
+    reads cost nothing."""
+
+    def __init__(self, message: FrameMessage, sent_ns: int, received_ns: int, size: int):
+        self.id, self._message, self._sent_ns, self._received_ns, self._size = (
+            message.id,
+            message,
+            sent_ns,
+            received_ns,
+            size,
+        )
+        self._lock, self._frame = threading.Lock(), None
+
+    def frame(self) -> ReceivedFrame:
+        """The decoded frame. Raises ProtocolError."""
+        with self._lock:
+            if self._frame is None:
+                m = self._message
+                views = tuple(decode_view(v, m.straight, m.background) for v in m.views)
+                self._frame = ReceivedFrame(
+                    m.id,
+                    views,
+                    m.pose_time_ns,
+                    m.timings,
+                    self._sent_ns,
+                    m.server_recv_ns,
+                    m.server_send_ns,
+                    self._received_ns,
+                    time.monotonic_ns(),
+                    self._size,
+                    tuple(v.camera for v in m.views),
+                    m.source_time_ns,
+                )
+            return self._frame
