@@ -309,7 +309,8 @@ def _slice(a, opset, x, starts, ends, axes=None, steps=None):
         else:  # torch has no negative steps; an end before the first element means "to the beginning"
             picked = range(size)[slice(start, None if end < -size else end, step)]
             x = x.index_select(
-                axis, table(a, (axis, picked), lambda: torch.tensor(list(picked), dtype=torch.int64)  # noqa: B023  (used before the loop goes on))
+                axis,
+                table(a, (axis, picked), lambda: torch.tensor(list(picked), dtype=torch.int64)),  # noqa: B023
             )
     return x
 
