@@ -30,8 +30,11 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
+# Style, form and types: what the pre-commit hooks run, over the whole tree.
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 bench: $(VENV)/.installed
 	$(BIN)/dinar bench
