@@ -4,6 +4,8 @@ import ast
 import importlib
 import pathlib
 import re
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -78,6 +80,13 @@ def test_the_documents_are_found():
     names = {d.relative_to(ROOT).as_posix() for d in DOCUMENTS}
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/glossary.md"} <= names
     assert len(names) >= 20
+
+
+def test_the_first_lines_of_python_in_the_readme_run():
+    first = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")[0]
+    done = subprocess.run([sys.executable, "-c", first], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(512, 512, 4) ")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.relative_to(ROOT).as_posix())
