@@ -29,6 +29,8 @@ NAMES = re.compile(r"(?<![\w/.-])dinar_live(?:\.[A-Za-z_]\w*)+")
 NOT_YET = {
     "engines/registry.py",
     "runtime/avatar/renderer_spec.py",
+    "runtime/live/source_form.py",
+    "runtime/live/threaded_source.py",
     "runtime/render/gpu/shading.py",
     "runtime/render/shading.py",
 }
