@@ -19,7 +19,11 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[export,test,dev]"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[export,test,style]"
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $@
 
 demo: $(VENV)/.installed
