@@ -35,7 +35,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 # Style, form and types: what the pre-commit hooks run, over the whole tree.
-lint: $(VENV)/.test
+lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
