@@ -19,7 +19,7 @@ VERBS = {
     "convert": "turn motion files into one another, with filters",
     "live": "stream an avatar that follows live motion capture",
     "keys": "say who may connect to a server, with CURVE keys",
-    "doctor": "look at what works on this machine, and say how to fix what does not",
+    "doctor": "look at what works on this machine, and say what mends the rest",
     "bench": "measure frame rate and latency",
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
