@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -85,12 +86,14 @@ class _Bar:
             self._bar = None
 
 
-def _options(args: argparse.Namespace, bar: _Bar) -> dict:
-    options = {}
-    if args.device != "auto" and not (args.engine, args.device) == ("openvino", "cpu"):
+def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
+    """The options of create_engine that the arguments ask for and the engine may have."""
+    known = engines.engine_options(args.engine)
+    offered = {"progress": bar.progress, "optimization_level": args.level}
+    options = {name: value for name, value in offered.items() if name in known}
+    only_cpu = engines.engine_runs_on(args.engine) == "cpu"
+    if args.device != "auto" and not (only_cpu and args.device == "cpu"):
         options["device"] = args.device
-    if args.engine in ("auto", "tensorrt"):
-        options |= {"progress": bar.progress, "optimization_level": args.level}
     return options
 
 
@@ -127,13 +130,13 @@ def run(args: argparse.Namespace) -> int:
     refused = 0
     for name in avatar.renderers if args.renderer == "all" else (args.renderer,):
         spec = avatar.renderers[name]
-        if spec.model is None:
+        if not spec.type.needs_network:
             print(f"renderer {name}: has no network, nothing to compile")
             continue
         bar = _Bar()
         try:
             with engines.create_engine(
-                spec.model, args.engine, args.precision, args.threads, **_options(args, bar)
+                spec.network, args.engine, args.precision, args.threads, **_options(args, bar)
             ) as engine:
                 info, on_gpu = engine.info, engine.device_io is not None
                 print(

@@ -34,7 +34,11 @@ _TARGET = {
     "f16": (TensorProto.FLOAT16, np.dtype(np.float16)),
     "bf16": (TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16)),
 }
-_SUFFIX = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_SUFFIX: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+}
 # relative error of a single constant in float16; bfloat16 has 8 bits and cannot keep it, so only its range
 # counts there
 _WORST = 1e-3

@@ -63,6 +63,11 @@ def open_engine(
     )
 
 
+def describe_gpu() -> str:
+    """See EngineModule."""
+    return f"TensorRT {trt.__version__}"
+
+
 class Plan:
     """A deserialized plan; sessions of one model and size share it."""
 

@@ -46,6 +46,15 @@ def open_engine(
     return TorchEngine(model, precision, threads, reason, device)
 
 
+def describe_gpu() -> str:
+    """See EngineModule."""
+    if not torch.cuda.is_available():
+        raise EngineError(
+            f"torch {torch.__version__} sees no GPU: install the CUDA build of torch: https://pytorch.org"
+        )
+    return f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
 @dataclass(frozen=True)
 class _Step:
     """One node, ready to run. `released` are the values that no later step reads."""

@@ -204,7 +204,7 @@ class Body:
             weights=f["weights"],
             faces=np.ascontiguousarray(faces, np.int32),
             uv=np.ascontiguousarray(
-                f["uv"] * np.float32([1, -1]) + np.float32([0, 1])
+                f["uv"] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
             ),  # files store v upwards; here it grows downwards, like rows
             uv_faces=np.ascontiguousarray(uv_faces, np.int32),
             hands_mean_l=f["left hand mean"],

@@ -17,7 +17,7 @@ LATER, NOW = "later", "now"
 
 Key = tuple[int, int, int]
 """(N, height, width)"""
-S = TypeVar("S", engines.Session, engines.DeviceSession)
+S = TypeVar("S", engines.HostSession, engines.DeviceSession)
 _log = logging.getLogger(__name__)
 
 
@@ -91,9 +91,10 @@ class CompiledSizes(Generic[S]):
             with self._lock:
                 while self._wanted is None and not self._closed:
                     self._wake.wait()
-                if self._closed:
+                key = self._wanted
+                self._wanted = None
+                if self._closed or key is None:
                     return
-                key, self._wanted = self._wanted, None
                 if key in self._ready:
                     continue
             try:

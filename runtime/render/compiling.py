@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dinar_live import engines
-from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.gpu.pipeline import BUCKET
 
@@ -44,7 +44,7 @@ class Built:
 
 
 def sizes(
-    spec, pictures: Sequence[Size], windows: Sequence[Size] = (), every_window: bool = False
+    spec: RendererSpec, pictures: Sequence[Size], windows: Sequence[Size] = (), every_window: bool = False
 ) -> list[tuple[Size, Size]]:
     """(size to build, picture) of all that a renderer may use: whole pictures, given parts, or every part
     that the GPU pipeline makes."""
@@ -85,16 +85,21 @@ def build_ahead(
         Raises EngineError.
     """
     spec = avatar.renderers[renderer]
-    with parity.reference_engine(spec.model, threads) as reference:
+    with parity.reference_engine(spec.network, threads) as reference:
         for instance in instances:
-            io = engine.device_io if instance.kind == DEVICE else "float32"
+            io = (engine.device_io if instance.kind == DEVICE else None) or "float32"
             if rebuild:
                 engine.drop(instance.key, io)
             before = engine.built
             started(instance)
             start = time.perf_counter()
             try:
-                session = (engine.compile_device if instance.kind == DEVICE else engine.compile)(instance.key)
+                if instance.kind == DEVICE:
+                    session = engine.compile_device(instance.key)
+                    candidate = parity.on_device(session)
+                else:
+                    session = engine.compile(instance.key)
+                    candidate = parity.on_host(session)
             finally:
                 ready()
             seconds = time.perf_counter() - start
@@ -102,16 +107,11 @@ def build_ahead(
                 spec,
                 parity.inputs_for(avatar, spec, instance.key, instance.picture),
                 parity.on_host(reference.compile(instance.key)),
-                (parity.on_device if instance.kind == DEVICE else parity.on_host)(session),
+                candidate,
             )
             passed = result.passes(engine.info.precision)
             if not passed:
                 engine.drop(instance.key, io)
             yield Built(
-                instance,
-                seconds,
-                engine.keeps and engine.built == before,
-                result,
-                passed,
-                getattr(session, "mode", ""),
+                instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )

@@ -1,4 +1,4 @@
-"""Frame: one rendered picture, and what is true of all of them."""
+"""Frame: one rendered image, and what is true of all of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from .window import Window
 
 RING = 3
-"""How many calls a picture outlives before its memory is used again, counting its own."""
+"""How many calls a frame outlives before its memory is used again, counting its own."""
 MAX_VIEWS = 2
-STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
+STAGES: tuple[str, ...] = ("lbs", "project", "rasterize", "gather", "network", "compose")
 GPU_TIME = "gpu"
-"""From the first launch until the picture is in host memory: instead of the stages, where a GPU runs them as
+"""From the first launch until the frame is in host memory: instead of the stages, where a GPU runs them as
 one."""
 
 

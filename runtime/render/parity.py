@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live import engines, kernels
-from dinar_live.runtime.avatar import Avatar
-from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 
@@ -128,9 +127,7 @@ def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.nd
 
 def reference_engine(model: bytes, threads: int = 0) -> engines.Engine:
     """The network in float32 on the CPU."""
-    if not engines.available_engines()["openvino"]:
-        return engines.create_engine(model, "openvino", precision="f32", threads=threads)
-    return engines.create_engine(model, "torch", precision="f32", threads=threads, device="cpu")
+    return engines.create_reference(model, threads)
 
 
 def refuse_wrong(
@@ -143,7 +140,7 @@ def refuse_wrong(
 ) -> None:
     """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's
     pictures; it is not kept then."""
-    with reference_engine(spec.model) as reference:
+    with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
         result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))
     if not result.passes(engine.info.precision):
@@ -154,7 +151,7 @@ def refuse_wrong(
         )
 
 
-def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:
+def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
     """A session as a function of its features."""
 
     def run(x: np.ndarray) -> Outputs:
