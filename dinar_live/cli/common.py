@@ -98,7 +98,7 @@ def realtime_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--realtime",
         action="store_true",
-        help="run before ordinary programs, so that pictures keep their times on a busy machine; Linux, needs the right to",
+        help="run before ordinary programs, so that frames keep their times on a busy machine; Linux, needs the right to",
     )
 
 
@@ -118,7 +118,7 @@ def renderer_arguments(parser: argparse.ArgumentParser) -> None:
         type=size,
         default=(512, 512),
         metavar="WxH",
-        help="picture size in pixels (default: 512x512)",
+        help="frame size in pixels (default: 512x512)",
     )
     parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
     engine_arguments(parser)
@@ -186,7 +186,8 @@ class TrainingBar:
     is reported, so that neither earlier stages nor the steps of an interrupted run count in its rate."""
 
     def __init__(self, total: int):
-        self._total, self._bar = total, None
+        self._total = total
+        self._bar: tqdm | None = None
 
     def __call__(self, step: int, loss: float) -> None:
         if self._bar is None:

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=common.size,
         action="append",
         metavar="WxH",
-        help="picture size in pixels; may be given several times (default: 512x512)",
+        help="frame size in pixels; may be given several times (default: 512x512)",
     )
     parser.add_argument(
         "--window",
@@ -33,14 +33,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WxH",
-        help="build for this part of the picture too; may be given several times",
+        help="build for this part of the frame too; may be given several times",
     )
     parser.add_argument(
         "--windows",
         action="store_true",
-        help="build for every part of the picture that a renderer on a GPU can use",
+        help="build for every part of the frame that a renderer on a GPU can use",
     )
-    parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="pictures at once: 2 for stereo")
+    parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="frames at once: 2 for stereo")
     parser.add_argument("--renderer", default="all", help="all, or one of the avatar's renderers")
     parser.add_argument(
         "--device", default="auto", help="auto (an NVIDIA GPU if it can be used), cpu, cuda or cuda:N"
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
                 kinds = [DEVICE] * on_gpu + [HOST] * (args.host or not on_gpu)
                 sizes = compiling.sizes(spec, args.size or [(512, 512)], args.window, args.windows)
                 wanted = [
-                    Instance((args.views, *size), kind, picture) for size, picture in sizes for kind in kinds
+                    Instance((args.views, *size), kind, frame) for size, frame in sizes for kind in kinds
                 ]
                 for built in compiling.build_ahead(
                     avatar,
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
             raise DinarError(f"renderer {name!r}: {error}") from error
     if refused:
         print(
-            f"{refused} refused: the pictures differ too much from the network's in float32; use --precision f32 or another --engine.",
+            f"{refused} refused: the frames differ too much from the network's in float32; use --precision f32 or another --engine.",
             file=sys.stderr,
         )
     return 1 if refused else 0

@@ -44,7 +44,8 @@ def fold(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 class _Folder:
     def __init__(self, proto: onnx.ModelProto):
-        self.proto, self.graph = proto, proto.graph
+        self.proto = proto
+        self.graph = proto.graph
         self.constants = constants_of(proto)
         self.nodes = list(proto.graph.node)
         self.outputs = {value.name for value in proto.graph.output}

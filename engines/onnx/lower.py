@@ -61,7 +61,8 @@ def lower(proto: onnx.ModelProto, precision: str, io: str = "float32") -> onnx.M
 
 class _Lowering:
     def __init__(self, proto: onnx.ModelProto, precision: str, io: int):
-        self.proto, self.io = proto, io
+        self.proto = proto
+        self.io = io
         self.low, self.dtype = _TARGET.get(precision, (TensorProto.FLOAT, np.dtype(np.float32)))
         self.types = element_types(proto)
         self.weights = {tensor.name: tensor for tensor in proto.graph.initializer}

@@ -43,7 +43,8 @@ class OpenVINOEngine(Engine):
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision, why = _choose_precision(precision, capabilities)
         self._source = model.source
-        self.inputs, self.outputs = model.inputs, model.outputs
+        self.inputs = model.inputs
+        self.outputs = model.outputs
         self._config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,

@@ -84,10 +84,11 @@ class References:
             "precision": "f32",
             "crop": False,
         }
-        self._avatar, self._options = avatar, {**options, **reference, "background_compile": False}
+        self._avatar = avatar
+        self._options: dict[str, Any] = {**options, **reference, "background_compile": False}
 
     def _renderer(self, size: tuple[int, int]) -> Renderer:
-        return Renderer(self._avatar, **{**self._options, "size": size})
+        return Renderer(self._avatar, **(self._options | {"size": size}))
 
     def check_pictures(self) -> Difference | None:
         """The worst difference from the pictures in the bundle; None if it has none."""

@@ -33,7 +33,8 @@ class CompiledSizes(Generic[S]):
     """
 
     def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
-        self._compile, self._evict = compile, evict
+        self._compile = compile
+        self._evict = evict
         self._ready: OrderedDict[Key, S] = OrderedDict()
         self._required: set[Key] = set()
         self._lock = threading.Lock()

@@ -79,7 +79,7 @@ class CpuPipeline:
         return f"rasterizer {self.rasterizer_name} (CPU{': ' if self._why else ''}{self._why}), engine {net}"
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
-        """The part of each picture that the body is in."""
+        """The part of each frame that the body is in."""
         return self._place(pose, cameras, _Clock())
 
     def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
@@ -94,7 +94,7 @@ class CpuPipeline:
                 if view.depth_ring:
                     view.depth_ring[slot][:] = 0
         clock.lap("compose")
-        # One by one: for a CPU's caches two pictures at once are slower than one after the other
+        # One by one: for a CPU's caches two frames at once are slower than one after the other
         # (docs/benchmarks.md).
         for i, window in enumerate(windows):
             if window is not None:

@@ -19,11 +19,11 @@ one."""
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring
+    """One rendered image. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring
     and is valid until two renders later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not
     (only with depth=True). timings: milliseconds per stage, and `total`, of the whole call, so the views of
     one call have the same; on a GPU `project` is the fitting of the window, and GPU_TIME the rest. window:
-    the part of the picture that was worked on, None where nothing is in view."""
+    the part of the frame that was worked on, None where nothing is in view."""
 
     rgba: np.ndarray = field(repr=False)
     depth: np.ndarray | None = field(repr=False)

@@ -1,4 +1,4 @@
-"""Does an engine give the pictures that the network gives in float32? Measured before a picture is finished,
+"""Does an engine give the frames that the network gives in float32? Measured before a frame is finished,
 on an avatar's check poses."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .window import padded
 
 MAX_VIEWS = 4
 LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
-"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit pictures; bfloat16:
+"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit images; bfloat16:
 what its 8 bits can give."""
 
 Outputs = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ class Parity:
 
 
 def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camera]]:
-    """Up to MAX_VIEWS of the avatar's check poses in pictures of `size` (height, width); without checks the
+    """Up to MAX_VIEWS of the avatar's check poses in frames of `size` (height, width); without checks the
     rest pose from two sides."""
     checks, rig = avatar.checks, avatar.rig
     if checks is None:
@@ -72,7 +72,7 @@ def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camer
 def features(
     avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]
 ) -> np.ndarray:
-    """What a network is given for a pose: f32[C+3,H,W] for pictures of `size` (height, width), computed on
+    """What a network is given for a pose: f32[C+3,H,W] for frames of `size` (height, width), computed on
     the CPU."""
     rig = avatar.rig
     vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
@@ -85,14 +85,14 @@ def features(
 def inputs_for(
     avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in pictures of
+    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in frames of
     `size`."""
     n, height, width = key
     full = padded(size, spec.stride)
     y, x = ((full[axis] - key[1 + axis]) // 2 // spec.stride * spec.stride for axis in (0, 1))
     for pose, camera in check_views(avatar, size):
-        picture = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
-        yield np.ascontiguousarray(np.broadcast_to(picture, (n, *picture.shape)))
+        frame = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
+        yield np.ascontiguousarray(np.broadcast_to(frame, (n, *frame.shape)))
 
 
 def measure(
@@ -138,8 +138,8 @@ def refuse_wrong(
     key: tuple[int, int, int],
     size: tuple[int, int],
 ) -> None:
-    """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's
-    pictures; it is not kept then."""
+    """EngineError if a session for (N, h, w) = key of frames of `size` does not give the network's
+    frames; it is not kept then."""
     with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
         result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))

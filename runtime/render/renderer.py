@@ -81,7 +81,7 @@ class Renderer:
             raise DinarError(f"renderer {self.renderer_name!r}: this frame cannot be rendered: {e}") from e
 
     def window(self, pose: Pose, camera: Camera) -> Window | None:
-        """The part of the picture that `render` works on for this pose; None when nothing is in view. While
+        """The part of the frame that `render` works on for this pose; None when nothing is in view. While
         the network is being compiled for that size, a frame may use a larger one."""
         return self._checked(pose, (camera,)).windows(pose, (camera,))[0]
 

@@ -75,7 +75,7 @@ class PngSink:
         self._count += 1
 
     def close(self, complete: bool = True) -> None:
-        """Nothing to finish: every picture is whole."""
+        """Nothing to finish: every frame is whole."""
 
 
 def write_png(path, image: np.ndarray) -> None:

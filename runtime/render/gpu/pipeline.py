@@ -229,7 +229,8 @@ class GpuPipeline:
             work.replay(slot, views)
 
     def _fall_back(self, reason: str) -> None:
-        self.level, self._reason = EAGER, reason
+        self.level = EAGER
+        self._reason = reason
         _log.warning("frames run as single launches: %s", reason)
         for work in self._works.values():
             work.close()
