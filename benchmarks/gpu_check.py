@@ -167,7 +167,7 @@ def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
     usable = [name for name, why in missing_engines().items() if not why]
     for name, spec in avatar.renderers.items():
         for rasterizer in rasterizers:
-            for engine in usable if spec.model is not None else ("auto",):
+            for engine in usable if spec.type.needs_network else ("auto",):
                 yield name, {"renderer": name, "engine": engine, "rasterizer": rasterizer}
 
 
@@ -264,7 +264,7 @@ def timed_run(
 
 def _stages(gpu, avatar, name, work, rings, rounds, report: Report) -> list[Stage]:
     spec, (n, h, w), stream = avatar.renderers[name], work.key, gpu.stream
-    element = 4 if work.session is None else np.dtype(work.session.inputs["features"].dtype).itemsize
+    element = np.dtype(work.shading.features.dtype).itemsize
     moved = gpu_work.stage_bytes(avatar, name, (h, w), report.size, element)
     steps = [*work.steps, work.download(rings)._replace(stage="download")]
     stages = []

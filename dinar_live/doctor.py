@@ -1,4 +1,4 @@
-"""doctor: what of the product works on this machine, and the one line that mends what does not."""
+"""doctor: what works on this machine, and for what does not the one line that repairs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from dinar_live import engines
@@ -17,6 +17,7 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.options import RenderOptions
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 GPU_INSTALL = "pip install 'dinar-live[gpu]'"
@@ -27,7 +28,7 @@ NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+http
 class Finding:
     """part: "cpu", "stream" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
     BROKEN. text: what was found.
-    fix: the line that mends it, "" for OK."""
+    fix: the line that repairs it, "" for OK."""
 
     part: str
     name: str
@@ -37,78 +38,81 @@ class Finding:
 
 
 class _Missing(Exception):
-    """(what was found, what mends it)"""
+    """(what was found, the line that repairs it)"""
 
 
 def findings(self_test: bool = True) -> Iterator[Finding]:
-    """Look at everything, in order; self_test: also render the demo avatar's check pictures with every
-    backend that is there."""
+    """Look at everything, in order; self_test: also render the demo avatar's check frames with every
+    engine that is there."""
     for name, check, fix in (
         ("python", _python, "install Python 3.11 or newer"),
         ("kernels", _kernels, "pip install --force-reinstall --no-deps dinar-live"),
         ("demo avatar", _demo_avatar, "pip install --force-reinstall --no-deps dinar-live"),
-        ("openvino", _engine("openvino"), "pip install openvino"),
-        ("torch", _engine("torch"), "pip install torch onnx"),
+        *(
+            (name, _engine(name), engines.engine_backend(name).install)
+            for name in engines.engine_names("cpu")
+        ),
     ):
         yield _finding("cpu", name, check, fix)
-    has_network = (
-        any(spec.model is not None for spec in Avatar.demo().renderers.values()) if self_test else False
-    )
+    networks = self_test and any(spec.type.needs_network for spec in Avatar.demo().renderers.values())
     if self_test:
         yield _finding(
             "cpu",
             "pictures",
-            _pictures(device="cpu", renderer="texture"),
+            _pictures(RenderOptions(device="cpu", renderer="texture")),
             "report it: the pictures are wrong",
         )
-        for engine in ("openvino", "torch") if has_network else ():
-            if not engines.available_engines()[engine]:
-                yield _finding(
-                    "cpu",
-                    f"{engine} pictures",
-                    _pictures(device="cpu", engine=engine),
-                    f"use another --engine than {engine}",
-                )
+        available = engines.available_engines()
+        there = [name for name in engines.engine_names("cpu") if not available[name]]
+        yield from _engine_pictures("cpu", there if networks else [])
     yield _finding(
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
     )
     yield _finding("stream", "encryption", _curve, "pip install --force-reinstall pyzmq")
-    yield from _gpu_findings(self_test, has_network)
+    yield from _gpu_findings(self_test, networks)
 
 
-def _gpu_findings(self_test: bool, has_network: bool) -> Iterator[Finding]:
+def _gpu_findings(self_test: bool, networks: bool) -> Iterator[Finding]:
     driver = _finding("gpu", "driver", _driver, GPU_INSTALL)
     yield driver
     yield _finding("gpu", "nvrtc", _nvrtc, GPU_INSTALL)
-    there = driver.state == OK
-    tensorrt = _finding("gpu", "tensorrt", _tensorrt(there), engines.INSTALL_TENSORRT)
-    torch = _finding(
-        "gpu", "torch on the GPU", _torch_cuda(there), "install the CUDA build of torch: https://pytorch.org"
-    )
-    yield from (tensorrt, torch)
+    has_gpu, usable = driver.state == OK, []
+    for name in engines.engine_names("gpu"):
+        backend = engines.engine_backend(name)
+        label = f"{name} on the GPU" if backend.runs_on == "both" else name
+        finding = _finding("gpu", label, _gpu_engine(name, has_gpu), backend.install)
+        yield finding
+        if finding.state == OK:
+            usable.append(name)
     yield _finding("gpu", "nvdiffrast", _nvdiffrast, NVDIFFRAST_INSTALL)
     yield _finding("gpu", "kernel cache", _kernel_cache, "set DINAR_CACHE to a folder of your own")
     yield _finding("gpu", "engine cache", _engine_cache, "set DINAR_CACHE to a folder of your own")
-    if there and self_test:
+    if has_gpu and self_test:
         yield _finding(
-            "gpu", "pictures", _pictures(device="cuda", renderer="texture"), "use --device cpu, and report it"
+            "gpu",
+            "pictures",
+            _pictures(RenderOptions(device="cuda", renderer="texture")),
+            "use --device cpu, and report it",
         )
-        for engine, found in (("tensorrt", tensorrt), ("torch", torch)) if has_network else ():
-            if found.state == OK:
-                yield _finding(
-                    "gpu",
-                    f"{engine} pictures",
-                    _pictures(device="cuda", engine=engine),
-                    f"use another --engine than {engine}",
-                )
+        yield from _engine_pictures("cuda", usable if networks else [])
+
+
+def _engine_pictures(device: str, names: Sequence[str]) -> Iterator[Finding]:
+    for name in names:
+        yield _finding(
+            "cpu" if device == "cpu" else "gpu",
+            f"{name} pictures",
+            _pictures(RenderOptions(device=device, engine=name)),
+            f"use another --engine than {name}",
+        )
 
 
 def _finding(part: str, name: str, check: Callable[[], str], fix: str) -> Finding:
     try:
         return Finding(part, name, OK, check())
     except _Missing as e:
-        text, mend = e.args
-        return Finding(part, name, MISSING, text, mend)
+        text, repair = e.args
+        return Finding(part, name, MISSING, text, repair)
     except Exception as e:  # a doctor survives whatever it finds; what it was is told
         text = (
             " ".join(str(e).split())
@@ -158,25 +162,34 @@ def _engine(name: str) -> Callable[[], str]:
         why_not = engines.available_engines()[name]
         if why_not:
             what, _, fix = why_not.partition(": ")
-            raise (_Missing(what, fix) if name == "torch" else DinarError(what))
-        return f"{name} {_version(name)}"
+            if engines.engine_backend(name).bundled:
+                raise DinarError(what)
+            raise _Missing(what, fix)
+        return _described(name)
 
     return check
 
 
-def _pictures(**options) -> Callable[[], str]:
+def _described(name: str) -> str:
+    """An engine and the version of its package."""
+    packages = engines.engine_backend(name).requires
+    return f"{name} {_version(packages[0])}".rstrip() if packages else name
+
+
+def _pictures(options: RenderOptions) -> Callable[[], str]:
     def check() -> str:
         avatar = Avatar.demo()
-        wanted = options.get("renderer")
-        networks = [name for name, spec in avatar.renderers.items() if spec.model is not None]
-        name = wanted if wanted in avatar.renderers else next(iter(networks), None)
+        networks = [name for name, spec in avatar.renderers.items() if spec.type.needs_network]
+        name = options.renderer if options.renderer in avatar.renderers else next(iter(networks), None)
         if name is None:
             raise _Missing("the demo avatar has no network to try", "render an avatar that has one")
         checks, worst = avatar.checks, MAX_PSNR
+        if checks is None:
+            raise DinarError("the demo avatar has no check pictures")
         pictures = checks.rgba[name]
-        with Renderer(
-            avatar, pictures.shape[1:3], **{**options, "renderer": name}, background_compile=False
-        ) as renderer:
+        _, height, width, _ = pictures.shape
+        wanted = options.changed((height, width), renderer=name, background_compile=False)
+        with Renderer(avatar, options=wanted) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
                 frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))
@@ -237,40 +250,20 @@ def _nvrtc() -> str:
     return "NVRTC {}.{}".format(*version)
 
 
-def _tensorrt(gpu: bool) -> Callable[[], str]:
+def _gpu_engine(name: str, has_gpu: bool) -> Callable[[], str]:
     def check() -> str:
-        bindings = _version("tensorrt") or _version("tensorrt-cu13") or _version("tensorrt_cu13_bindings")
-        libraries = _version("tensorrt_cu13_libs") or _version("tensorrt-libs")
-        if importlib.util.find_spec("tensorrt") is None:
-            raise _Missing("TensorRT is not installed", engines.INSTALL_TENSORRT)
-        if not gpu:
-            return f"bindings {bindings or 'of unknown version'}, libraries {libraries or 'not from a package'}; not tried without a GPU"
+        backend = engines.engine_backend(name)
+        if missing := backend.missing():
+            raise _Missing(f"not installed: {', '.join(missing)}", backend.install)
+        if not has_gpu:
+            return f"{_described(name)}; not tried without a GPU"
         try:
-            import tensorrt
-        except (ImportError, OSError) as e:
-            reason = " ".join(str(e).split())[:200]
-            raise DinarError(
-                f"bindings {bindings or 'present'}, but the libraries cannot be loaded ({reason})"
-            ) from e
-        return f"TensorRT {tensorrt.__version__}"
-
-    return check
-
-
-def _torch_cuda(gpu: bool) -> Callable[[], str]:
-    def check() -> str:
-        if not _version("torch"):
-            raise _Missing("torch is not installed", "pip install torch onnx")
-        if not gpu:
-            return f"torch {_version('torch')}; not tried without a GPU"
-        import torch
-
-        if not torch.cuda.is_available():
-            raise _Missing(
-                f"torch {torch.__version__} sees no GPU",
-                "install the CUDA build of torch: https://pytorch.org",
-            )
-        return f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+            return engines.describe_gpu(name)
+        except engines.EngineUnusable:
+            raise
+        except engines.EngineError as e:
+            what, _, fix = str(e).partition(": ")
+            raise _Missing(what, fix or backend.install) from None
 
     return check
 

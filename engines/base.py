@@ -3,14 +3,17 @@ tensor name."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 Shape = tuple[int | None, ...]
+Progress = Callable[[float, str], None]
+"""Called with (fraction, what) while an engine is built, also from another thread."""
 
 
 class EngineError(Exception):
@@ -62,13 +65,31 @@ class Buffers(Mapping):
         return "Buffers(" + ", ".join(f"{name} {array.shape}" for name, array in self._arrays.items()) + ")"
 
 
-class Session(ABC):
+class HostSession(Protocol):
     """One compiled size. Fill `inputs`, `enqueue()`, `synchronize()`, read `outputs`.
 
     inputs, outputs: tensor name -> C-contiguous float32 array of the compiled shape, allocated once and bound
-    to the engine. Between enqueue and synchronize the engine reads and writes them: leave them alone. For one
-    thread at a time; sessions are independent.
+    to the engine. Between enqueue and synchronize the engine reads and writes them: leave them alone.
+    mode: how it runs where there are several ways ("graph", or "eager: " and why), for people.
+    For one thread at a time; sessions are independent.
     """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    mode: str = ""
+
+    def enqueue(self) -> None:
+        """Start one run and return; EngineError if the previous one was not synchronized."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until `outputs` hold the results of the run under way (returns at once if there is none);
+        EngineError if it failed."""
+        ...
+
+
+class Session(HostSession, ABC):
+    """A HostSession that keeps the order of calls: an engine's own session has `_start` and `_wait` only."""
 
     def __init__(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]):
         self.inputs = Buffers(inputs)
@@ -76,7 +97,7 @@ class Session(ABC):
         self._pending = False
 
     def enqueue(self) -> None:
-        """Start one run and return; EngineError if the previous one was not synchronized."""
+        """See HostSession."""
         if self._pending:
             raise EngineError(
                 "enqueue() called twice: the run under way still uses the buffers; call synchronize() first"
@@ -85,17 +106,18 @@ class Session(ABC):
         self._pending = True
 
     def synchronize(self) -> None:
-        """Wait until `outputs` hold the results of the run under way (returns at once if there is none);
-        EngineError if it failed."""
+        """See HostSession."""
         if self._pending:
             self._pending = False
             self._wait()
 
     @abstractmethod
-    def _start(self) -> None: ...
+    def _start(self) -> None:
+        """Start one run; nothing is under way."""
 
     @abstractmethod
-    def _wait(self) -> None: ...
+    def _wait(self) -> None:
+        """Wait for the run under way; EngineError if it failed."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +136,19 @@ class DeviceTensor:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-class DeviceSession(ABC):
+class DeviceSession(Protocol):
     """One compiled size whose inputs and outputs stay on the GPU: the caller's kernels write `inputs` and
     read `outputs`.
 
     inputs, outputs: tensor name -> DeviceTensor, fixed for the session's life. device: the CUDA device's
-    number. For one stream at a time. Keep the session as long as a graph that captured it is launched.
+    number. mode: "graph" where runs can be captured into a CUDA graph, else "eager: " and why not. For one
+    stream at a time. Keep the session as long as a graph that captured it is launched.
     """
 
-    inputs: Buffers
-    outputs: Buffers
+    inputs: Mapping[str, DeviceTensor]
+    outputs: Mapping[str, DeviceTensor]
     device: int
+    mode: str = "graph"
 
     @abstractmethod
     def warm_up(self, stream: int) -> None:
@@ -143,14 +167,14 @@ class DeviceSession(ABC):
     def close(self) -> None:
         """Free the session's memory; no run may be under way."""
 
-    def __enter__(self) -> "DeviceSession":
+    def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
 
 
-class Engine(ABC):
+class Engine(Protocol):
     """An opened model. `inputs` and `outputs`: tensor name -> shape, None where a dimension is symbolic.
 
     device_io: type of the tensors of device sessions, "float16" or "float32"; None where there are none.
@@ -166,7 +190,7 @@ class Engine(ABC):
     built: int = 0
 
     @abstractmethod
-    def compile(self, size: tuple[int, int, int]) -> Session:
+    def compile(self, size: tuple[int, int, int]) -> HostSession:
         """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input;
         EngineError if the model cannot."""
 
@@ -174,10 +198,10 @@ class Engine(ABC):
         """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""
         raise EngineError(
             f"the engine {self.info.name} runs on {self.info.device} and has no sessions on a GPU: "
-            "use compile(), or the engine tensorrt or torch with device cuda"
+            "use compile(), or an engine that runs on a GPU with device cuda"
         )
 
-    def drop(self, size: tuple[int, int, int], io: str) -> None:  # noqa: B027  (nothing to do where nothing is kept)
+    def drop(self, size: tuple[int, int, int], io: str) -> None:
         """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
         session is compiled anew."""
 
@@ -185,7 +209,7 @@ class Engine(ABC):
     def close(self) -> None:
         """Free the model. Sessions already compiled go on working."""
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
@@ -217,19 +241,16 @@ def static_input_shapes(inputs: dict[str, Shape], size: tuple[int, int, int]) ->
     """Input shapes with symbolic dimensions 0, 2, 3 replaced by N, H, W; EngineError where that is not
     possible."""
     try:
-        n, h, w = size
-        valid = all(
-            isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1 for v in (n, h, w)
-        )
+        n, h, w = (v if isinstance(v, (int, np.integer)) and not isinstance(v, bool) else 0 for v in size)
     except (TypeError, ValueError):
-        valid = False
-    if not valid:
+        n = h = w = 0
+    if min(n, h, w) < 1:
         raise EngineError(f"compile size is {size!r}; expected (N, H, W), three whole numbers >= 1")
     shapes = {}
     for name, shape in inputs.items():
         values = {0: int(n), 2: int(h), 3: int(w)} if len(shape) == 4 else {}
-        resolved = tuple(values.get(axis) if dim is None else dim for axis, dim in enumerate(shape))
-        if None in resolved:
+        resolved = tuple(values.get(axis, 0) if dim is None else dim for axis, dim in enumerate(shape))
+        if any(dim is None and axis not in values for axis, dim in enumerate(shape)):
             raise EngineError(
                 f"input {name!r} has shape {shape}: only dimensions 0, 2, 3 of a 4-D input may be symbolic (N, H, W)"
             )

@@ -112,7 +112,7 @@ class EngineCache:
     def path(self, key: EngineKey) -> pathlib.Path:
         return self.folder / key.file_name()
 
-    def load(self, key: EngineKey) -> bytes | None:
+    def load(self, key: EngineKey) -> bytes | memoryview | None:
         """The engine's bytes, None if it is not there or not what was stored."""
         path = self.path(key)
         try:

@@ -136,7 +136,7 @@ class _Body:
 
 def _with_static(avatar: Avatar, renderer: str, options: dict | None) -> tuple[Avatar, list[str]]:
     """The avatar with a static texture to compare with, and the names of the two renderers."""
-    static = next((name for name, spec in avatar.renderers.items() if spec.model is None), None)
+    static = next((name for name, spec in avatar.renderers.items() if not spec.type.needs_network), None)
     if static is not None:
         return avatar, list(dict.fromkeys([renderer, static]))
     size = (STATIC_TEXTURE, STATIC_TEXTURE)

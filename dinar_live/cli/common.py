@@ -7,13 +7,27 @@ import math
 import pathlib
 import sys
 import threading
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from dinar_live import engines
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.render.options import MAX_THREADS, RenderOptions
 
-ENGINE_OPTIONS = ("device", "engine", "rasterizer", "precision", "threads")
+if TYPE_CHECKING:
+    from dinar_live.runtime.motion import Motion
+
+ENGINE_OPTIONS = {
+    "device": "auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda or cuda:N",
+    "engine": f"of the renderer network: auto, {', '.join(engines.engine_names())}",
+    "rasterizer": "auto, native or nvdiffrast (GPU only, not for commercial use)",
+    "precision": "of the renderer network",
+    "threads": "0 = all cores",
+}
+"""Field of RenderOptions -> the help of its argument."""
 
 
 def size(text: str) -> tuple[int, int]:
@@ -84,7 +98,7 @@ def realtime_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--realtime",
         action="store_true",
-        help="run before ordinary programs, so that pictures keep their times on a busy machine; Linux, needs the right to",
+        help="run before ordinary programs, so that frames keep their times on a busy machine; Linux, needs the right to",
     )
 
 
@@ -104,7 +118,7 @@ def renderer_arguments(parser: argparse.ArgumentParser) -> None:
         type=size,
         default=(512, 512),
         metavar="WxH",
-        help="picture size in pixels (default: 512x512)",
+        help="frame size in pixels (default: 512x512)",
     )
     parser.add_argument("--renderer", default="auto", help="which of the avatar's renderers")
     engine_arguments(parser)
@@ -112,38 +126,30 @@ def renderer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def engine_arguments(parser: argparse.ArgumentParser) -> None:
     """--device --engine --rasterizer --precision --threads."""
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda or cuda:N",
-    )
-    parser.add_argument(
-        "--engine", default="auto", help="of the renderer network: auto, openvino, tensorrt or torch"
-    )
-    parser.add_argument(
-        "--rasterizer", default="auto", help="auto, native or nvdiffrast (GPU only, not for commercial use)"
-    )
-    parser.add_argument(
-        "--precision", default="auto", choices=("auto", "f32", "bf16", "f16"), help="of the renderer network"
-    )
-    parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
+    defaults = {f.name: f.default for f in fields(RenderOptions)}
+    choices = {"precision": engines.PRECISIONS}
+    for name, text in ENGINE_OPTIONS.items():
+        default = defaults[name]
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, choices=choices.get(name), help=text
+        )
 
 
-def renderer_options(args: argparse.Namespace) -> dict:
+def renderer_options(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of Renderer that `renderer_arguments` added."""
     return {"size": args.size, "renderer": args.renderer, **engine_options(args)}
 
 
-def engine_options(args: argparse.Namespace) -> dict:
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of Renderer that `engine_arguments` added."""
     check_threads(args.threads)
-    return {k: getattr(args, k) for k in ENGINE_OPTIONS}
+    return {name: getattr(args, name) for name in ENGINE_OPTIONS}
 
 
 def check_threads(threads: int) -> None:
     """InputError for an impossible --threads."""
-    if not 0 <= threads <= 256:
-        raise InputError(f"--threads: got {threads}, expected 0..256")
+    if not 0 <= threads <= MAX_THREADS:
+        raise InputError(f"--threads: got {threads}, expected 0..{MAX_THREADS}")
 
 
 class BuildProgress:
@@ -180,7 +186,8 @@ class TrainingBar:
     is reported, so that neither earlier stages nor the steps of an interrupted run count in its rate."""
 
     def __init__(self, total: int):
-        self._total, self._bar = total, None
+        self._total = total
+        self._bar: tqdm | None = None
 
     def __call__(self, step: int, loss: float) -> None:
         if self._bar is None:
@@ -201,7 +208,7 @@ def open_avatar(text: str) -> Avatar:
     return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)
 
 
-def open_motion(text: str):
+def open_motion(text: str) -> Motion:
     """The Motion in a file, or the built-in one."""
     from dinar_live.runtime.motion import demo_motion, load_motion
 
@@ -225,7 +232,7 @@ def motion_filters(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def filtered(motion, args: argparse.Namespace, rig_joints=None):
+def filtered(motion: Motion, args: argparse.Namespace, rig_joints=None) -> Motion:
     """The Motion after the filters that `motion_filters` added; rig_joints [55,3]: of the avatar whose feet
     count, if known."""
     from dinar_live.runtime.motion import smooth, snap_to_floor

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=common.size,
         action="append",
         metavar="WxH",
-        help="picture size in pixels; may be given several times (default: 512x512)",
+        help="frame size in pixels; may be given several times (default: 512x512)",
     )
     parser.add_argument(
         "--window",
@@ -32,14 +33,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WxH",
-        help="build for this part of the picture too; may be given several times",
+        help="build for this part of the frame too; may be given several times",
     )
     parser.add_argument(
         "--windows",
         action="store_true",
-        help="build for every part of the picture that a renderer on a GPU can use",
+        help="build for every part of the frame that a renderer on a GPU can use",
     )
-    parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="pictures at once: 2 for stereo")
+    parser.add_argument("--views", type=int, default=1, choices=(1, 2), help="frames at once: 2 for stereo")
     parser.add_argument("--renderer", default="all", help="all, or one of the avatar's renderers")
     parser.add_argument(
         "--device", default="auto", help="auto (an NVIDIA GPU if it can be used), cpu, cuda or cuda:N"
@@ -85,12 +86,14 @@ class _Bar:
             self._bar = None
 
 
-def _options(args: argparse.Namespace, bar: _Bar) -> dict:
-    options = {}
-    if args.device != "auto" and not (args.engine, args.device) == ("openvino", "cpu"):
+def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
+    """The options of create_engine that the arguments ask for and the engine may have."""
+    known = engines.engine_options(args.engine)
+    offered = {"progress": bar.progress, "optimization_level": args.level}
+    options = {name: value for name, value in offered.items() if name in known}
+    only_cpu = engines.engine_runs_on(args.engine) == "cpu"
+    if args.device != "auto" and not (only_cpu and args.device == "cpu"):
         options["device"] = args.device
-    if args.engine in ("auto", "tensorrt"):
-        options |= {"progress": bar.progress, "optimization_level": args.level}
     return options
 
 
@@ -127,13 +130,13 @@ def run(args: argparse.Namespace) -> int:
     refused = 0
     for name in avatar.renderers if args.renderer == "all" else (args.renderer,):
         spec = avatar.renderers[name]
-        if spec.model is None:
+        if not spec.type.needs_network:
             print(f"renderer {name}: has no network, nothing to compile")
             continue
         bar = _Bar()
         try:
             with engines.create_engine(
-                spec.model, args.engine, args.precision, args.threads, **_options(args, bar)
+                spec.network, args.engine, args.precision, args.threads, **_options(args, bar)
             ) as engine:
                 info, on_gpu = engine.info, engine.device_io is not None
                 print(
@@ -143,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
                 kinds = [DEVICE] * on_gpu + [HOST] * (args.host or not on_gpu)
                 sizes = compiling.sizes(spec, args.size or [(512, 512)], args.window, args.windows)
                 wanted = [
-                    Instance((args.views, *size), kind, picture) for size, picture in sizes for kind in kinds
+                    Instance((args.views, *size), kind, frame) for size, frame in sizes for kind in kinds
                 ]
                 for built in compiling.build_ahead(
                     avatar,
@@ -161,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
             raise DinarError(f"renderer {name!r}: {error}") from error
     if refused:
         print(
-            f"{refused} refused: the pictures differ too much from the network's in float32; use --precision f32 or another --engine.",
+            f"{refused} refused: the frames differ too much from the network's in float32; use --precision f32 or another --engine.",
             file=sys.stderr,
         )
     return 1 if refused else 0

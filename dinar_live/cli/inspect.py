@@ -56,8 +56,8 @@ def table(avatar: Avatar) -> list[tuple[str, str]]:
         h, w, c = r.texture.shape
         network = (
             "no network"
-            if r.model is None
-            else f"model.onnx {len(r.model) / 1e6:.1f} MB, margin {r.margin} px"
+            if not r.type.needs_network
+            else f"model.onnx {len(r.network) / 1e6:.1f} MB, margin {r.margin} px"
         )
         rows.append(
             (
@@ -94,7 +94,7 @@ def sheet(avatar: Avatar, renderer: str = "auto") -> np.ndarray:
         images = [view(azimuth=2 * math.pi * k / SIDES) for k in range(SIDES)]
         for azimuth in (0.0, math.pi / 4, math.pi):
             camera = Camera.orbit(
-                rig.joints[15] + np.float32([0, 0.07, 0]),
+                rig.joints[15] + np.array([0, 0.07, 0], np.float32),
                 (CELL, CELL),
                 azimuth=azimuth,
                 distance=1.4,
@@ -102,8 +102,8 @@ def sheet(avatar: Avatar, renderer: str = "auto") -> np.ndarray:
             )
             images.append(r.render(pose, camera).rgba[..., :3].copy())
     texture = spec.float_texture()
-    colour = texture[..., -3:] if spec.model is None else texture[..., :3]
-    low, high = (0, 1) if spec.model is None else (colour.min(), colour.max())
+    colour = texture[..., spec.type.colour]
+    low, high = (0, 1) if spec.type.colour_is_final else (colour.min(), colour.max())
     step = max(1, -(-max(texture.shape[:2]) // CELL))
     images.append(
         np.clip((colour[::step, ::step] - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink
 
 from . import common
@@ -69,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
     duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
     frames = max(1, round(duration * args.fps))
     follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), args.size)
-    with Renderer(
-        avatar,
+    options = RenderOptions(
+        **common.renderer_options(args),
         background=args.background,
         straight=not video,
         background_compile=False,
         progress=common.BuildProgress(),
-        **common.renderer_options(args),
-    ) as renderer:
+    )
+    with Renderer(avatar, options=options) as renderer:
         print(renderer.describe())
         sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
         complete = False

@@ -17,7 +17,9 @@ from dataclasses import asdict
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion
+from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.service import AvatarGroup, AvatarService
 from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
 from dinar_live.runtime.stream import Limits, Server
@@ -77,10 +79,12 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
 def limit(text: str) -> tuple[str, float]:
     """'NAME=VALUE' as one of the Limits."""
     name, _, value = text.partition("=")
-    kind = {"int": int, "float": float}.get(Limits.__annotations__.get(name))
+    kind = {"int": int, "float": float}.get(Limits.__annotations__.get(name, ""))
     try:
+        if kind is None:
+            raise ValueError(name)
         return name, kind(value)
-    except (TypeError, ValueError):
+    except ValueError:
         known = ", ".join(Limits.__annotations__)
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected NAME=NUMBER with a name of {known}"
@@ -118,7 +122,7 @@ def open_page(url: str) -> None:
 def serving(
     args: argparse.Namespace,
     avatars: Sequence[Avatar],
-    source_of: Callable[[Avatar], object],
+    source_of: Callable[[Avatar], PoseSource],
     stop: threading.Event,
     clips: Sequence[Motion] = (),
 ) -> Iterator[Server]:
@@ -126,7 +130,7 @@ def serving(
     lasts; ended in good order.
 
     args: --endpoint, --spectators, --limit, --curve, --keys, --insecure, those of the page and of the
-    renderer. source_of(avatar): what moves while nobody sends poses (pose_at, duration). clips: Motions to
+    renderer. source_of(avatar): what moves while nobody sends poses. clips: Motions to
     choose on the page. From the ready line on, SIGINT and SIGTERM set `stop`.
     """
     keys = server_keys(args)
@@ -140,30 +144,30 @@ def serving(
             )
         )
         builder = stack.enter_context(renderer_builder())
-        options = {**common.renderer_options(args), "progress": common.BuildProgress()}
-        cast = stack.enter_context(
+        options = RenderOptions(**common.renderer_options(args), progress=common.BuildProgress())
+        group = stack.enter_context(
             AvatarGroup(
                 [
-                    AvatarService(a, source=source_of(a), clips=clips, builder=builder, **options)
+                    AvatarService(a, source=source_of(a), clips=clips, builder=builder, options=options)
                     for a in avatars
                 ]
             )
         )
-        for name, service in cast.services.items():
+        for name, service in group.services.items():
             print(f"avatar {name}: {service.describe()}", flush=True)
-        cast.warm_up()
+        group.warm_up()
         server = stack.enter_context(
             Server(
-                cast.render,
+                group.render,
                 {},
                 args.endpoint,
-                avatars=cast.capabilities(),
-                ready=cast.ready,
+                avatars=group.capabilities(),
+                ready=group.ready,
                 limits=Limits(**dict(args.limit)),
                 keys=keys,
                 insecure=args.insecure,
                 spectators=args.spectators,
-                overview=cast.first.overview(),
+                overview=group.first.overview(),
             )
         )
         if gateway is not None:

@@ -44,7 +44,8 @@ def fold(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 class _Folder:
     def __init__(self, proto: onnx.ModelProto):
-        self.proto, self.graph = proto, proto.graph
+        self.proto = proto
+        self.graph = proto.graph
         self.constants = constants_of(proto)
         self.nodes = list(proto.graph.node)
         self.outputs = {value.name for value in proto.graph.output}
@@ -267,7 +268,7 @@ class _Folder:
             return False
         mul = self.maker.get(node.input[0])
         found = self._per_channel(mul) if mul is not None else None
-        if found is None or found[2].any() or not self._only_user(mul.output[0]):
+        if mul is None or found is None or found[2].any() or not self._only_user(mul.output[0]):
             return False
         weight = self.constants[node.input[1]].astype(np.float64)
         axis = 1 if node.op_type == "Conv" else 0

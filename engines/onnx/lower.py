@@ -34,7 +34,11 @@ _TARGET = {
     "f16": (TensorProto.FLOAT16, np.dtype(np.float16)),
     "bf16": (TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16)),
 }
-_SUFFIX = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_SUFFIX: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+}
 # relative error of a single constant in float16; bfloat16 has 8 bits and cannot keep it, so only its range
 # counts there
 _WORST = 1e-3
@@ -57,7 +61,8 @@ def lower(proto: onnx.ModelProto, precision: str, io: str = "float32") -> onnx.M
 
 class _Lowering:
     def __init__(self, proto: onnx.ModelProto, precision: str, io: int):
-        self.proto, self.io = proto, io
+        self.proto = proto
+        self.io = io
         self.low, self.dtype = _TARGET.get(precision, (TensorProto.FLOAT, np.dtype(np.float32)))
         self.types = element_types(proto)
         self.weights = {tensor.name: tensor for tensor in proto.graph.initializer}

@@ -43,7 +43,8 @@ class OpenVINOEngine(Engine):
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision, why = _choose_precision(precision, capabilities)
         self._source = model.source
-        self.inputs, self.outputs = model.inputs, model.outputs
+        self.inputs = model.inputs
+        self.outputs = model.outputs
         self._config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
@@ -58,20 +59,21 @@ class OpenVINOEngine(Engine):
         if cache_dir is not None:
             self._config["CACHE_DIR"] = os.fspath(cache_dir)
         try:
-            self._model = self._core.read_model(model.data)
+            opened = self._core.read_model(model.data)
         except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot read {model.source}: {_tail(error)}") from error
-        self._tensor_names_present()
+        self._tensor_names_present(opened)
+        self._model: openvino.Model | None = opened
         device = self._core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         version = openvino.__version__.split("-")[0]
         self.info = EngineInfo(
             "openvino", version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
         )
 
-    def _tensor_names_present(self) -> None:
+    def _tensor_names_present(self, opened: openvino.Model) -> None:
         for kind, names, ports in (
-            ("input", self.inputs, self._model.inputs),
-            ("output", self.outputs, self._model.outputs),
+            ("input", self.inputs, opened.inputs),
+            ("output", self.outputs, opened.outputs),
         ):
             known = set().union(*(port.get_names() for port in ports))
             lost = sorted(set(names) - known)
@@ -83,7 +85,9 @@ class OpenVINOEngine(Engine):
     def _threads_used(self) -> int:
         x = openvino.opset13.parameter([1], np.float32)
         config = {key: value for key, value in self._config.items() if key != "CACHE_DIR"}
-        probe = self._core.compile_model(openvino.Model([openvino.opset13.relu(x)], [x]), "CPU", config)
+        relu = openvino.opset13.relu(x)
+        model = openvino.Model([relu], [x])  # pyright: ignore[reportGeneralTypeIssues]  (its stub names another class)
+        probe = self._core.compile_model(model, "CPU", config)
         return int(probe.get_property("INFERENCE_NUM_THREADS"))
 
     def compile(self, size: tuple[int, int, int]) -> Session:
@@ -99,7 +103,7 @@ class OpenVINOEngine(Engine):
                 f"OpenVINO cannot compile {self._source} for (N, H, W) = {tuple(size)}; "
                 f"are H and W multiples of the network's stride? {_tail(error)}"
             ) from error
-        return OpenVINOSession(compiled, self.inputs, self.outputs, tuple(size))
+        return OpenVINOSession(compiled, self.inputs, self.outputs, size)
 
     def close(self) -> None:
         self._model = None

@@ -14,7 +14,8 @@ _TELEMETRY = "openvino_telemetry"
 if "openvino" in sys.modules or _TELEMETRY in sys.modules:
     import openvino
 else:
-    sys.modules[_TELEMETRY] = None  # Python's own way to make an import fail
+    # Python's own way to make an import fail.
+    sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType]  (typeshed knows modules only)
     try:
         import openvino
     finally:

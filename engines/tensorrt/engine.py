@@ -236,3 +236,8 @@ def _rewriting_digest() -> str:
     for module in (onnx_graph, onnx_fold, onnx_lower):
         digest.update(pathlib.Path(module.__file__).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def describe_gpu() -> str:
+    """See EngineModule."""
+    return f"TensorRT {trt.__version__}"

@@ -297,3 +297,12 @@ class TorchSession(Session):
 
     def _wait(self) -> None:
         pass
+
+
+def describe_gpu() -> str:
+    """See EngineModule."""
+    if not torch.cuda.is_available():
+        raise EngineError(
+            f"torch {torch.__version__} sees no GPU: install the CUDA build of torch: https://pytorch.org"
+        )
+    return f"torch {torch.__version__}, CUDA {torch.version.cuda}"

@@ -17,71 +17,13 @@ import safetensors.numpy
 from dinar_live.runtime.core.errors import BundleError
 
 from .files import MAX_MANIFEST_BYTES, BundleFiles, png, replaced_whole, tensors
+from .renderer_spec import FILES, RendererSpec
 from .rig import Rig, check_array
 
 SCHEMA = 1
 RENDERER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-TEXTURE_CAPS = {"Ht": 4096, "Wt": 4096, "C": 64}
-TEXTURE_DTYPES = ("float32", "float16", "uint8")
 MAX_CHECKS = 64
 MAX_CHECK_PIXELS = 1 << 22
-
-
-@dataclass(frozen=True, eq=False)
-class RendererSpec:
-    """How one renderer of a bundle makes pixels.
-
-    texture f32|f16|u8 [Ht,Wt,C] (u8 means value/255); model: bytes of model.onnx, None = the first three
-    channels are the colour and the mask is alpha.
-    hardsegm: alpha = min(1, alpha + mask); threshold: tau of the remap, 0 = off; samples: 1, 2 or 4,
-        supersampling per axis;
-    margin: pixels around the body's box that the network needs; stride: the box starts and ends on multiples
-        of it.
-    """
-
-    texture: np.ndarray
-    model: bytes | None = None
-    hardsegm: bool = False
-    threshold: float = 0.0
-    samples: int = 1
-    margin: int = 0
-    stride: int = 1
-
-    def __post_init__(self):
-        dtype = str(self.texture.dtype)
-        if dtype not in TEXTURE_DTYPES:
-            raise BundleError(f"texture: got dtype {dtype}, expected one of {TEXTURE_DTYPES}")
-        check_array("texture", self.texture, dtype, ("Ht", "Wt", "C"), {}, TEXTURE_CAPS)
-        if min(self.texture.shape[:2]) < 2 or (self.model is None and self.texture.shape[2] != 3):
-            raise BundleError(
-                f"texture: got shape {list(self.texture.shape)}, expected at least 2x2 texels and, without a network, 3 channels"
-            )
-        for name, ok, expected in (
-            ("hardsegm", isinstance(self.hardsegm, bool), "true or false"),
-            (
-                "threshold",
-                isinstance(self.threshold, int | float) and 0 <= self.threshold < 1,
-                "a number in [0, 1)",
-            ),
-            (
-                "samples",
-                self.samples in (1, 2, 4) and (self.model is None or self.samples == 1),
-                "1, 2 or 4 (1 with a network)",
-            ),
-            (
-                "margin",
-                isinstance(self.margin, int) and 0 <= self.margin <= 1024,
-                "a whole number of pixels in 0..1024",
-            ),
-            ("stride", self.stride in (1, 2, 4, 8, 16, 32, 64), "a power of two up to 64"),
-        ):
-            if not ok:
-                raise BundleError(f"renderer: {name} is {getattr(self, name)!r}, expected {expected}")
-
-    def float_texture(self) -> np.ndarray:
-        """The texture as f32[Ht,Wt,C], u8 scaled to [0,1]."""
-        scale = np.float32(1 / 255 if self.texture.dtype == np.uint8 else 1)
-        return np.ascontiguousarray(self.texture.astype(np.float32) * scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +115,16 @@ def load_avatar(path) -> Avatar:
                 raise BundleError(
                     f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected only 'texture'"
                 )
-            model = (
-                content(f"renderers/{name}/model.onnx") if f"renderers/{name}/model.onnx" in hashes else None
-            )
+            own_files = {
+                field: content(f"renderers/{name}/{file}")
+                for file, field in FILES.items()
+                if f"renderers/{name}/{file}" in hashes
+            }
             options = {
                 k: spec[k] for k in ("hardsegm", "threshold", "samples", "margin", "stride") if k in spec
             }
             try:
-                renderers[name] = RendererSpec(arrays["texture"], model, **options)
+                renderers[name] = RendererSpec(arrays["texture"], **own_files, **options)
             except BundleError as e:
                 raise BundleError(f"{where}: renderer {name!r}: {e}") from None
         if not renderers:
@@ -268,8 +212,8 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
                 f"renderers/{name}/texture.safetensors",
                 safetensors.numpy.save({"texture": np.ascontiguousarray(r.texture)}),
             )
-            if r.model is not None:
-                put(f"renderers/{name}/model.onnx", r.model)
+            for file, file_content in r.files().items():
+                put(f"renderers/{name}/{file}", file_content)
             specs[name] = {
                 "hardsegm": r.hardsegm,
                 "threshold": r.threshold,

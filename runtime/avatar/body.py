@@ -104,20 +104,22 @@ class Body:
         weights = np.zeros((V, 55), np.float32)
         np.add.at(weights, (np.arange(V)[:, None], a["lbs_idx"].astype(np.int64)), a["lbs_w"])
         return cls._checked(
-            "open",
-            a["v_template"],
-            a["shapedirs"],
-            a["exprdirs"],
-            None,
-            regressor,
-            weights,
             a["parents"],
-            a["faces"],
-            a["uv"],
-            a["uv_faces"],
-            a["hands_mean_l"],
-            a["hands_mean_r"],
-            tuple(str(n) for n in a["expression_names"]),
+            cls(
+                kind="open",
+                template=a["v_template"],
+                shape_dirs=a["shapedirs"],
+                expression_dirs=a["exprdirs"],
+                pose_dirs=None,
+                joint_regressor=regressor,
+                weights=weights,
+                faces=a["faces"],
+                uv=a["uv"],
+                uv_faces=a["uv_faces"],
+                hands_mean_l=a["hands_mean_l"],
+                hands_mean_r=a["hands_mean_r"],
+                expression_names=tuple(str(n) for n in a["expression_names"]),
+            ),
         )
 
     @classmethod
@@ -135,41 +137,29 @@ class Body:
         parents[0] = -1  # stored as 2**32 - 1
         pose_dirs = np.ascontiguousarray(posedirs.transpose(2, 0, 1), np.float32)
         return cls._checked(
-            "smplx",
-            a["v_template"],
-            a["shapedirs"][..., :split],
-            a["shapedirs"][..., split:],
-            pose_dirs if pose_dirs.any() else None,
-            a["J_regressor"],
-            a["weights"],
             parents,
-            a["f"],
-            a["vt"],
-            a["ft"],
-            a["hands_meanl"],
-            a["hands_meanr"],
-            (),
+            cls(
+                kind="smplx",
+                template=a["v_template"],
+                shape_dirs=a["shapedirs"][..., :split],
+                expression_dirs=a["shapedirs"][..., split:],
+                pose_dirs=pose_dirs if pose_dirs.any() else None,
+                joint_regressor=a["J_regressor"],
+                weights=a["weights"],
+                faces=a["f"],
+                uv=a["vt"],
+                uv_faces=a["ft"],
+                hands_mean_l=a["hands_meanl"],
+                hands_mean_r=a["hands_meanr"],
+                expression_names=(),
+            ),
         )
 
     @classmethod
-    def _checked(
-        cls,
-        kind,
-        template,
-        shape_dirs,
-        expression_dirs,
-        pose_dirs,
-        regressor,
-        weights,
-        parents,
-        faces,
-        uv,
-        uv_faces,
-        hand_l,
-        hand_r,
-        names,
-    ) -> Body:
-        V, F = len(template), len(faces)
+    def _checked(cls, parents, raw: Body) -> Body:
+        """The body that a file holds, with its arrays checked and as they are kept. raw: as in the file, v of
+        uv upwards. Raises ValueError."""
+        V, F = len(raw.template), len(raw.faces)
         if [int(p) for p in parents] != list(PARENTS):
             raise ValueError(
                 f"parents: got {np.asarray(parents).tolist()}, expected the 55 joints of SMPL-X ({JOINT_NAMES[0]}, {JOINT_NAMES[1]}, ...)"
@@ -177,39 +167,40 @@ class Body:
         f = {
             n: checked(n, v, s)
             for n, v, s in (
-                ("v_template", template, (V, 3)),
-                ("shapedirs", shape_dirs, (V, 3, -1)),
-                ("expression directions", expression_dirs, (V, 3, -1)),
-                ("J_regressor", regressor, (55, V)),
-                ("weights", weights, (V, 55)),
-                ("uv", uv, (-1, 2)),
-                ("left hand mean", np.ravel(hand_l), (45,)),
-                ("right hand mean", np.ravel(hand_r), (45,)),
+                ("v_template", raw.template, (V, 3)),
+                ("shapedirs", raw.shape_dirs, (V, 3, -1)),
+                ("expression directions", raw.expression_dirs, (V, 3, -1)),
+                ("J_regressor", raw.joint_regressor, (55, V)),
+                ("weights", raw.weights, (V, 55)),
+                ("uv", raw.uv, (-1, 2)),
+                ("left hand mean", np.ravel(raw.hands_mean_l), (45,)),
+                ("right hand mean", np.ravel(raw.hands_mean_r), (45,)),
             )
         }
+        pose_dirs = raw.pose_dirs
         if pose_dirs is not None:
             pose_dirs = checked("posedirs", pose_dirs, (486, V, 3))
-        for name, index, limit in (("faces", faces, V), ("uv faces", uv_faces, len(f["uv"]))):
+        for name, index, limit in (("faces", raw.faces, V), ("uv faces", raw.uv_faces, len(f["uv"]))):
             if index.shape != (F, 3) or index.min() < 0 or index.max() >= limit:
                 raise ValueError(
                     f"{name}: got shape {list(index.shape)} with indices up to {index.max()}, expected [{F},3] below {limit}"
                 )
+        # Files store v upwards; here it grows downwards, like rows.
+        uv = f["uv"] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
         return cls(
-            kind=kind,
+            kind=raw.kind,
             template=f["v_template"],
             shape_dirs=f["shapedirs"],
             expression_dirs=f["expression directions"],
             pose_dirs=pose_dirs,
             joint_regressor=f["J_regressor"],
             weights=f["weights"],
-            faces=np.ascontiguousarray(faces, np.int32),
-            uv=np.ascontiguousarray(
-                f["uv"] * np.float32([1, -1]) + np.float32([0, 1])
-            ),  # files store v upwards; here it grows downwards, like rows
-            uv_faces=np.ascontiguousarray(uv_faces, np.int32),
+            faces=np.ascontiguousarray(raw.faces, np.int32),
+            uv=np.ascontiguousarray(uv),
+            uv_faces=np.ascontiguousarray(raw.uv_faces, np.int32),
             hands_mean_l=f["left hand mean"],
             hands_mean_r=f["right hand mean"],
-            expression_names=names,
+            expression_names=raw.expression_names,
         )
 
     def rig(self, betas=()) -> Rig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import pathlib
 import re
@@ -171,4 +170,4 @@ def png(image: np.ndarray) -> bytes:
     ok, out = cv2.imencode(".png", cv2.cvtColor(image, code))
     if not ok:
         raise BundleError(f"image of shape {list(image.shape)} cannot be encoded as PNG")
-    return io.BytesIO(out).getvalue()
+    return out.tobytes()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dinar_live import kernels
-from dinar_live.runtime.core.errors import BundleError
+from dinar_live.runtime.core.errors import BundleError, InputError
+from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.skeleton import PARENTS
 
 # name: (dtype, shape with symbols); a symbol must have one value over the whole rig
@@ -54,6 +55,13 @@ class Rig:
     def expressions(self) -> int:
         """Number of expression coefficients."""
         return self.model.expression_joint_dirs.shape[2]
+
+    def check_pose(self, pose: Pose) -> None:
+        """Raises InputError for a pose that has more expression coefficients than this body."""
+        if len(pose.expression) > self.expressions:
+            raise InputError(
+                f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.expressions}"
+            )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by name, as stored in rig.safetensors."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dinar_live import engines
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
@@ -71,19 +73,22 @@ class References:
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
     """
 
-    def __init__(self, avatar: Avatar, options: dict):
-        engine = "auto" if options.get("engine") == "tensorrt" else options.get("engine", "auto")
-        reference = {
+    def __init__(self, avatar: Avatar, options: dict[str, Any]):
+        engine = options.get("engine", "auto")
+        if engines.engine_runs_on(engine) == "gpu":
+            engine = engines.AUTO
+        reference: dict[str, Any] = {
             "device": "cpu",
             "rasterizer": "native",
             "engine": engine,
             "precision": "f32",
             "crop": False,
         }
-        self._avatar, self._options = avatar, {**options, **reference, "background_compile": False}
+        self._avatar = avatar
+        self._options: dict[str, Any] = {**options, **reference, "background_compile": False}
 
     def _renderer(self, size: tuple[int, int]) -> Renderer:
-        return Renderer(self._avatar, **{**self._options, "size": size})
+        return Renderer(self._avatar, **(self._options | {"size": size}))
 
     def check_pictures(self) -> Difference | None:
         """The worst difference from the pictures in the bundle; None if it has none."""

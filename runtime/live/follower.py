@@ -79,6 +79,11 @@ class Follower:
             else None
         )
 
+    @property
+    def has_place(self) -> bool:
+        """Performers stand where they stand (see PoseSource)."""
+        return True
+
     def pose_at(self, t: float) -> Pose:
         """What to show now. t: seconds, where the idle motion is; the performer is always shown as of now."""
         with self._lock:

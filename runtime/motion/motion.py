@@ -268,7 +268,18 @@ class AvatarMotion:
 
     @property
     def duration(self) -> float:
+        """Seconds of the clip, after which a loop begins again."""
         return self.motion.duration
+
+    @property
+    def taken_s(self) -> None:
+        """A clip is recorded (see PoseSource)."""
+        return None
+
+    @property
+    def has_place(self) -> bool:
+        """A clip may be moved to where the avatar was before (see PoseSource)."""
+        return False
 
     @property
     def fps(self) -> float:

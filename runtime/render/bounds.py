@@ -1,4 +1,4 @@
-"""BodyBounds: where in a picture a posed body can be, without skinning it.
+"""BodyBounds: where in a frame a posed body can be, without skinning it.
 
 A GPU must not read its vertices back, so the host needs a box that surely holds them. The body is cut into
 small patches, each a ball that is rigidly attached to one joint k. A vertex v with weights w, rest joints J
@@ -51,7 +51,9 @@ class BodyBounds:
         if model.pose_dirs is not None:
             chords += growth[:, None] * _corrective_moves(model.pose_dirs)
         shapes = growth[:, None] * moves + 2 * blend @ slip
-        self._base, self._chords, self._shapes = np.zeros(M), np.zeros((M, J)), np.zeros((M, moves.shape[1]))
+        self._base = np.zeros(M)
+        self._chords = np.zeros((M, J))
+        self._shapes = np.zeros((M, moves.shape[1]))
         np.maximum.at(self._base, patch_of, np.linalg.norm(rest - centres[patch_of], axis=1) + SLACK)
         np.maximum.at(self._chords, patch_of, chords)
         np.maximum.at(self._shapes, patch_of, shapes)
@@ -71,7 +73,8 @@ class BodyBounds:
     def share(self) -> BodyBounds:
         """The same rig's bounds with a pose of their own."""
         other = copy.copy(self)
-        other._centres, other._radii = self._centres.copy(), self._radii.copy()
+        other._centres = self._centres.copy()
+        other._radii = self._radii.copy()
         return other
 
     def place(self, pose: Pose) -> None:

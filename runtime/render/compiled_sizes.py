@@ -17,7 +17,7 @@ LATER, NOW = "later", "now"
 
 Key = tuple[int, int, int]
 """(N, height, width)"""
-S = TypeVar("S", engines.Session, engines.DeviceSession)
+S = TypeVar("S", engines.HostSession, engines.DeviceSession)
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,8 @@ class CompiledSizes(Generic[S]):
     """
 
     def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
-        self._compile, self._evict = compile, evict
+        self._compile = compile
+        self._evict = evict
         self._ready: OrderedDict[Key, S] = OrderedDict()
         self._required: set[Key] = set()
         self._lock = threading.Lock()
@@ -91,9 +92,10 @@ class CompiledSizes(Generic[S]):
             with self._lock:
                 while self._wanted is None and not self._closed:
                     self._wake.wait()
-                if self._closed:
+                key = self._wanted
+                self._wanted = None
+                if self._closed or key is None:
                     return
-                key, self._wanted = self._wanted, None
                 if key in self._ready:
                     continue
             try:

@@ -1,4 +1,4 @@
-"""Builds a renderer's engines ahead of time and refuses those whose pictures are not the network's:
+"""Builds a renderer's engines ahead of time and refuses those whose frames are not the network's:
 `build_ahead`."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dinar_live import engines
-from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.gpu.pipeline import BUCKET
 
@@ -22,12 +22,12 @@ HOST, DEVICE = "host", "device"
 
 @dataclass(frozen=True)
 class Instance:
-    """key (N, H, W); kind: DEVICE (its tensors stay on the GPU) or HOST; picture: the whole picture that it
+    """key (N, H, W); kind: DEVICE (its tensors stay on the GPU) or HOST; frame: the whole frame that it
     is a part of."""
 
     key: tuple[int, int, int]
     kind: str
-    picture: Size
+    frame: Size
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Built:
 
 
 def sizes(
-    spec, pictures: Sequence[Size], windows: Sequence[Size] = (), every_window: bool = False
+    spec: RendererSpec, frames: Sequence[Size], windows: Sequence[Size] = (), every_window: bool = False
 ) -> list[tuple[Size, Size]]:
-    """(size to build, picture) of all that a renderer may use: whole pictures, given parts, or every part
+    """(size to build, frame) of all that a renderer may use: whole frames, given parts, or every part
     that the GPU pipeline makes."""
     found: dict[Size, Size] = {}
-    for picture in pictures:
-        full = padded(picture, spec.stride)
+    for frame in frames:
+        full = padded(frame, spec.stride)
         parts = [padded(window, spec.stride) for window in windows]
         if every_window:
             parts += [(h, w) for h in _steps(full[0]) for w in _steps(full[1])]
@@ -59,7 +59,7 @@ def sizes(
                 raise InputError(
                     f"window: got {size[1]}x{size[0]}, larger than the picture of {full[1]}x{full[0]}"
                 )
-            found.setdefault(size, picture)
+            found.setdefault(size, frame)
     return list(found.items())
 
 
@@ -85,33 +85,33 @@ def build_ahead(
         Raises EngineError.
     """
     spec = avatar.renderers[renderer]
-    with parity.reference_engine(spec.model, threads) as reference:
+    with parity.reference_engine(spec.network, threads) as reference:
         for instance in instances:
-            io = engine.device_io if instance.kind == DEVICE else "float32"
+            io = (engine.device_io if instance.kind == DEVICE else None) or "float32"
             if rebuild:
                 engine.drop(instance.key, io)
             before = engine.built
             started(instance)
             start = time.perf_counter()
             try:
-                session = (engine.compile_device if instance.kind == DEVICE else engine.compile)(instance.key)
+                if instance.kind == DEVICE:
+                    session = engine.compile_device(instance.key)
+                    candidate = parity.on_device(session)
+                else:
+                    session = engine.compile(instance.key)
+                    candidate = parity.on_host(session)
             finally:
                 ready()
             seconds = time.perf_counter() - start
             result = parity.measure(
                 spec,
-                parity.inputs_for(avatar, spec, instance.key, instance.picture),
+                parity.inputs_for(avatar, spec, instance.key, instance.frame),
                 parity.on_host(reference.compile(instance.key)),
-                (parity.on_device if instance.kind == DEVICE else parity.on_host)(session),
+                candidate,
             )
             passed = result.passes(engine.info.precision)
             if not passed:
                 engine.drop(instance.key, io)
             yield Built(
-                instance,
-                seconds,
-                engine.keeps and engine.built == before,
-                result,
-                passed,
-                getattr(session, "mode", ""),
+                instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )

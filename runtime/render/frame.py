@@ -1,4 +1,4 @@
-"""Frame: one rendered picture, and what is true of all of them."""
+"""Frame: one rendered image, and what is true of all of them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from .window import Window
 
 RING = 3
-"""How many calls a picture outlives before its memory is used again, counting its own."""
+"""How many calls a frame outlives before its memory is used again, counting its own."""
 MAX_VIEWS = 2
-STAGES = ("lbs", "project", "rasterize", "gather", "network", "compose")
+STAGES: tuple[str, ...] = ("lbs", "project", "rasterize", "gather", "network", "compose")
 GPU_TIME = "gpu"
-"""From the first launch until the picture is in host memory: instead of the stages, where a GPU runs them as
+"""From the first launch until the frame is in host memory: instead of the stages, where a GPU runs them as
 one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring
+    """One rendered image. rgba u8[H,W,4], sRGB-encoded, premultiplied unless asked otherwise; it belongs to a ring
     and is valid until two renders later (`copy()` keeps it). depth f32[H,W] metres, 0 where the body is not
     (only with depth=True). timings: milliseconds per stage, and `total`, of the whole call, so the views of
     one call have the same; on a GPU `project` is the fitting of the window, and GPU_TIME the rest. window:
-    the part of the picture that was worked on, None where nothing is in view."""
+    the part of the frame that was worked on, None where nothing is in view."""
 
     rgba: np.ndarray = field(repr=False)
     depth: np.ndarray | None = field(repr=False)

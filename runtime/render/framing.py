@@ -10,7 +10,7 @@ from dinar_live.runtime.avatar import Rig
 from dinar_live.runtime.core.camera import Camera
 
 FOV_Y = 0.45  # radians: about a 55 mm lens on a full-frame camera, which does not distort a standing person
-FILL = 0.85  # share of the picture's height that a standing body takes
+FILL = 0.85  # share of the frame's height that a standing body takes
 HEAD_ROOM = 0.02  # metres of hair above the skull
 LEASH = 0.2  # metres: a swaying or stepping body stays within this of where it stands
 
@@ -35,7 +35,7 @@ def whole_body_camera(
     fill: float = FILL,
 ) -> Camera:
     """A camera that shows a standing body whose pelvis joint is at `pelvis` (metres) at `fill` of the
-    picture's height.
+    frame's height.
 
     size (height, width) pixels; azimuth and elevation in radians, 0 = from the front, at eye level with the
     middle of the body.
@@ -76,8 +76,10 @@ class FollowingCamera:
     """
 
     def __init__(self, pelvis, extent: tuple[float, float], size: tuple[int, int]):
-        self._pelvis, self._size = np.asarray(pelvis, np.float64), size
-        self._middle, self._distance = (extent[1] - extent[0]) / 2, _distance(extent, FILL)
+        self._pelvis = np.asarray(pelvis, np.float64)
+        self._size = size
+        self._middle = (extent[1] - extent[0]) / 2
+        self._distance = _distance(extent, FILL)
         self._leash = DeadZone()
         self._spot: np.ndarray | None = None
         self._camera: Camera | None = None

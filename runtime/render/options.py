@@ -1,65 +1,167 @@
-"""What a Renderer was asked for, checked."""
+"""RenderOptions: what may be asked of a Renderer, checked. RenderPlan: an avatar under such options."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 
-from dinar_live.runtime.avatar.avatar import Avatar, RendererSpec
+from dinar_live import engines
+from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 
 from .window import padded
 
 MAX_SIDE = 4096
 MAX_THREADS = 256
+RASTERIZERS = ("auto", "native", "nvdiffrast")
+GPU_RASTERIZERS = ("nvdiffrast",)
+"""Those that only a GPU has."""
 
 
-@dataclass(frozen=True, eq=False)
-class RenderOptions:
-    """The options of Renderer that every pipeline needs; see there. `renderer` is the resolved name, `spec`
-    its RendererSpec, `padded` the whole picture (height, width) rounded up to the network's stride. Raises
-    InputError, naming the option."""
+class RenderKeywords(TypedDict, total=False):
+    """The fields of RenderOptions but the size, for editors and type checkers where they are given as
+    keywords."""
 
-    avatar: Avatar
-    size: tuple[int, int]
     renderer: str
+    device: str
+    engine: str
+    rasterizer: str
+    precision: str
     background: tuple[float, float, float] | None
     straight: bool
     depth: bool
     crop: bool
+    background_compile: bool
     threads: int
-    spec: RendererSpec = field(init=False)
+    stage_times: bool
+    progress: engines.Progress | None
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What may be asked of a Renderer.
+
+    size: (height, width) in pixels. renderer: auto (the avatar's first) or the name of one of its renderers.
+    device: auto (an NVIDIA GPU if all that is asked for can be had there) | cpu | cuda | cuda:N.
+    engine: auto or one of engines.engine_names(). precision: auto | f32 | bf16 | f16.
+    rasterizer: auto | native | nvdiffrast (which only a GPU has).
+    background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour.
+    depth: also return depth. crop: run on the body's box only.
+    background_compile: False makes a frame with a new window size wait for the compiler.
+    threads: 0 = all cores.
+    stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
+    progress: called with (fraction, what) while an engine is built that takes long (TensorRT), also from
+        another thread.
+    Raises InputError, naming the option.
+    """
+
+    size: tuple[int, int] = (512, 512)
+    renderer: str = "auto"
+    device: str = "auto"
+    engine: str = "auto"
+    rasterizer: str = "auto"
+    precision: str = "auto"
+    background: tuple[float, float, float] | None = None
+    straight: bool = False
+    depth: bool = False
+    crop: bool = True
+    background_compile: bool = True
+    threads: int = 0
+    stage_times: bool = False
+    progress: engines.Progress | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        size, avatar = self.size, self.avatar
+        size = self.size
         if not (
             isinstance(size, tuple | list)
             and len(size) == 2
             and all(isinstance(s, int | np.integer) and 1 <= s <= MAX_SIDE for s in size)
         ):
             raise InputError(f"size: got {size!r}, expected (height, width) as whole pixels in 1..{MAX_SIDE}")
-        if self.renderer != "auto" and self.renderer not in avatar.renderers:
-            raise InputError(f"renderer: got {self.renderer!r}, the avatar has {', '.join(avatar.renderers)}")
         if self.background is not None and not (
             len(self.background) == 3 and all(0 <= c <= 1 for c in self.background)
         ):
             raise InputError(f"background: got {self.background!r}, expected three numbers in [0, 1] or None")
         if not (isinstance(self.threads, int | np.integer) and 0 <= self.threads <= MAX_THREADS):
             raise InputError(f"threads: got {self.threads!r}, expected 0 (all cores) to {MAX_THREADS}")
+        for name, known in (
+            ("rasterizer", RASTERIZERS),
+            ("precision", engines.PRECISIONS),
+            ("engine", (engines.AUTO, *engines.engine_names())),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}: got {getattr(self, name)!r}, expected {', '.join(known)}")
+        if self.device not in ("auto", "cpu") and self.gpu_index is None:
+            raise InputError(f"device: got {self.device!r}, expected auto, cpu, cuda or cuda:N")
+        if self.device == "cpu" and self.rasterizer in GPU_RASTERIZERS:
+            raise InputError(
+                f"rasterizer: {self.rasterizer} needs an NVIDIA GPU, got device 'cpu'; use native, or device cuda"
+            )
+        if self.gpu_index is not None and not self.engine_on_gpu:
+            on_gpu = ", ".join(engines.engine_names("gpu"))
+            raise InputError(
+                f"engine: {self.engine} runs on the CPU, got device {self.device!r}; use {on_gpu} or auto, or device cpu"
+            )
         object.__setattr__(self, "size", (int(size[0]), int(size[1])))
-        object.__setattr__(
-            self, "renderer", next(iter(avatar.renderers)) if self.renderer == "auto" else self.renderer
+        object.__setattr__(self, "threads", int(self.threads))
+
+    @property
+    def gpu_index(self) -> int | None:
+        """Number of the GPU that the device names; None for auto, cpu and what is no device."""
+        found = (
+            re.fullmatch(r"cuda(?::(\d{1,3}))?", self.device, re.ASCII)
+            if isinstance(self.device, str)
+            else None
         )
-        object.__setattr__(self, "spec", avatar.renderers[self.renderer])
+        return int(found[1] or 0) if found else None
+
+    @property
+    def engine_on_gpu(self) -> bool:
+        """Whether the engine may run on a GPU."""
+        return engines.engine_runs_on(self.engine) != "cpu"
+
+    def changed(
+        self, size: tuple[int, int] | None = None, **changes: Unpack[RenderKeywords]
+    ) -> RenderOptions:
+        """These options with some of them changed. Raises InputError, and TypeError for an unknown name."""
+        return replace(self, size=self.size if size is None else size, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class RenderPlan:
+    """An avatar under options. renderer: the name that was meant, with its spec. Raises InputError for a
+    renderer that the avatar does not have."""
+
+    avatar: Avatar
+    options: RenderOptions
+    renderer: str = field(init=False)
+    spec: RendererSpec = field(init=False)
+
+    def __post_init__(self):
+        renderers, name = self.avatar.renderers, self.options.renderer
+        if name != "auto" and name not in renderers:
+            raise InputError(f"renderer: got {name!r}, the avatar has {', '.join(renderers)}")
+        name = next(iter(renderers)) if name == "auto" else name
+        object.__setattr__(self, "renderer", name)
+        object.__setattr__(self, "spec", renderers[name])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a frame, pixels."""
+        return self.options.size
 
     @property
     def padded(self) -> tuple[int, int]:
+        """The whole frame (height, width) rounded up to the network's stride."""
         return padded(self.size, self.spec.stride)
 
     @property
     def blank(self) -> tuple[int, int, int, int]:
         """The RGBA bytes of a pixel where nothing is."""
-        return (
-            (0, 0, 0, 0) if self.background is None else (*(int(255 * c + 0.5) for c in self.background), 255)
-        )
+        if self.options.background is None:
+            return 0, 0, 0, 0
+        r, g, b = (int(255 * c + 0.5) for c in self.options.background)
+        return r, g, b, 255

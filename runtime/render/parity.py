@@ -1,4 +1,4 @@
-"""Does an engine give the pictures that the network gives in float32? Measured before a picture is finished,
+"""Does an engine give the frames that the network gives in float32? Measured before a frame is finished,
 on an avatar's check poses."""
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live import engines, kernels
-from dinar_live.runtime.avatar import Avatar
-from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 
@@ -21,7 +20,7 @@ from .window import padded
 
 MAX_VIEWS = 4
 LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
-"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit pictures; bfloat16:
+"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit images; bfloat16:
 what its 8 bits can give."""
 
 Outputs = dict[str, np.ndarray]
@@ -46,7 +45,7 @@ class Parity:
 
 
 def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camera]]:
-    """Up to MAX_VIEWS of the avatar's check poses in pictures of `size` (height, width); without checks the
+    """Up to MAX_VIEWS of the avatar's check poses in frames of `size` (height, width); without checks the
     rest pose from two sides."""
     checks, rig = avatar.checks, avatar.rig
     if checks is None:
@@ -73,7 +72,7 @@ def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camer
 def features(
     avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]
 ) -> np.ndarray:
-    """What a network is given for a pose: f32[C+3,H,W] for pictures of `size` (height, width), computed on
+    """What a network is given for a pose: f32[C+3,H,W] for frames of `size` (height, width), computed on
     the CPU."""
     rig = avatar.rig
     vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
@@ -86,14 +85,14 @@ def features(
 def inputs_for(
     avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in pictures of
+    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in frames of
     `size`."""
     n, height, width = key
     full = padded(size, spec.stride)
     y, x = ((full[axis] - key[1 + axis]) // 2 // spec.stride * spec.stride for axis in (0, 1))
     for pose, camera in check_views(avatar, size):
-        picture = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
-        yield np.ascontiguousarray(np.broadcast_to(picture, (n, *picture.shape)))
+        frame = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
+        yield np.ascontiguousarray(np.broadcast_to(frame, (n, *frame.shape)))
 
 
 def measure(
@@ -128,9 +127,7 @@ def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.nd
 
 def reference_engine(model: bytes, threads: int = 0) -> engines.Engine:
     """The network in float32 on the CPU."""
-    if not engines.available_engines()["openvino"]:
-        return engines.create_engine(model, "openvino", precision="f32", threads=threads)
-    return engines.create_engine(model, "torch", precision="f32", threads=threads, device="cpu")
+    return engines.create_reference(model, threads)
 
 
 def refuse_wrong(
@@ -141,9 +138,9 @@ def refuse_wrong(
     key: tuple[int, int, int],
     size: tuple[int, int],
 ) -> None:
-    """EngineError if a session for (N, h, w) = key of pictures of `size` does not give the network's
-    pictures; it is not kept then."""
-    with reference_engine(spec.model) as reference:
+    """EngineError if a session for (N, h, w) = key of frames of `size` does not give the network's
+    frames; it is not kept then."""
+    with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
         result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))
     if not result.passes(engine.info.precision):
@@ -154,7 +151,7 @@ def refuse_wrong(
         )
 
 
-def on_host(session: engines.Session) -> Callable[[np.ndarray], Outputs]:
+def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
     """A session as a function of its features."""
 
     def run(x: np.ndarray) -> Outputs:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from dinar_live import engines
 from dinar_live.runtime.core.camera import Camera
-from dinar_live.runtime.core.errors import DinarError, InputError
+from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose import Pose
 
 from .cpu import CpuPipeline
 from .frame import Frame
-from .options import RenderOptions
+from .options import GPU_RASTERIZERS, RenderPlan
 from .window import Window
-
-RASTERIZERS = ("auto", "native", "nvdiffrast")
-CPU_ENGINES = ("openvino",)
-"""Those that run on the CPU only."""
 
 
 class Pipeline(Protocol):
@@ -27,14 +22,16 @@ class Pipeline(Protocol):
 
     device: str
     rasterizer_name: str
-    engine_info: engines.EngineInfo | None
+
+    @property
+    def engine_info(self) -> engines.EngineInfo | None: ...
 
     def describe(self) -> str:
         """What runs and why, for people."""
         ...
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
-        """The part of each picture that will be worked on, None where the body is out of sight."""
+        """The part of each frame that will be worked on, None where the body is out of sight."""
         ...
 
     def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
@@ -46,67 +43,36 @@ class Pipeline(Protocol):
         ...
 
 
-def open_pipeline(
-    options: RenderOptions,
-    *,
-    device: str,
-    engine: str,
-    rasterizer: str,
-    precision: str,
-    background_compile: bool,
-    **gpu_options,
-) -> Pipeline:
-    """The pipeline that the options ask for (see Renderer); "auto" takes the GPU if all that is asked for can
-    be had there. gpu_options: stage_times, progress. Raises InputError, DinarError, EngineError."""
-    if rasterizer not in RASTERIZERS:
-        raise InputError(f"rasterizer: got {rasterizer!r}, expected {', '.join(RASTERIZERS)}")
-    gpu_index = re.fullmatch(r"cuda(?::(\d{1,3}))?", device) if isinstance(device, str) else None
-    if device not in ("auto", "cpu") and gpu_index is None:
-        raise InputError(f"device: got {device!r}, expected auto, cpu, cuda or cuda:N")
-    if device == "cpu" and rasterizer == "nvdiffrast":
-        raise InputError(
-            "rasterizer: nvdiffrast needs an NVIDIA GPU, got device 'cpu'; use native, or device cuda"
-        )
-    if gpu_index and engine in CPU_ENGINES:
-        raise InputError(
-            f"engine: {engine} runs on the CPU, got device {device!r}; use tensorrt, torch or auto, or device cpu"
-        )
+def open_pipeline(plan: RenderPlan) -> Pipeline:
+    """The pipeline that the options ask for; "auto" takes the GPU if all that is asked for can be had there.
+    Raises InputError, DinarError, EngineError."""
+    options = plan.options
     why_not = ""
-    if device == "auto" and engine in CPU_ENGINES:
-        why_not = f"the engine {engine} was asked for"
-    elif device != "cpu":
+    if options.device == "auto" and not options.engine_on_gpu:
+        why_not = f"the engine {options.engine} was asked for"
+    elif options.device != "cpu":
         try:
-            return _open_gpu(
-                options,
-                int(gpu_index[1] or 0) if gpu_index else 0,
-                engine=engine,
-                rasterizer=rasterizer,
-                precision=precision,
-                background_compile=background_compile,
-                **gpu_options,
-            )
+            return _open_gpu(plan)
         except (DinarError, engines.EngineError) as e:
-            if device != "auto":
+            if options.device != "auto":
                 raise
-            if rasterizer == "nvdiffrast":  # which the CPU has not
+            if options.rasterizer in GPU_RASTERIZERS:
                 raise DinarError(
-                    f"rasterizer nvdiffrast needs an NVIDIA GPU: {e}"
-                    if "nvdiffrast" not in str(e)
+                    f"rasterizer {options.rasterizer} needs an NVIDIA GPU: {e}"
+                    if options.rasterizer not in str(e)
                     else str(e)
                 ) from e
             why_not = str(e).split(";")[0]  # what to do about it is for `dinar doctor` to say
-    return CpuPipeline(
-        options, engine=engine, precision=precision, background_compile=background_compile, why=why_not
-    )
+    return CpuPipeline(plan, why_not)
 
 
-def _open_gpu(options: RenderOptions, index: int, **gpu_options) -> Pipeline:
+def _open_gpu(plan: RenderPlan) -> Pipeline:
     from dinar_live.kernels import cuda
     from dinar_live.runtime.render.gpu.device import shared_gpu
     from dinar_live.runtime.render.gpu.pipeline import GpuPipeline
 
     try:
-        gpu = shared_gpu(index)
+        gpu = shared_gpu(plan.options.gpu_index or 0)
     except cuda.CudaError as e:
         raise DinarError(str(e)) from e
-    return GpuPipeline(options, gpu, **gpu_options)
+    return GpuPipeline(plan, gpu)

@@ -2,77 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 from dinar_live import engines
-from dinar_live.runtime.avatar.avatar import Avatar
+from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose import Pose
 
 from .frame import MAX_VIEWS, Frame
-from .options import RenderOptions
+from .options import RenderKeywords, RenderOptions, RenderPlan
 from .pipeline import Pipeline, open_pipeline
 from .window import Window
 
 
 class Renderer:
-    """Renders one avatar at one size.
+    """Renders one avatar at one size: `Renderer(avatar, size=(512, 512), engine="auto")`.
 
-    avatar: an Avatar. size: (height, width) in pixels. device: auto (an NVIDIA GPU if it can be used) | cpu |
-        cuda | cuda:N.
-    engine: auto | openvino | tensorrt | torch. rasterizer: auto | native | nvdiffrast (which only a GPU has).
-    renderer: auto (the avatar's first) or the name of one of its renderers. precision: auto | f32 | bf16 |
-        f16.
-    background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour.
-        depth: also return depth.
-    crop: run on the body's box only. background_compile: False makes a frame with a new window size wait for
-        the compiler.
-    threads: 0 = all cores. stage_times: on a GPU, measure every stage, which makes frames slower (a CPU
-        always does).
-    progress: called with (fraction, what) while an engine is built that takes long (TensorRT), also from
-    another thread. Use from one thread at a time. Raises InputError, DinarError.
+    avatar: an Avatar. size and keywords: the fields of RenderOptions, which says what they mean; they change
+    `options`, if that is given.
+    compiles: whether a frame with a window of a new size has a network compiled for it.
+    Use from one thread at a time. Raises InputError, DinarError.
     """
 
     def __init__(
         self,
         avatar: Avatar,
-        size: tuple[int, int] = (512, 512),
+        size: tuple[int, int] | None = None,
         *,
-        engine: str = "auto",
-        rasterizer: str = "auto",
-        renderer: str = "auto",
-        precision: str = "auto",
-        background: tuple[float, float, float] | None = None,
-        straight: bool = False,
-        depth: bool = False,
-        crop: bool = True,
-        background_compile: bool = True,
-        threads: int = 0,
-        device: str = "auto",
-        stage_times: bool = False,
-        progress: Callable[[float, str], None] | None = None,
+        options: RenderOptions | None = None,
+        **keywords: Unpack[RenderKeywords],
     ):
-        self._options = s = RenderOptions(avatar, size, renderer, background, straight, depth, crop, threads)
-        self.avatar, self.size, self.renderer_name = avatar, s.size, s.renderer
+        self.avatar = avatar
+        self.options = (options or RenderOptions()).changed(size, **keywords)
+        plan = RenderPlan(avatar, self.options)
+        self.size = plan.size
+        self.renderer_name = plan.renderer
+        self.compiles = plan.spec.type.needs_network
         self._pipeline: Pipeline | None = None
         try:
-            self._pipeline = open_pipeline(
-                s,
-                device=device,
-                engine=engine,
-                rasterizer=rasterizer,
-                precision=precision,
-                background_compile=background_compile,
-                stage_times=stage_times,
-                progress=progress,
-            )
+            self._pipeline = open_pipeline(plan)
         except InputError:
             raise
         except (DinarError, engines.EngineError) as e:
-            raise DinarError(f"renderer {s.renderer!r}: {e}") from e
+            raise DinarError(f"renderer {plan.renderer!r}: {e}") from e
         self.device = self._pipeline.device
-        self.engine_info: engines.EngineInfo | None = self._pipeline.engine_info
+        self.engine_info = self._pipeline.engine_info
         self.rasterizer_name = self._pipeline.rasterizer_name
         self._described = self.describe()
 
@@ -105,7 +81,7 @@ class Renderer:
             raise DinarError(f"renderer {self.renderer_name!r}: this frame cannot be rendered: {e}") from e
 
     def window(self, pose: Pose, camera: Camera) -> Window | None:
-        """The part of the picture that `render` works on for this pose; None when nothing is in view. While
+        """The part of the frame that `render` works on for this pose; None when nothing is in view. While
         the network is being compiled for that size, a frame may use a larger one."""
         return self._checked(pose, (camera,)).windows(pose, (camera,))[0]
 
@@ -114,11 +90,7 @@ class Renderer:
             raise DinarError("Renderer: used after close()")
         if not 1 <= len(cameras) <= MAX_VIEWS:
             raise InputError(f"cameras: got {len(cameras)}, expected 1 to {MAX_VIEWS}")
-        expressions = self.avatar.rig.expressions
-        if len(pose.expression) > expressions:
-            raise InputError(
-                f"Pose.expression: got {len(pose.expression)} values, this avatar has {expressions}"
-            )
+        self.avatar.rig.check_pose(pose)
         return self._pipeline
 
     def close(self) -> None:

@@ -34,8 +34,9 @@ class VideoSink:
         )  # OpenCV warns about every codec tag it rewrites
         try:
             for codec in CODECS[self.path.suffix]:
+                fourcc = cv2.VideoWriter.fourcc(*codec)
                 self._writer = cv2.VideoWriter(
-                    str(self._work), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0])
+                    str(self._work), cv2.CAP_FFMPEG, fourcc, fps, (size[1], size[0])
                 )
                 if self._writer.isOpened():
                     return
@@ -74,7 +75,7 @@ class PngSink:
         self._count += 1
 
     def close(self, complete: bool = True) -> None:
-        """Nothing to finish: every picture is whole."""
+        """Nothing to finish: every frame is whole."""
 
 
 def write_png(path, image: np.ndarray) -> None:

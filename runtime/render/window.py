@@ -1,4 +1,4 @@
-"""Which part of the picture is worth rendering: the box of the body, grown to what the renderer network
+"""Which part of the frame is worth rendering: the box of the body, grown to what the renderer network
 needs."""
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ BUCKET = 64  # a network is compiled per window size, so sizes come in steps of 
 
 
 class Window(NamedTuple):
-    """Pixels [y0, y0+height) x [x0, x0+width) of the picture; may reach past its right and lower edge where
-    the picture is no multiple of the stride."""
+    """Pixels [y0, y0+height) x [x0, x0+width) of the frame; may reach past its right and lower edge where
+    the frame is no multiple of the stride."""
 
     x0: int
     y0: int
@@ -28,7 +28,7 @@ def _axis(lo: float, hi: float, extent: int, margin: int, stride: int, bucket: i
     lo, hi = max(0, math.floor(lo) - margin), min(extent, math.ceil(hi) + margin)
     lo, hi = lo // stride * stride, math.ceil(hi / stride) * stride
     length = min(extent, max(bucket, math.ceil((hi - lo) / bucket) * bucket))
-    # what rounding adds goes to both sides, then back inside the picture
+    # what rounding adds goes to both sides, then back inside the frame
     start = lo - (length - (hi - lo)) // 2 // stride * stride
     return min(max(0, start), extent - length), length
 
@@ -37,7 +37,7 @@ def fit_window(
     bounds, size: tuple[int, int], *, margin: int = 0, stride: int = 1, bucket: int = BUCKET
 ) -> Window | None:
     """The window for a body whose vertices project into bounds = (x0, y0, x1, y1) pixels (None = unknown:
-    everything) of a picture of `size` (height, width). Starts on multiples of `stride`, has sizes in steps of
+    everything) of a frame of `size` (height, width). Starts on multiples of `stride`, has sizes in steps of
     `bucket` (or the whole extent). None when nothing is in view."""
     height, width = padded(size, stride)
     if bounds is None:
@@ -50,9 +50,7 @@ def fit_window(
     return Window(left, top, w, h)
 
 
-def enlarged(window: Window, size: tuple[int, int], picture: tuple[int, int]) -> Window:
-    """`window` grown to `size` (height, width), at least its own, and moved back inside of `picture` (height,
+def enlarged(window: Window, size: tuple[int, int], frame: tuple[int, int]) -> Window:
+    """`window` grown to `size` (height, width), at least its own, and moved back inside of `frame` (height,
     width), all on the stride."""
-    return Window(
-        min(window.x0, picture[1] - size[1]), min(window.y0, picture[0] - size[0]), size[1], size[0]
-    )
+    return Window(min(window.x0, frame[1] - size[1]), min(window.y0, frame[0] - size[0]), size[1], size[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.stream import RenderedFrame, RenderRequest
@@ -15,10 +15,10 @@ MAX_AVATARS = 16
 
 
 class AvatarGroup:
-    """Several avatars behind one server: `Server(cast.render, {}, avatars=cast.capabilities(),
-    ready=cast.ready)`.
+    """Several avatars behind one server: `Server(group.render, {}, avatars=group.capabilities(),
+    ready=group.ready)`.
 
-    services: one AvatarService per avatar, the first being the default; they are closed with the cast. Their
+    services: one AvatarService per avatar, the first being the default; they are closed with the group. Their
     names, made different where they are not, are what clients choose by. Each keeps its renderers, so that
     switching costs nothing; what one avatar is asked for is made ready for the others as well.
     """
@@ -37,7 +37,7 @@ class AvatarGroup:
         return {name: service.capabilities() | {"name": name} for name, service in self.services.items()}
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
-        """The pictures of one request, whose avatar the server has checked. Raises DinarError with what to
+        """The frames of one request, whose avatar the server has checked. Raises DinarError with what to
         tell the client."""
         return self._of(request).render(request)
 
@@ -75,13 +75,14 @@ class AvatarGroup:
         return self.services[request.avatar] if request.avatar else self.first
 
 
-def different(name: str, taken) -> str:
+def different(name: str, taken: Container[str]) -> str:
     """A name that clients can choose by (printable, at most MAX_NAME bytes) like `name` and not among
     `taken`."""
     name = "".join(c for c in name if c.isprintable()).strip() or "avatar"
-    for number in range(1, MAX_AVATARS + 1):
-        end = "" if number == 1 else f" {number}"
+    number, end = 1, ""
+    while True:
         candidate = name.encode()[: MAX_NAME - len(end)].decode("utf-8", "ignore") + end
         if candidate not in taken:
-            break
-    return candidate
+            return candidate
+        number += 1
+        end = f" {number}"

@@ -6,17 +6,20 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
-from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.skeleton import JOINT_NAMES
 from dinar_live.runtime.motion import Motion
-from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render import Frame, Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.render.options import RenderKeywords, RenderOptions
 from dinar_live.runtime.stream import RenderedFrame, RenderRequest
 from dinar_live.runtime.stream.protocol.messages import (
     MAX_EXPRESSION,
@@ -38,13 +41,13 @@ WARM_UP_POSES = 16
 class AvatarService:
     """The `render` and the capabilities that a stream.Server needs.
 
-    avatar: an Avatar. source: what moves while a request has no pose and no client sends one, with
-        pose_at(seconds) and duration (a Motion fitted to the avatar); None refuses such requests. clips:
-        Motions that viewers may choose and wind.
-    size: (height, width), the default told to clients.
-    builder: the thread that makes renderers for sizes and renderer_keys of pictures that are asked for,
-        default one of its own.
-    renderer_options: of Renderer (engine, renderer, precision, threads, ...).
+    avatar: an Avatar. source: what moves while a request has no pose and no client sends one (a Motion fitted
+        to the avatar, a Follower); None refuses such requests. clips: Motions that viewers may choose and
+        wind.
+    size: (height, width), the default told to clients. size and keywords: the fields of RenderOptions; they
+        change `options`, if that is given. What clients ask for comes before size, straight and depth.
+    builder: the thread that makes renderers for sizes and kinds of frames that are asked for, default one of
+        its own.
 
     Not thread-safe: `render` and `ready` belong to the server's render thread; build, warm up and close
     around the server's life. Raises what Renderer raises.
@@ -54,20 +57,27 @@ class AvatarService:
         self,
         avatar: Avatar,
         *,
-        source=None,
+        source: PoseSource | None = None,
         clips: Sequence[Motion] = (),
-        size: tuple[int, int] = (512, 512),
+        size: tuple[int, int] | None = None,
         builder: ThreadPoolExecutor | None = None,
-        **renderer_options,
+        options: RenderOptions | None = None,
+        **keywords: Unpack[RenderKeywords],
     ):
-        self.avatar, self.size = avatar, (int(size[0]), int(size[1]))
+        options = (options or RenderOptions()).changed(size, **keywords)
+        self.avatar = avatar
+        self.size = options.size
+        self._source = source
         self._sources = SourceMixer(avatar.rig, source, clips)
-        self._builder = None if builder else renderer_builder()
+        self._builder: ThreadPoolExecutor | None = None  # one of its own
+        if builder is None:
+            builder = self._builder = renderer_builder()
 
-        def make(kind: RendererKey) -> Renderer:
-            return Renderer(avatar, kind.size, straight=kind.straight, depth=kind.depth, **renderer_options)
+        def make(key: RendererKey) -> Renderer:
+            wanted = replace(options, straight=key.straight, depth=key.depth)
+            return Renderer(avatar, key.size, options=wanted)
 
-        self._pool = RendererPool(make, builder or self._builder)
+        self._pool = RendererPool(make, builder)
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
         try:
             self._main = self._pool.get(RendererKey(self.size))
@@ -110,8 +120,10 @@ class AvatarService:
 
     def camera(self) -> Camera:
         """A camera that shows the whole body where the source has it now. From one thread at a time."""
-        own = self._sources.own
-        return self._following.at(np.zeros(3) if own is None else own.pose_at(self._sources.now()).transl)
+        source = self._source
+        return self._following.at(
+            np.zeros(3) if source is None else source.pose_at(self._sources.now()).transl
+        )
 
     def overview(self) -> RenderRequest:
         """A request for the whole body where the live source has it, at the default size; for a Server's
@@ -125,7 +137,7 @@ class AvatarService:
         )
 
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
-        """The pictures of one request; several cameras share the pose. Raises DinarError with what to tell
+        """The frames of one request; several cameras share the pose. Raises DinarError with what to tell
         the client."""
         pose, spot, time_s = self._shown(request)
         views = request.cameras
@@ -134,30 +146,31 @@ class AvatarService:
         # Cameras of one size share skinning and network. A request takes one slot of each ring: the server
         # still encodes the frame before.
         groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
-        rendered = [
-            self._pool.get(kind).render_views(pose, [camera_of(view) for view in group])
-            for kind, group in zip(renderer_keys(request), groups, strict=True)
-        ]
-        timings = {
-            stage: sum(frames[0].timings[stage] for frames in rendered) for stage in rendered[0][0].timings
-        }
-        frames = (f for frames in rendered for f in frames)
+        frames: list[Frame] = []
+        timings: dict[str, float] = {}
+        for key, group in zip(renderer_keys(request), groups, strict=True):
+            rendered = self._pool.get(key).render_views(pose, [camera_of(view) for view in group])
+            for stage, milliseconds in rendered[0].timings.items():
+                timings[stage] = timings.get(stage, 0.0) + milliseconds
+            frames += rendered
         time_ns = None if time_s is None else int(time_s * 1e9)
-        pictures = tuple(
+        result = tuple(
             RenderedFrame(f.rgba, f.depth, timings, view, time_ns)
             for f, view in zip(frames, views, strict=True)
         )
-        return pictures if len(pictures) > 1 else pictures[0]
+        if len(result) == 1:
+            return result[0]
+        return result
 
     def ready(self, request: RenderRequest) -> bool:
         """Whether the renderers for a request are there; if not, they are made from now on, and `render`
         would wait for them."""
-        return all([self._pool.ready(kind) for kind in renderer_keys(request)])
+        return all([self._pool.ready(key) for key in renderer_keys(request)])
 
     def prepare(self, request: RenderRequest) -> None:
         """Has renderers for such requests made in the background."""
-        for kind in renderer_keys(request):
-            self._pool.prepare(kind)
+        for key in renderer_keys(request):
+            self._pool.prepare(key)
 
     def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
         """Renders poses of the source until the networks for its window sizes are compiled (`seconds` at
@@ -175,7 +188,7 @@ class AvatarService:
                     return rendered
             # A pass in which every frame found the instance of the pass before: nothing is being compiled any
             # more.
-            if windows == seen or self._main.engine_info is None:
+            if windows == seen or not self._main.compiles:
                 return rendered
             seen = windows
             time.sleep(0.1)  # leaves the compiler a core
@@ -198,15 +211,12 @@ class AvatarService:
         if request.pose is None:
             return self._sources.pose(request.source)
         pose = Pose(request.pose.body, request.pose.transl, request.pose.expression)
-        if len(pose.expression) > self.avatar.rig.expressions:
-            raise InputError(
-                f"Pose.expression: got {len(pose.expression)} values, this avatar has {self.avatar.rig.expressions}"
-            )
+        self.avatar.rig.check_pose(pose)
         self._sources.drive(pose, request.client)
         return SourcedPose(pose, None, None)
 
     def _warm_up_poses(self) -> Sequence[Pose]:
-        source = self._sources.own
+        source = self._source
         if source is None:
             return [Pose()]
         step = source.duration / WARM_UP_POSES
@@ -232,7 +242,7 @@ def camera_of(view: CameraView | OpenXRView) -> Camera:
 def moved(view: CameraView | OpenXRView, spot: np.ndarray) -> CameraView | OpenXRView:
     """The camera that stands to `spot` (x, z) on the ground as `view` stands to the origin."""
     if isinstance(view, OpenXRView):
-        return view._replace(position=view.position + np.float32([spot[0], 0, spot[1]]))
+        return view._replace(position=view.position + np.array([spot[0], 0, spot[1]], np.float32))
     world_to_camera = np.array(view.world_to_camera, np.float32)
     world_to_camera[:3, 3] -= world_to_camera[:3, [0, 2]] @ spot
     return view._replace(world_to_camera=world_to_camera)

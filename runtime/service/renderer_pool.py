@@ -1,4 +1,4 @@
-"""RendererPool: the renderers that an avatar's pictures need, kept warm, made in the background."""
+"""RendererPool: the renderers that an avatar's frames need, kept warm, made in the background."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_RENDERERS = 4
 
 
 class RendererKey(NamedTuple):
-    """What a picture needs a Renderer of its own for: its size (height, width), straight colour, depth."""
+    """What a frame needs a Renderer of its own for: its size (height, width), straight colour, depth."""
 
     size: tuple[int, int]
     straight: bool = False
@@ -28,7 +28,8 @@ class RendererPool:
     """
 
     def __init__(self, make: Callable[[RendererKey], Renderer], builder: ThreadPoolExecutor):
-        self._make, self._builder = make, builder
+        self._make = make
+        self._builder = builder
         self._renderers: OrderedDict[RendererKey, Renderer] = OrderedDict()
         self._building: dict[RendererKey, Future[Renderer]] = {}
 
@@ -94,5 +95,5 @@ class RendererPool:
 
 def builder() -> ThreadPoolExecutor:
     """One thread that makes renderers, one after the other: two at once would take the cores away from the
-    pictures."""
+    frames."""
     return ThreadPoolExecutor(1, thread_name_prefix="dinar-build")

@@ -83,7 +83,7 @@ def nvidia(monkeypatch, fakes, tmp_path):
         "engine",
     ):  # they hold the module they were imported with
         monkeypatch.delitem(sys.modules, f"dinar_live.engines.tensorrt.{name}", raising=False)
-    for module in (engines, nvidia):
+    for module in (engines.registry, nvidia):
         monkeypatch.setattr(module, "nvidia_problem", lambda: "")
     cache = tmp_path / "engines"
     monkeypatch.setattr("dinar_live.engines.cache.default_folder", lambda: cache)

@@ -56,8 +56,10 @@ def test_on_a_cpu_it_says_what_it_did(bundle, capsys):
 def test_without_a_gpu_tensorrt_is_one_sentence_with_the_line_that_installs_it(bundle, capsys, monkeypatch):
     from dinar_live import engines
 
-    monkeypatch.setattr(engines, "nvidia_problem", lambda: "no NVIDIA driver (libcuda.so.1 was not found)")
-    monkeypatch.setattr(engines, "installed", lambda package: package != "tensorrt")
+    monkeypatch.setattr(
+        engines.registry, "nvidia_problem", lambda: "no NVIDIA driver (libcuda.so.1 was not found)"
+    )
+    monkeypatch.setattr(engines.registry, "installed", lambda package: package != "tensorrt")
     assert compiled(bundle, "--engine", "tensorrt") == 2
     error = capsys.readouterr().err
     assert error == (

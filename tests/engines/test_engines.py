@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from dinar_live import engines
 from dinar_live.engines import (
     Backend,
     DeviceTensor,
@@ -15,9 +14,13 @@ from dinar_live.engines import (
     TensorNameError,
     available_engines,
     create_engine,
+    create_reference,
     engine_names,
+    engine_options,
+    engine_runs_on,
     register_engine,
 )
+from dinar_live.engines import registry as registry_module
 
 # buffers and sessions
 
@@ -119,7 +122,7 @@ def test_device_tensor_size_in_bytes():
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(engines, "nvidia_problem", lambda: "no NVIDIA driver (of this test)")
+    monkeypatch.setattr(registry_module, "nvidia_problem", lambda: "no NVIDIA driver (of this test)")
 
 
 def test_auto_takes_openvino_without_a_gpu_and_says_why(tiny, no_gpu):
@@ -186,10 +189,10 @@ def test_wrong_choices(tiny, arguments, text):
 
 @pytest.fixture
 def registry():
-    saved = dict(engines._backends)
+    saved = dict(registry_module._backends)
     yield
-    engines._backends.clear()
-    engines._backends.update(saved)
+    registry_module._backends.clear()
+    registry_module._backends.update(saved)
 
 
 def test_missing_engine_names_the_package_and_the_command(tiny, registry, no_gpu):
@@ -219,6 +222,52 @@ def test_registered_engine_joins_auto(tiny, registry):
         "reference", Backend("dinar_live.engines.torch.engine", ("torch",), "", ("device",)), first=True
     )
     assert create_engine(tiny, device="cpu", cache_dir="unused by torch").info.name == "torch"
+
+
+def test_auto_goes_on_where_an_engine_is_not_accepted(tiny, registry, no_gpu):
+    asked = []
+
+    def accept(engine):
+        asked.append(engine)
+        if len(asked) == 1:
+            raise EngineError("what it computes is wrong")
+
+    engine = create_engine(tiny, accept=accept)
+    assert [e.info.name for e in asked] == ["openvino", "torch"] and engine is asked[1]
+    assert engine.info.reason.startswith("auto: ") and "what it computes is wrong" in engine.info.reason
+    with pytest.raises(EngineError, match="closed"):
+        asked[0].compile((1, 2, 2))
+    asked.clear()
+    with pytest.raises(EngineError, match="what it computes is wrong"):
+        create_engine(tiny, "openvino", accept=accept)
+
+
+def test_the_reference_is_f32_on_the_cpu_and_never_an_engine_that_does_not_claim_to_be_one(tiny, registry):
+    register_engine("own", Backend("dinar_live.engines.torch.engine", (), ""), first=True)
+    with create_reference(tiny, threads=1) as engine:
+        assert (engine.info.name, engine.info.precision) == ("openvino", "f32")
+    for name in ("openvino", "torch"):
+        register_engine(name, Backend("nowhere", (f"absent_{name}",), f"pip install {name}", reference=True))
+    with pytest.raises(EngineError, match="pip install openvino; .*pip install torch"):
+        create_reference(tiny)
+
+
+def test_what_others_must_know_of_an_engine(registry):
+    assert engine_names("gpu") == ("tensorrt", "torch") and engine_names("cpu") == ("openvino", "torch")
+    assert engine_runs_on("auto") == "both" and engine_runs_on("tensorrt") == "gpu"
+    assert engine_options("openvino") == {"cache_dir"} and engine_options("auto") >= engine_options(
+        "tensorrt"
+    )
+    for ask in (engine_runs_on, engine_options):
+        with pytest.raises(EngineError, match="'abacus' is unknown; choose auto, tensorrt"):
+            ask("abacus")
+    for wrong in (
+        lambda: Backend("m", (), "", runs_on="tpu"),
+        lambda: Backend("m", (), "", runs_on="both"),
+        lambda: register_engine("auto", Backend("m", (), "")),
+    ):
+        with pytest.raises(EngineError):
+            wrong()
 
 
 def test_import_is_light():

@@ -368,9 +368,9 @@ def test_libraries_that_are_missing_end_in_one_sentence(installed, tmp_path):
 import sys
 sys.path[:0] = [{str(tmp_path)!r}, {str(folder)!r}]
 from dinar_live import engines
-engines.nvidia_problem = lambda: ""
+engines.registry.nvidia_problem = lambda: ""
 try:
-    engines._open("tensorrt", None, "auto", 0, "asked for", {{}})
+    engines.registry._open("tensorrt", None, "auto", 0, "asked for", {{}})
 except engines.EngineError as error:
     print(error)
 """

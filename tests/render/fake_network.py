@@ -9,10 +9,10 @@ from dinar_live.engines import create_engine  # before a test replaces it
 class FakeEngine:
     """faults: "compile", "warm_up" or "enqueue" fail; sessions: those made."""
 
-    def __init__(self, cuda, model: bytes, dtype: str = "float32"):
+    def __init__(self, cuda, model: bytes, dtype: str = "float32", reason: str = "made for the test"):
         self._cuda, self._dtype = cuda, dtype
         self._engine = create_engine(model, "openvino", precision="f32", threads=1)
-        self.info = engines.EngineInfo("fake", "1", "Fake GPU", "f32", 0, "made for the test")
+        self.info = engines.EngineInfo("fake", "1", "Fake GPU", "f32", 0, reason)
         self.faults: set[str] = set()
         self.sessions: list[FakeSession] = []
         self.closed = False
@@ -34,6 +34,8 @@ class FakeEngine:
 
 
 class FakeSession:
+    mode = "graph"
+
     def __init__(self, engine, cuda, session, dtype):
         self._engine, self._cuda, self._session, self._warm, self.closed = engine, cuda, session, False, False
         self._blocks = []

@@ -62,6 +62,8 @@ class CopyEngine:
 
 
 class CopySession:
+    mode = "graph"
+
     def __init__(self, gpu, size, dtype):
         n, h, w = size
         self._call, self._plane = gpu.call, h * w * np.dtype(dtype).itemsize
@@ -120,9 +122,12 @@ def copies(request, monkeypatch):
     gpu = gpu_device.shared_gpu(0)
     gpu.call = call
 
-    def create(model, name="auto", **options):
-        on_gpu = str(options.get("device", "cpu")).startswith("cuda")
-        return CopyEngine(gpu, request.param) if on_gpu else create_engine(model, name, **options)
+    def create(model, name="auto", *, accept=None, **options):
+        if not str(options.get("device", "cpu")).startswith("cuda"):
+            return create_engine(model, name, accept=accept, **options)
+        engine = CopyEngine(gpu, request.param)
+        accept(engine)
+        return engine
 
     monkeypatch.setattr(engines, "create_engine", create)
     yield request.param

@@ -61,18 +61,19 @@ def cuda(monkeypatch):
     cuda = fake_cuda.FakeCuda()
     gpu = gpu_device.SharedGpu(cuda, 0)
     cuda.engines, cuda.asked, cuda.dtype = [], [], "float32"
-    real = engines.create_engine
+    real = engines.registry._open
 
-    def create_engine(model, name="auto", **options):
+    def open_one(name, model, precision, threads, reason, options):
         if not str(options.get("device", "")).startswith("cuda"):
-            return real(model, name, **options)
+            return real(name, model, precision, threads, reason, options)
         cuda.asked.append(name)
         cuda.progress = options.get("progress")
-        cuda.engines.append(fake_network.FakeEngine(cuda, model, cuda.dtype))
+        cuda.engines.append(fake_network.FakeEngine(cuda, model.data, cuda.dtype, reason))
         return cuda.engines[-1]
 
     monkeypatch.setattr(gpu_device, "shared_gpu", lambda index: gpu)
-    monkeypatch.setattr(engines, "create_engine", create_engine)
+    monkeypatch.setattr(engines.registry, "nvidia_problem", lambda: "")
+    monkeypatch.setattr(engines.registry, "_open", open_one)
     return cuda
 
 
@@ -141,7 +142,7 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
         gpu_renderer(avatar, renderer="light", engine="auto"),
     ):
         assert compared == [(1, views.CHANNELS + 3, *SIZE)]
-        assert cuda.asked == (["auto", "torch"] if error else ["auto"])
+        assert cuda.asked == (["tensorrt", "torch"] if error else ["tensorrt"])
         assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[
             0
         ].closed == bool(error)
@@ -312,20 +313,20 @@ def test_a_failing_device_is_an_error(avatar, cuda):
 
 @pytest.mark.parametrize("fault", ["compile", "warm_up"])
 def test_an_engine_that_cannot_start_is_an_error_or_the_cpu(avatar, cuda, monkeypatch, fault):
-    create = engines.create_engine
+    open_one = engines.registry._open
 
-    def broken(model, name="auto", **options):
-        engine = create(model, name, **options)
+    def broken(*arguments):
+        engine = open_one(*arguments)
         if isinstance(engine, fake_network.FakeEngine):
             engine.faults.add(fault)
         return engine
 
-    monkeypatch.setattr(engines, "create_engine", broken)
+    monkeypatch.setattr(engines.registry, "_open", broken)
     with pytest.raises(DinarError, match="made to fail"):
         gpu_renderer(avatar, renderer="light")
     assert (
         all(engine.closed for engine in cuda.engines)
-        and cuda.asked == ["auto", "torch"][: 2 if fault == "compile" else 1]
+        and cuda.asked == ["tensorrt", "torch"][: 2 if fault == "compile" else 1]
     )
     with gpu_renderer(avatar, renderer="light", device="auto") as r:
         assert r.device == "cpu" and "CPU: " in r.describe() and "made to fail" in r.describe()
@@ -380,7 +381,7 @@ def test_renderers_share_what_is_the_same(avatar, cuda):
         gpu_renderer(other, depth=False),
         gpu_renderer(avatar, (64, 64), renderer="light"),
     )
-    assert len(cuda.engines) == 1 and cuda.asked == ["auto"]
+    assert len(cuda.engines) == 1 and cuda.asked == ["tensorrt"]
     with cpu_renderer(avatar, renderer="light") as x, cpu_renderer(other) as y:
         for i in range(4):
             assert_equal(a.render(pose(i), camera), x.render(pose(i), camera))

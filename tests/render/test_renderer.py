@@ -121,7 +121,7 @@ def test_network_sees_the_features_of_the_reference(avatar, traced):
     pose, camera, raster = traced
     with Renderer(avatar, SIZE, renderer="light", precision="f32", crop=False, engine="torch") as r:
         r.render(pose, camera)
-        got = r._pipeline._sessions.get(1, *SIZE)[1].inputs["features"][0].copy()
+        got = r._pipeline._shader.sessions.get(1, *SIZE)[1].inputs["features"][0].copy()
     sure = ~raster.uncertain
     np.testing.assert_allclose(got[:, sure], reference_features(avatar, "light", raster)[:, sure], atol=5e-3)
     assert (got[CHANNELS + 2] == 0).any() and (got[CHANNELS][got[CHANNELS + 2] == 0] == -10).all()

@@ -138,8 +138,8 @@ def test_the_body_is_skinned_once_and_the_network_runs_for_one_view_after_the_ot
     with Renderer(avatar, SIZE, renderer="light", engine="torch", background_compile=False) as r:
         cameras = [eye(avatar, side=-1), eye(avatar, side=1)]
         r.render_views(pose(), cameras)
-        assert {key[0] for key in r._pipeline._sessions._ready} == {1}
-        for session in r._pipeline._sessions._ready.values():
+        assert {key[0] for key in r._pipeline._shader.sessions._ready} == {1}
+        for session in r._pipeline._shader.sessions._ready.values():
             monkeypatch.setattr(
                 session, "enqueue", lambda enqueue=session.enqueue: calls.append("network") or enqueue()
             )

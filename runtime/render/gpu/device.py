@@ -7,18 +7,19 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dinar_live import engines
-from dinar_live.runtime.avatar import Rig
-from dinar_live.runtime.avatar.avatar import RendererSpec
+from dinar_live.runtime.avatar import RendererSpec, Rig
 from dinar_live.runtime.render.bounds import BodyBounds
 from dinar_live.runtime.render.compiled_sizes import CompiledSizes, Key
 
-Progress = Callable[[float, str], None]
-"""Called with (fraction, what) while an engine is built."""
+if TYPE_CHECKING:
+    from dinar_live.kernels.cuda import DeviceBody, DeviceScene
+
 Accept = Callable[[engines.Engine, engines.DeviceSession], None]
 """Called once with an engine and its instance before anybody uses them; its EngineError refuses the
 engine."""
@@ -31,24 +32,31 @@ class SharedNetwork:
     """An engine and its instances, used by every Renderer whose avatar has this model.onnx."""
 
     def __init__(self, engine: engines.Engine):
-        self.engine, self.users = engine, 1
+        self.engine = engine
+        self.users = 1
         self.sessions: CompiledSizes[engines.DeviceSession] = CompiledSizes(
             engine.compile_device, evict=False
         )
 
-    def close(self) -> None:
+    def close_sessions(self) -> None:
         for session in self.sessions.close():
             session.close()
+
+    def close(self) -> None:
+        self.close_sessions()
         self.engine.close()
 
 
 class SharedGpu:
     """GPU number `index`. Everything runs on one stream, so frames of several Renderers follow one another on
     the device; `lock` is held while one of them puts its work there. Use `shared_gpu`. Raises
-    kernels.cuda.CudaError."""
+    kernels.cuda.CudaError.
 
-    def __init__(self, cuda, index: int):
-        self.cuda, self.index = cuda, index
+    cuda: the package kernels.cuda, or what stands in for it."""
+
+    def __init__(self, cuda: ModuleType | Any, index: int):
+        self.cuda = cuda
+        self.index = index
         self.device = cuda.Device(index)
         self.stream = self.device.stream()
         self.program = cuda.Program(self.device)
@@ -56,13 +64,15 @@ class SharedGpu:
         self._building = (
             threading.Lock()
         )  # not `lock`: frames go on while an engine is built, which may take minutes
-        self._rigs: weakref.WeakKeyDictionary[Rig, tuple] = weakref.WeakKeyDictionary()
+        self._rigs: weakref.WeakKeyDictionary[Rig, tuple[DeviceBody, BodyBounds]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._scenes: weakref.WeakKeyDictionary[Rig, weakref.WeakKeyDictionary[RendererSpec, dict]] = (
             weakref.WeakKeyDictionary()
         )
         self._networks: dict[tuple[str, str, str], SharedNetwork] = {}
 
-    def body(self, rig: Rig):
+    def body(self, rig: Rig) -> tuple[DeviceBody, BodyBounds]:
         """The rig's DeviceBody, and BodyBounds with a pose of their own."""
         with self.lock:
             if rig not in self._rigs:
@@ -70,7 +80,7 @@ class SharedGpu:
             body, bounds = self._rigs[rig]
         return body, bounds.share()
 
-    def scene(self, rig: Rig, spec: RendererSpec, dtype) -> object:
+    def scene(self, rig: Rig, spec: RendererSpec, dtype: str) -> DeviceScene:
         """The DeviceScene of a renderer's texture, float16 or float32."""
         with self.lock:
             scenes = self._scenes.setdefault(rig, weakref.WeakKeyDictionary()).setdefault(spec, {})
@@ -94,43 +104,34 @@ class SharedGpu:
         precision: str,
         full: Key,
         accept: Accept,
-        progress: Progress | None = None,
+        progress: engines.Progress | None = None,
     ) -> SharedNetwork:
         """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError
         if no engine can run it."""
         key = hashlib.sha256(model).hexdigest(), engine, precision
+        offered = {"device": f"cuda:{self.index}", "progress": progress}
+        known = engines.engine_options(engine)
+        options = {name: value for name, value in offered.items() if name in known and value is not None}
+        made: list[SharedNetwork] = []
+
+        def accepted(opened: engines.Engine) -> None:
+            candidate = SharedNetwork(opened)
+            try:
+                accept(opened, candidate.sessions.require(full))
+            except BaseException:
+                candidate.close_sessions()
+                raise
+            made.append(candidate)
+
         with self._building:
             if network := self._networks.get(key):
                 network.sessions.require(full)
                 network.users += 1
                 return network
-            failures: list[str] = []
-            # "auto" takes TensorRT where it is installed; if that cannot run this model, torch may
-            for name in ("auto", "torch") if engine == "auto" else (engine,):
-                network = None
-                options = {"device": f"cuda:{self.index}"} | (
-                    {} if progress is None or name == "torch" else {"progress": progress}
-                )
-                try:
-                    network = SharedNetwork(
-                        engines.create_engine(model, name, precision=precision, **options)
-                    )
-                    accept(network.engine, network.sessions.require(full))
-                except engines.EngineError as e:
-                    failures.append(str(e))
-                    if network is not None:
-                        network.close()
-                    if network is None or network.engine.info.name == "torch":
-                        break  # "auto" has tried torch already
-                    continue
-                if failures:  # torch was not asked for; why it is used is part of the first line
-                    info = network.engine.info
-                    network.engine.info = replace(
-                        info, reason=f"auto: {'; '.join(failures)}; {info.precision}"
-                    )
-                self._networks[key] = network
-                return network
-        raise engines.EngineError("; ".join(failures))
+            engines.create_engine(model, engine, precision=precision, accept=accepted, **options)
+            (network,) = made
+            self._networks[key] = network
+            return network
 
     def release(self, network: SharedNetwork) -> None:
         """The caller uses it no more; the last one closes it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +14,15 @@ from dinar_live import engines
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose import Pose
-from dinar_live.runtime.render.compiled_sizes import LATER, NOW, Key
-from dinar_live.runtime.render.cpu import check_contract
+from dinar_live.runtime.render.compiled_sizes import Key
 from dinar_live.runtime.render.frame import GPU_TIME, RING, STAGES, Frame
 from dinar_live.runtime.render.framing import whole_body_camera
-from dinar_live.runtime.render.options import RenderOptions
-from dinar_live.runtime.render.parity import refuse_wrong
+from dinar_live.runtime.render.options import RenderPlan
 from dinar_live.runtime.render.window import Window, enlarged, fit_window
 
-from .device import Progress, SharedGpu
+from .device import SharedGpu
 from .rasterizer import open_rasterizer
+from .shading import SHADERS, DeviceShader, Instance
 from .work import FrameWork, Ring
 
 BUCKET = 128
@@ -40,73 +40,50 @@ _Group = list[tuple[int, Window]]
 
 
 class GpuPipeline:
-    """The CUDA kernels and a network on the same GPU. Only pose, cameras and windows go there and only
-    pictures come back.
+    """The CUDA kernels and the shader of the renderer's type on the same GPU. Only pose, cameras and windows
+    go there and only frames come back.
 
     The window of a view comes from BodyBounds on the host. A frame is one graph launch (more where a
     rasterizer or a network between them cannot be captured); a size's first frame runs step by step. At the
-    start two poses are rendered both ways: if the pictures differ, or the capture fails, every frame runs
-    step by step, and `describe` says why. stage_times: measure each stage with events, which also means step
-    by step. progress: of Renderer. Raises EngineError, DinarError.
+    start two poses are rendered both ways: if the frames differ, or the capture fails, every frame runs
+    step by step, and `describe` says why. The option stage_times measures each stage with events, which also
+    means step by step. Raises EngineError, DinarError.
     """
 
-    def __init__(
-        self,
-        options: RenderOptions,
-        gpu: SharedGpu,
-        *,
-        engine: str,
-        precision: str,
-        background_compile: bool,
-        rasterizer: str = "auto",
-        stage_times: bool = False,
-        progress: Progress | None = None,
-    ):
-        self._options, self._gpu, self.device = options, gpu, f"cuda:{gpu.index}"
-        self._missing = LATER if background_compile else NOW
+    def __init__(self, plan: RenderPlan, gpu: SharedGpu):
+        options = plan.options
+        self._plan = plan
+        self._gpu = gpu
+        self.device = f"cuda:{gpu.index}"
         self._calls = 0
-        self._network = None
+        self._shader: DeviceShader | None = None
         self._works: OrderedDict[Key, FrameWork] = OrderedDict()
         self._rings: list[list[Ring]] = []
-        self._events: list | None = None
-        self._reason = "for the times of the stages" if stage_times else ""
-        self.level = EAGER if stage_times else ONE_GRAPH
+        self._events: list[Any] | None = None
+        self._reason = "for the times of the stages" if options.stage_times else ""
+        self.level = EAGER if options.stage_times else ONE_GRAPH
         self.engine_info: engines.EngineInfo | None = None
-        spec, avatar = options.spec, options.avatar
+        avatar = plan.avatar
         try:
             gpu.device.make_current()
-            dtype = np.float32
-            if spec.model is not None:
-                full = (1, *options.padded)
-                self._network = gpu.network(spec.model, engine, precision, full, self._accept, progress)
-                self.engine_info = self._network.engine.info
-                session = self._network.sessions.require(full)
-                check_contract(session, spec.texture.shape[2])
-                dtype = session.inputs["features"].dtype
+            shader = self._shader = SHADERS[plan.spec.type.name](plan, gpu)
+            self.engine_info = shader.engine_info
             with gpu.lock:
                 self._done = gpu.device.event()
                 self._body, self._bounds = gpu.body(avatar.rig)
-                self._rasterizer = open_rasterizer(rasterizer, gpu)
+                self._rasterizer = open_rasterizer(options.rasterizer, gpu)
                 self.rasterizer_name = self._rasterizer.name if self._rasterizer else "native"
-                self._scene = gpu.scene(avatar.rig, spec, dtype)
-                if stage_times:
+                self._scene = gpu.scene(avatar.rig, plan.spec, shader.dtype)
+                if options.stage_times:
                     self._events = [gpu.device.event(timing=True) for _ in range(len(STAGES) + 4)]
                 else:
-                    self._check_replay()
+                    self._check_replay(shader)
         except BaseException as e:
             self.close()
             # CudaError, what torch says of its part of the GPU, a body that is too large for the kernels
             if isinstance(e, RuntimeError | ValueError) and not isinstance(e, DinarError):
                 raise DinarError(f"{gpu.device.name}: {e}") from e
             raise
-
-    def _accept(self, engine: engines.Engine, session: engines.DeviceSession) -> None:
-        """EngineError for an engine that was built just now and does not compute what the network does; later
-        starts find it checked."""
-        if engine.built:
-            options = self._options
-            check_contract(session, options.spec.texture.shape[2])
-            refuse_wrong(options.avatar, options.spec, engine, session, (1, *options.padded), options.size)
 
     def describe(self) -> str:
         """What runs, for people."""
@@ -118,19 +95,19 @@ class GpuPipeline:
     # ---- one call ------------------------------------------------------------------------------------------
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
-        """The part of each picture that the body can be in."""
-        options, spec = self._options, self._options.spec
+        """The part of each frame that the body can be in."""
+        plan, spec = self._plan, self._plan.spec
         self._bounds.place(pose)
         windows: list[Window | None] = []
         for camera in cameras:
             box = self._bounds.box(camera)
-            bounded = options.crop and box is not None and np.isfinite(box).all()
+            bounded = plan.options.crop and box is not None and np.isfinite(box).all()
             windows.append(
                 None
                 if box is None
                 else fit_window(
                     box if bounded else None,
-                    options.size,
+                    plan.size,
                     margin=spec.margin,
                     stride=spec.stride,
                     bucket=BUCKET,
@@ -141,7 +118,7 @@ class GpuPipeline:
     def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
         """One frame per camera."""
         start = time.perf_counter()
-        timings = dict.fromkeys(STAGES, 0.0)
+        timings: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         try:
             windows = self.windows(pose, cameras)
             timings["project"] = (time.perf_counter() - start) * 1e3
@@ -151,7 +128,7 @@ class GpuPipeline:
             rings = self._slots(slot, len(cameras))
             for ring, window in zip(rings, windows, strict=True):
                 if window is None:
-                    ring.rgba[:] = self._options.blank
+                    ring.rgba[:] = self._plan.blank
                     if ring.depth is not None:
                         ring.depth[:] = 0
             launched = time.perf_counter()
@@ -170,14 +147,14 @@ class GpuPipeline:
         )
 
     def _slots(self, slot: int, views: int) -> list[Ring]:
-        H, W = self._options.size
+        H, W = self._plan.size
         pinned = self._gpu.device.pinned
         while len(self._rings) < views:
             self._rings.append(
                 [
                     Ring(
                         pinned((H, W, 4), np.uint8),
-                        pinned((H, W), np.float32) if self._options.depth else None,
+                        pinned((H, W), np.float32) if self._plan.options.depth else None,
                     )
                     for _ in range(RING)
                 ]
@@ -190,27 +167,29 @@ class GpuPipeline:
         seen = [(i, w) for i, w in enumerate(windows) if w is not None]
         if not seen:
             return
-        full, n = self._options.padded, len(seen)
+        assert self._shader is not None, "used after close()"
+        full, n = self._plan.padded, len(seen)
         height, width = max(w.height for _, w in seen), max(w.width for _, w in seen)
-        if self._network is None:
-            yield (
-                self._work((n, height, width), None),
-                [(i, enlarged(w, (height, width), full)) for i, w in seen],
-            )
-            return
-        key, session = self._network.sessions.get(n, height, width, self._missing)
+        key, instance = self._shader.at(n, height, width)
         groups = [seen] if key[0] == n else [[view] for view in seen]
         for group in groups:
-            yield self._work(key, session), [(i, enlarged(w, key[1:], full)) for i, w in group]
+            work = self._work(self._shader, key, instance)
+            yield work, [(i, enlarged(w, key[1:], full)) for i, w in group]
 
-    def _work(self, key: Key, session: engines.DeviceSession | None) -> FrameWork:
+    def _work(self, shader: DeviceShader, key: Key, instance: Instance) -> FrameWork:
         work = self._works.get(key)
         if work is None:
             if len(self._works) >= MAX_WORKS:
                 self._works.popitem(last=False)[1].close()
             with self._gpu.lock:
                 work = FrameWork(
-                    self._gpu, self._body, self._scene, self._options, session, key, self._rasterizer
+                    self._gpu,
+                    self._body,
+                    self._scene,
+                    self._plan,
+                    shader.shading(key, instance),
+                    key,
+                    self._rasterizer,
                 )
             self._works[key] = work
         self._works.move_to_end(key)
@@ -231,7 +210,7 @@ class GpuPipeline:
         targets = [rings[i] for i in views]
         with self._gpu.lock:
             if self._events is not None:
-                self._measured(work, targets, timings)
+                self._measured(work, targets, timings, self._events)
                 return
             if self.level == EAGER or not work.ran:
                 work.run(targets)
@@ -250,13 +229,16 @@ class GpuPipeline:
             work.replay(slot, views)
 
     def _fall_back(self, reason: str) -> None:
-        self.level, self._reason = EAGER, reason
+        self.level = EAGER
+        self._reason = reason
         _log.warning("frames run as single launches: %s", reason)
         for work in self._works.values():
             work.close()
 
-    def _measured(self, work: FrameWork, targets: Sequence[Ring], timings: dict[str, float]) -> None:
-        stream, events = self._gpu.stream, self._events
+    def _measured(
+        self, work: FrameWork, targets: Sequence[Ring], timings: dict[str, float], events: list[Any]
+    ) -> None:
+        stream = self._gpu.stream
         stages: list[str] = []
         stream.record(events[0])
 
@@ -271,22 +253,22 @@ class GpuPipeline:
 
     # ---- start and end -------------------------------------------------------------------------------------
 
-    def _check_replay(self) -> None:
-        """Render two poses step by step and as graphs; fall back to single launches unless the pictures are
+    def _check_replay(self, shader: DeviceShader) -> None:
+        """Render two poses step by step and as graphs; fall back to single launches unless the frames are
         the same."""
-        options, rig = self._options, self._options.avatar.rig
-        full = (1, *options.padded)
-        work = self._work(full, None if self._network is None else self._network.sessions.require(full))
-        window = Window(0, 0, full[2], full[1])
+        plan, rig = self._plan, self._plan.avatar.rig
+        key, instance = shader.at(1, *plan.padded)
+        work = self._work(shader, key, instance)
+        window = Window(0, 0, key[2], key[1])
         ring = self._slots(0, 1)[0]
         bent = np.zeros((55, 3), np.float32)
         bent[16:20, 2] = 0.8, -0.8, 0.5, -0.5  # arms
         shots = [
-            (pose, whole_body_camera(rig, rig.joints[0], options.size, azimuth=a))
+            (pose, whole_body_camera(rig, rig.joints[0], plan.size, azimuth=a))
             for pose, a in ((Pose(), 0.0), (Pose(bent), 2.0))
         ]
 
-        def pictures(put_on_stream) -> list[np.ndarray]:
+        def frames(put_on_stream: Callable[[], None]) -> list[np.ndarray]:
             result = []
             for pose, camera in shots:
                 work.fill(pose, [camera], [window])
@@ -295,10 +277,10 @@ class GpuPipeline:
                 result.append(ring.rgba.copy())
             return result
 
-        eager = pictures(lambda: work.run([ring]))
+        eager = frames(lambda: work.run([ring]))
         try:
             work.capture(0, (0,), [ring])
-            replayed = pictures(lambda: work.replay(0, (0,)))
+            replayed = frames(lambda: work.replay(0, (0,)))
         except (self._gpu.cuda.CudaError, engines.EngineError) as e:
             self._fall_back(f"a CUDA graph failed: {e}")
             return
@@ -307,7 +289,7 @@ class GpuPipeline:
         differs = max(int(np.abs(a.astype(np.int16) - b).max()) for a, b in zip(eager, replayed, strict=True))
         if differs > 1:
             self._fall_back(f"replayed graphs differ from single launches by up to {differs} of 255")
-        elif np.array_equal(*replayed) and not np.array_equal(*eager):
+        elif np.array_equal(replayed[0], replayed[1]) and not np.array_equal(eager[0], eager[1]):
             self._fall_back("replayed graphs give the same picture for two poses")
         elif work.parts(0, (0,)) > 1:
             self.level = SPLIT_GRAPHS
@@ -318,9 +300,10 @@ class GpuPipeline:
         for work in self._works.values():
             work.close()
         self._works.clear()
-        if self._network is not None:
-            network, self._network = self._network, None
+        if self._shader is not None:
+            shader = self._shader
+            self._shader = None
             try:
-                gpu.release(network)
+                shader.close()
             except gpu.cuda.CudaError as e:  # what broke it was already told
                 _log.warning("%s: %s", gpu.device.name, e)

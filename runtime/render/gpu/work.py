@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dinar_live import engines
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render.compiled_sizes import Key
-from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.options import RenderPlan
 from dinar_live.runtime.render.window import Window
 
-TEXTURE_CHANNELS = 3
+from .device import SharedGpu
+from .rasterizer import Rasterizer
+from .shading import DeviceShading, Step
 
-
-class Step(NamedTuple):
-    """Part of a frame: `run()` puts it on the stream. stage: one of STAGES. capturable: may be part of a
-    graph."""
-
-    stage: str
-    run: Callable[[], None]
-    capturable: bool = True
+if TYPE_CHECKING:
+    from dinar_live.kernels.cuda import DeviceBody, DeviceScene
 
 
 class Ring(NamedTuple):
-    """Where one view's picture of one slot goes: page-locked rgba u8[H,W,4], depth f32[H,W] or None."""
+    """Where one view's frame of one slot goes: page-locked rgba u8[H,W,4], depth f32[H,W] or None."""
 
     rgba: np.ndarray
     depth: np.ndarray | None
 
 
 class FrameWork:
-    """Buffers and launches for `key` = (views, height, width). session: the network's instance of that size,
-    None without a network.
+    """Buffers and launches for `key` = (views, height, width). shading: the planes of that size and what
+    turns features into colour. rasterizer: None = the kernels' own.
 
     `fill` writes what changes from frame to frame into page-locked memory; `steps` and `download` are the
     rest, always the same:
@@ -48,21 +43,24 @@ class FrameWork:
 
     def __init__(
         self,
-        gpu,
-        body,
-        scene,
-        options: RenderOptions,
-        session: engines.DeviceSession | None,
+        gpu: SharedGpu,
+        body: DeviceBody,
+        scene: DeviceScene,
+        plan: RenderPlan,
+        shading: DeviceShading,
         key: Key,
-        rasterizer=None,
+        rasterizer: Rasterizer | None = None,
     ):
-        spec, cuda, device, program, stream = options.spec, gpu.cuda, gpu.device, gpu.program, gpu.stream
+        options, spec = plan.options, plan.spec
+        cuda, device, program, stream = gpu.cuda, gpu.device, gpu.program, gpu.stream
         n, h, w = key[0], key[1] * spec.samples, key[2] * spec.samples
-        H, W = options.size
-        self.key, self.session = key, session
-        self._gpu, self._options = gpu, options
+        H, W = plan.size
+        self.key = key
+        self.shading = shading
+        self._gpu = gpu
+        self._plan = plan
         self._replays: dict[tuple[int, tuple[int, ...]], list[Step]] = {}
-        self._graphs: list = []
+        self._graphs: list[Any] = []
         self.ran = False
         self._parameters = parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
         self._projective = projective = device.empty((n, body.vertices, 3), np.float32)
@@ -72,14 +70,8 @@ class FrameWork:
         if options.depth:
             depth, depth_out = device.empty((n, h, w), np.float32), device.empty((n, H, W), np.float32)
         self._depth_out = depth_out
-        if session is None:
-            features = device.empty((n, TEXTURE_CHANNELS + 3, h, w), scene.dtype)
-            rgb, alpha = cuda.Planes.of(features), cuda.Planes.of(features, TEXTURE_CHANNELS + 2)
-        else:
-            session.warm_up(stream.handle)  # before any capture
-            features = session.inputs["features"]
-            rgb, alpha = cuda.Planes.of(session.outputs["rgb"]), cuda.Planes.of(session.outputs["alpha"])
-        self._kept = body, scene, features, depth  # the launches below hold addresses only
+        features = shading.features
+        self._kept = body, scene, depth  # the launches below hold addresses only
         mask = cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
         self.steps = [
             Step("lbs", lambda: parameters.upload(stream)),
@@ -97,18 +89,15 @@ class FrameWork:
                 "gather",
                 program.gather(scene, parameters, projective, target, features, depth, samples=spec.samples),
             ),
+            *shading.steps,
         ]
-        if session is not None:
-            # torch's sessions say how they run; one without a graph of its own cannot be captured
-            capturable = getattr(session, "mode", "graph") == "graph"
-            self.steps.append(Step("network", lambda: session.enqueue_on(stream.handle), capturable))
         self.steps.append(
             self._launches(
                 "compose",
                 program.compose(
                     parameters,
-                    rgb,
-                    alpha,
+                    shading.rgb,
+                    shading.alpha,
                     self._rgba,
                     mask=mask,
                     depth=depth,
@@ -128,7 +117,7 @@ class FrameWork:
     def fill(self, pose: Pose, cameras: Sequence[Camera], windows: Sequence[Window]) -> None:
         """What this frame is: a camera and a window of this work's size for each view. The frame before must
         be done."""
-        host, s = self._parameters.host, self._options.spec.samples
+        host, s = self._parameters.host, self._plan.spec.samples
         host["body"][...], host["transl"][...] = pose.body, pose.transl
         expression, count = host["expression"], len(pose.expression)
         expression[:count], expression[count:] = pose.expression, 0
@@ -137,12 +126,12 @@ class FrameWork:
             host["origins"][i] = window.x0, window.y0
 
     def download(self, rings: Sequence[Ring]) -> Step:
-        """The pictures of all views into their rings."""
-        H, W = self._options.size
+        """The frames of all views into their rings."""
+        H, W = self._plan.size
         copies = []
         for i, ring in enumerate(rings):
             copies.append((self._rgba.view(i * H * W * 4, (H, W, 4), np.uint8), ring.rgba))
-            if ring.depth is not None:
+            if ring.depth is not None and self._depth_out is not None:
                 copies.append((self._depth_out.view(i * H * W * 4, (H, W), np.float32), ring.depth))
 
         def run():
