@@ -95,7 +95,7 @@ class DeviceArray:
 class _Allocation:
     def __init__(self, device, nbytes: int):
         self.pointer = int(call("cuMemAlloc", max(nbytes, 16)))
-        self.free = device.finalizer(self, "cuMemFree", self.pointer)
+        self.free = device.finalizer(self, call, "cuMemFree", self.pointer)
 
 
 def allocate(device, shape, dtype) -> DeviceArray:
@@ -111,9 +111,8 @@ def pinned(device, shape, dtype) -> np.ndarray:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
     pointer = int(call("cuMemHostAlloc", nbytes, driver().CU_MEMHOSTALLOC_PORTABLE))
-    memory = (ctypes.c_uint8 * nbytes).from_address(
-        pointer
-    )  # the base of the array: lives as long as any view of it
-    device.finalizer(memory, "cuMemFreeHost", pointer)
+    # the base of the array: lives as long as any view of it
+    memory = (ctypes.c_uint8 * nbytes).from_address(pointer)
+    device.finalizer(memory, call, "cuMemFreeHost", pointer)
     ctypes.memset(pointer, 0, nbytes)
-    return np.ndarray(shape, dtype, memory)
+    return np.frombuffer(memory, np.dtype(dtype), math.prod(shape)).reshape(shape)

@@ -53,7 +53,7 @@ class NvdiffrastRasterizer:
         if (reason := self.missing()) is not None:
             raise CudaError(reason)
         try:
-            import nvdiffrast.torch as nvdiffrast
+            import nvdiffrast.torch as nvdiffrast  # pyright: ignore[reportMissingImports]  (optional)
             import torch
         except Exception as e:  # a module compiled for another torch fails in many ways
             raise CudaError(

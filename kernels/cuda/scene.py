@@ -91,8 +91,8 @@ class FrameParameters:
         self.host = self._bytes.view(dtype)[0]
         self._block = device.empty((dtype.itemsize,), np.uint8)
         self.device = {
-            name: self._block.view(dtype.fields[name][1], dtype[name].shape, dtype[name].base)
-            for name in dtype.names
+            name: self._block.view(offset, field.shape, field.base)
+            for name, (field, offset, *_) in (dtype.fields or {}).items()
         }
 
     def upload(self, stream) -> None:
