@@ -4,6 +4,9 @@ the names that both have.
 plan, timing = build_plan(model, Log(), BuildSettings(), timing, progress=print)
 """
 
+# TensorRT is not installed where types are checked, and this folder is taken for it.
+# pyright: reportAttributeAccessIssue=false
+
 import logging
 import threading
 from collections.abc import Callable

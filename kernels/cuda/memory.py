@@ -108,11 +108,11 @@ def allocate(device, shape, dtype) -> DeviceArray:
 
 def pinned(device, shape, dtype) -> np.ndarray:
     """Zeroed page-locked host memory, freed when the array and its views are gone."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
-    pointer = int(call("cuMemHostAlloc", nbytes, driver().CU_MEMHOSTALLOC_PORTABLE))
+    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    pointer = int(call("cuMemHostAlloc", max(nbytes, 1), driver().CU_MEMHOSTALLOC_PORTABLE))
     # the base of the array: lives as long as any view of it
-    memory = (ctypes.c_uint8 * nbytes).from_address(pointer)
+    memory = (ctypes.c_uint8 * max(nbytes, 1)).from_address(pointer)
     device.finalizer(memory, call, "cuMemFreeHost", pointer)
     ctypes.memset(pointer, 0, nbytes)
-    return np.frombuffer(memory, np.dtype(dtype), math.prod(shape)).reshape(shape)
+    return np.ctypeslib.as_array(memory)[:nbytes].view(dtype).reshape(shape)
