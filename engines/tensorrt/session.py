@@ -17,9 +17,10 @@ import tensorrt as trt
 from dinar_live.engines.base import Buffers, DeviceSession, DeviceTensor, EngineError, Session
 from dinar_live.engines.gpu import cuda_errors
 from dinar_live.engines.replay_check import replay_problem
-from dinar_live.kernels.cuda import Device, DeviceArray, Graph
 
 if TYPE_CHECKING:
+    from dinar_live.kernels.cuda import Device, DeviceArray, Graph
+
     from .engine import Plan
 
 _DTYPES = {trt.DataType.FLOAT: "float32", trt.DataType.HALF: "float16"}

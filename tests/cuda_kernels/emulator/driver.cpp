@@ -305,7 +305,7 @@ Result capture_info_cuda12(Stream *s, int *status, uint64_t *id, Graph **g, cons
 }
 Result add_child(uintptr_t *node, Graph *g, const uintptr_t *before, size_t n, const Graph *child) {
     ENTER();
-    if (n > 1 || (n ? *before : 0) != g->work.size()) return INVALID_VALUE;      // a chain is all that is known here
+    if (!g || !child || n > 1 || (n ? *before : 0) != g->work.size()) return INVALID_VALUE;      // a chain is all that is known here
     g->work.push_back([work = child->work] {
         for (auto &w : work) w();
     });
