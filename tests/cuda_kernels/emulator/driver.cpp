@@ -296,7 +296,8 @@ Result capture_info(Stream *s, int *status, uint64_t *id, Graph **g, const uintp
     if (id) *id = 7;
     if (g) *g = s->capture;
     if (before) *before = &s->tail;
-    if (edges) *edges = nullptr;
+    static const uint64_t plain = 0;     // an edge's data: eight bytes, 0 = nothing particular
+    if (edges) *edges = &plain;
     if (n) *n = s->tail ? 1 : 0;
     return SUCCESS;
 }
