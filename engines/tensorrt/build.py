@@ -78,7 +78,8 @@ class BuildMonitor(trt.IProgressMonitor):
 
     def __init__(self, progress: Progress):
         trt.IProgressMonitor.__init__(self)
-        self._progress, self._lock = progress, threading.Lock()
+        self._progress = progress
+        self._lock = threading.Lock()
         self._phases: dict[str, tuple[str | None, int, int]] = {}  # name -> (parent, steps, done)
         self._highest = 0.0
         self.stopped_by: BaseException | None = None

@@ -31,27 +31,31 @@ class TensorRTDeviceSession(DeviceSession):
     """See DeviceSession. One execution context; its tensors are bound once, by name."""
 
     def __init__(self, device: Device, plan: Plan):
-        self._device, self._plan, self.device = device, plan, device.index
+        self._device = device
+        self._plan = plan
+        self.device = device.index
         self.arrays: dict[str, DeviceArray] = {}
         self._context: Any = None
         plan.log.take()
         try:
             with cuda_errors():
                 device.make_current()
-                self._context = plan.engine.create_execution_context()
-                if self._context is None:
+                context = plan.engine.create_execution_context()
+                if context is None:
                     raise plan.log.failure(
                         "TensorRT cannot make an execution context (is the GPU's memory full?)"
                     )
-                tensors = self._bind()
+                tensors = self._bind(context)
+                self._context = context
         except BaseException:
             self.close()
             raise
         self.inputs = Buffers(tensors[trt.TensorIOMode.INPUT])
         self.outputs = Buffers(tensors[trt.TensorIOMode.OUTPUT])
 
-    def _bind(self) -> dict:
-        """Memory for every tensor of the plan: DeviceTensors by mode (input or output) and name."""
+    def _bind(self, context) -> dict:
+        """Memory for every tensor of the plan, made known to `context`: DeviceTensors by mode (input or
+        output) and name."""
         engine, plan = self._plan.engine, self._plan
         tensors = {trt.TensorIOMode.INPUT: {}, trt.TensorIOMode.OUTPUT: {}}
         for i in range(engine.num_io_tensors):
@@ -68,7 +72,7 @@ class TensorRTDeviceSession(DeviceSession):
                     f"tensor {name!r} of the plan has the format {engine.get_tensor_format(name)}; expected LINEAR"
                 )
             array = self.arrays[name] = self._device.empty(shape, dtype)
-            if not self._context.set_tensor_address(name, array.pointer):
+            if not context.set_tensor_address(name, array.pointer):
                 raise plan.log.failure(f"TensorRT does not accept the memory of tensor {name!r}")
             tensors[engine.get_tensor_mode(name)][name] = DeviceTensor(array.pointer, shape, dtype)
         return tensors

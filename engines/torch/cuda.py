@@ -62,6 +62,10 @@ class Cuda:
         return torch.zeros(shape, pin_memory=True)
 
 
+def _described(tensors: dict[str, torch.Tensor], io: str) -> Buffers:
+    return Buffers({name: DeviceTensor(t.data_ptr(), tuple(t.shape), io) for name, t in tensors.items()})
+
+
 class TorchDeviceSession(DeviceSession):
     """See DeviceSession. mode: "graph", or "eager: " and why there is no graph."""
 
@@ -87,15 +91,8 @@ class TorchDeviceSession(DeviceSession):
             self._eager()  # once more: cuDNN has chosen its algorithms, tables are on the device
         self._stream.synchronize()
         self._graph, self.mode = self._captured()
-        self.inputs, self.outputs = (
-            Buffers(
-                {
-                    name: DeviceTensor(tensor.data_ptr(), tuple(tensor.shape), io)
-                    for name, tensor in tensors.items()
-                }
-            )
-            for tensors in (self._in, self._out)
-        )
+        self.inputs = _described(self._in, io)
+        self.outputs = _described(self._out, io)
 
     def _eager(self) -> None:
         assert self._network is not None  # enqueue_on has looked
@@ -169,10 +166,9 @@ class TorchCudaSession(Session):
         self._cuda = self._device_session._cuda
         self._stream = self._cuda.stream()
         self._handle = self._stream.cuda_stream
-        self._in, self._out = (
-            {name: self._cuda.pinned(tensor.shape) for name, tensor in tensors.items()}
-            for tensors in (self._device_session.inputs, self._device_session.outputs)
-        )
+        inputs, outputs = self._device_session.inputs, self._device_session.outputs
+        self._in = {name: self._cuda.pinned(tensor.shape) for name, tensor in inputs.items()}
+        self._out = {name: self._cuda.pinned(tensor.shape) for name, tensor in outputs.items()}
         super().__init__(
             {name: t.numpy() for name, t in self._in.items()},
             {name: t.numpy() for name, t in self._out.items()},

@@ -58,8 +58,11 @@ class TorchEngine(Engine):
             precision, why = ("f16", "a GPU") if has_gpu else ("f32", "the reference on a CPU")
         else:
             why = "asked for"
-        self.inputs, self.outputs = model.inputs, model.outputs
-        self._model, self._precision, self._threads = model, precision, threads
+        self.inputs = model.inputs
+        self.outputs = model.outputs
+        self._model: OnnxFile | None = model
+        self._precision = precision
+        self._threads = threads
         self.device_io = ("float32" if precision == "f32" else "float16") if has_gpu else None
         self._graphs: dict[str, TorchGraph] = {}
         self.graph("float32")  # a model that cannot be read is refused here

@@ -43,12 +43,11 @@ class TorchGraph:
         threads: int,
         channels_last: bool = False,
     ):
-        self.device, self.channels_last = device, channels_last
-        self._threads, self._source, self._output_names = (
-            threads,
-            source,
-            tuple(value.name for value in proto.graph.output),
-        )
+        self.device = device
+        self.channels_last = channels_last
+        self._threads = threads
+        self._source = source
+        self._output_names = tuple(value.name for value in proto.graph.output)
         opset = opset_of(proto)
         on_host = {
             node.input[at]
@@ -106,7 +105,7 @@ class TorchGraph:
         return self.arranged(tensor.to(self.device))
 
     def arranged(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A picture or weight in the memory order in which convolutions run."""
+        """A feature map or weight in the memory order in which convolutions run."""
         return (
             tensor.contiguous(memory_format=torch.channels_last)
             if self.channels_last and tensor.ndim == 4

@@ -19,7 +19,9 @@ class DeviceArray:
     """
 
     def __init__(self, pointer: int, shape: tuple[int, ...], dtype, owner=None):
-        self.pointer, self.shape, self.dtype = int(pointer), tuple(int(n) for n in shape), np.dtype(dtype)
+        self.pointer = int(pointer)
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = np.dtype(dtype)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
         self._owner = owner  # keeps the memory alive
 

@@ -61,8 +61,11 @@ class NvdiffrastRasterizer:
             ) from e
         if not torch.cuda.is_available():
             raise CudaError(f"nvdiffrast needs a torch with CUDA; this one ({torch.__version__}) has none")
-        self._torch, self._nvdiffrast = torch, nvdiffrast
-        self._program, self._cull, self._near = program, cull, near
+        self._torch = torch
+        self._nvdiffrast = nvdiffrast
+        self._program = program
+        self._cull = cull
+        self._near = near
         self._works: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
     @staticmethod
