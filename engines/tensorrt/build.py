@@ -4,6 +4,9 @@ the names that both have.
 plan, timing = build_plan(model, Log(), BuildSettings(), timing, progress=print)
 """
 
+# TensorRT is not installed where types are checked, and this folder is taken for it.
+# pyright: reportAttributeAccessIssue=false
+
 import logging
 import threading
 from collections.abc import Callable
@@ -75,7 +78,8 @@ class BuildMonitor(trt.IProgressMonitor):
 
     def __init__(self, progress: Progress):
         trt.IProgressMonitor.__init__(self)
-        self._progress, self._lock = progress, threading.Lock()
+        self._progress = progress
+        self._lock = threading.Lock()
         self._phases: dict[str, tuple[str | None, int, int]] = {}  # name -> (parent, steps, done)
         self._highest = 0.0
         self.stopped_by: BaseException | None = None

@@ -8,6 +8,9 @@ machine code for one GPU model and one TensorRT version; the cache key holds eve
 plan that is refused is built again.
 """
 
+# TensorRT is not installed where types are checked, and this folder is taken for it.
+# pyright: reportAttributeAccessIssue=false
+
 import hashlib
 import logging
 import os
@@ -26,7 +29,8 @@ from dinar_live.engines.base import (
     static_input_shapes,
 )
 from dinar_live.engines.cache import EngineCache, EngineKey, platform_name
-from dinar_live.engines.nvidia import Gpu, device_index
+from dinar_live.engines.gpu import open_device
+from dinar_live.engines.nvidia import device_index
 from dinar_live.engines.onnx import fold as onnx_fold
 from dinar_live.engines.onnx import graph as onnx_graph
 from dinar_live.engines.onnx import lower as onnx_lower
@@ -67,11 +71,9 @@ class Plan:
     """A deserialized plan; sessions of one model and size share it."""
 
     def __init__(self, runtime, engine, log: Log):
-        self.runtime, self.engine, self.log = (
-            runtime,
-            engine,
-            log,
-        )  # the runtime and its log must outlive the engine
+        self.runtime = runtime  # it and its log must outlive the engine
+        self.engine = engine
+        self.log = log
 
 
 _plans: "weakref.WeakValueDictionary[EngineKey, Plan]" = weakref.WeakValueDictionary()
@@ -101,25 +103,35 @@ class TensorRTEngine(Engine):
         if optimization_level is not None and optimization_level not in LEVELS:
             raise EngineError(f"optimization_level is {optimization_level!r}; expected 0 to 5, or None")
         precision, why = ("f16", "a GPU") if precision == "auto" else (precision, "asked for")
-        self._gpu = Gpu(device_index(device))
-        self.inputs, self.outputs = model.inputs, model.outputs
-        self._model, self._precision, self._cache = model, precision, cache
-        self._progress, self._level = progress, optimization_level
+        self._device = open_device(device_index(device))
+        self.inputs = model.inputs
+        self.outputs = model.outputs
+        self._model: OnnxFile | None = model
+        self._precision = precision
+        self._cache = cache
+        self._progress = progress
+        self._level = optimization_level
         self._digest = hashlib.sha256(model.data).hexdigest()
         self._folded = None
         self.device_io = "float32" if precision == "f32" else "float16"
         self.info = EngineInfo(
-            "tensorrt", trt.__version__, self._gpu.info.name, precision, 0, f"{reason}; {precision}: {why}"
+            "tensorrt", trt.__version__, self._device.name, precision, 0, f"{reason}; {precision}: {why}"
         )
 
     def compile(self, size: tuple[int, int, int]) -> Session:
-        return TensorRTSession(self._gpu, self.plan(size, "float32"))
+        return TensorRTSession(self._device, self.plan(size, "float32"))
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
-        return TensorRTDeviceSession(self._gpu, self.plan(size, self.device_io))
+        assert self.device_io is not None  # set when this was made
+        return TensorRTDeviceSession(self._device, self.plan(size, self.device_io))
 
     def close(self) -> None:
         self._model = self._folded = None
+
+    def _opened(self) -> OnnxFile:
+        if self._model is None:
+            raise EngineError("this engine is closed; create another one")
+        return self._model
 
     def key(self, size: tuple[int, int, int], io: str, level: int) -> EngineKey:
         """What the plan for (N, H, W), with inputs and outputs of type `io` and built at this level, depends
@@ -136,8 +148,8 @@ class TensorRTEngine(Engine):
             self._digest,
             tuple(sorted(shapes.items())),
             f"tensorrt {trt.__version__}",
-            self._gpu.info.name,
-            self._gpu.info.compute_capability,
+            self._device.name,
+            "{}.{}".format(*self._device.compute_capability),
             platform_name(),
             flags,
         )
@@ -157,11 +169,10 @@ class TensorRTEngine(Engine):
 
     def plan(self, size: tuple[int, int, int], io: str) -> Plan:
         """The plan for (N, H, W): shared if a session has it, else from the cache, else built."""
-        if self._model is None:
-            raise EngineError("this engine is closed; create another one")
+        self._opened()
         keys = self._keys(size, io)
         with _building:
-            self._gpu.activate()
+            self._device.make_current()
             for key in keys:
                 plan = _plans.get(key) or self._load(key)
                 if plan is not None:
@@ -210,7 +221,7 @@ class TensorRTEngine(Engine):
     def lowered(self, size: tuple[int, int, int], io: str) -> bytes:
         """The ONNX file that TensorRT is given for (N, H, W) and inputs and outputs of type `io`."""
         if self._folded is None:
-            proto = onnx_graph.load_proto(self._model)
+            proto = onnx_graph.load_proto(self._opened())
             self._folded = onnx_fold.fold(onnx_graph.at_least_opset(proto))
         shapes = static_input_shapes(self.inputs, size)
         return onnx_graph.static(
@@ -234,7 +245,7 @@ def _rewriting_digest() -> str:
     number."""
     digest = hashlib.sha256()
     for module in (onnx_graph, onnx_fold, onnx_lower):
-        digest.update(pathlib.Path(module.__file__).read_bytes())
+        digest.update(pathlib.Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]
 
 

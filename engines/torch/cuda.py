@@ -12,21 +12,21 @@ import numpy as np
 import torch
 
 from dinar_live.engines.base import Buffers, DeviceSession, DeviceTensor, EngineError, Session
-from dinar_live.engines.nvidia import Gpu
+from dinar_live.engines.gpu import cuda_errors
 from dinar_live.engines.replay_check import replay_problem
+from dinar_live.kernels.cuda import embed
 
-from .engine import TorchGraph
+from .graph import TorchGraph
 
 _DTYPE = {"float32": torch.float32, "float16": torch.float16}
 _log = logging.getLogger(__name__)
 
 
 class Cuda:
-    """What the sessions use of torch.cuda and of the CUDA runtime, in one place."""
+    """What the sessions use of torch.cuda and of the CUDA layer, in one place."""
 
     def __init__(self, device: torch.device):
         self.device = device
-        self._gpu: Gpu | None = None
 
     def stream(self) -> torch.cuda.Stream:
         return torch.cuda.Stream(self.device)
@@ -55,12 +55,15 @@ class Cuda:
         return graph
 
     def embed(self, handle: int, graph) -> None:
-        if self._gpu is None:
-            self._gpu = Gpu(self.device.index or 0)
-        self._gpu.embed(handle, graph.raw_cuda_graph())
+        with cuda_errors():
+            embed(handle, graph.raw_cuda_graph())
 
     def pinned(self, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.zeros(shape, pin_memory=True)
+
+
+def _described(tensors: dict[str, torch.Tensor], io: str) -> Buffers:
+    return Buffers({name: DeviceTensor(t.data_ptr(), tuple(t.shape), io) for name, t in tensors.items()})
 
 
 class TorchDeviceSession(DeviceSession):
@@ -69,7 +72,8 @@ class TorchDeviceSession(DeviceSession):
     def __init__(
         self, graph: TorchGraph, shapes: dict[str, tuple[int, ...]], io: str, cuda: Cuda | None = None
     ):
-        self._network, self._cuda = graph, cuda or Cuda(graph.device)
+        self._network: TorchGraph | None = graph
+        self._cuda = cuda or Cuda(graph.device)
         self.device = graph.device.index or 0
         self._stream = self._cuda.stream()
         self._cuda.settle()
@@ -87,17 +91,11 @@ class TorchDeviceSession(DeviceSession):
             self._eager()  # once more: cuDNN has chosen its algorithms, tables are on the device
         self._stream.synchronize()
         self._graph, self.mode = self._captured()
-        self.inputs, self.outputs = (
-            Buffers(
-                {
-                    name: DeviceTensor(tensor.data_ptr(), tuple(tensor.shape), io)
-                    for name, tensor in tensors.items()
-                }
-            )
-            for tensors in (self._in, self._out)
-        )
+        self.inputs = _described(self._in, io)
+        self.outputs = _described(self._out, io)
 
     def _eager(self) -> None:
+        assert self._network is not None  # enqueue_on has looked
         for name, value in self._network.run(self._in).items():
             self._out[name].copy_(value)
 
@@ -119,7 +117,7 @@ class TorchDeviceSession(DeviceSession):
             if not problem:
                 return graph, "graph"
             problem = f"the graph was not trusted: {problem}"
-        _log.warning("torch on %s: %s; running eagerly", self._network.device, problem)
+        _log.warning("torch on %s: %s; running eagerly", f"cuda:{self.device}", problem)
         return None, f"eager: {problem}"
 
     def _run(self, inputs: dict[str, np.ndarray], work) -> dict[str, np.ndarray]:
@@ -168,10 +166,9 @@ class TorchCudaSession(Session):
         self._cuda = self._device_session._cuda
         self._stream = self._cuda.stream()
         self._handle = self._stream.cuda_stream
-        self._in, self._out = (
-            {name: self._cuda.pinned(tensor.shape) for name, tensor in tensors.items()}
-            for tensors in (self._device_session.inputs, self._device_session.outputs)
-        )
+        inputs, outputs = self._device_session.inputs, self._device_session.outputs
+        self._in = {name: self._cuda.pinned(tensor.shape) for name, tensor in inputs.items()}
+        self._out = {name: self._cuda.pinned(tensor.shape) for name, tensor in outputs.items()}
         super().__init__(
             {name: t.numpy() for name, t in self._in.items()},
             {name: t.numpy() for name, t in self._out.items()},

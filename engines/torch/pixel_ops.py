@@ -122,6 +122,8 @@ def _resize(a, opset, x, roi=None, scales=None, sizes=None):
     if sizes is not None and sizes.numel():
         news = ints_of(sizes)
         factors = [new / x.shape[axis] for axis, new in zip(dims, news, strict=True)]
+    elif scales is None:
+        raise OperatorError("neither sizes nor scales are given")
     else:
         factors = [float(v) for v in scales.tolist()]
         news = [int(math.floor(x.shape[axis] * factor)) for axis, factor in zip(dims, factors, strict=True)]
@@ -182,7 +184,6 @@ def _quick_resize(x: Tensor, mode: str, how: str, nearest: str, dims, news, fact
 
 @operator("GridSample")
 def _grid_sample(a, opset, x, grid):
-    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(
-        a.get("mode", "bilinear"), a.get("mode", "bilinear")
-    )
+    named: str = a.get("mode", "bilinear")
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(named, named)
     return F.grid_sample(x, grid, mode, a.get("padding_mode", "zeros"), bool(a.get("align_corners", 0)))

@@ -13,8 +13,9 @@ origins parameters.upload(stream);  program.run(stream, steps);  engine_session.
 program.run(stream, finish)
 """
 
-from .device import Device, Event, Graph, Stream
+from .device import Device, Event, Stream
 from .errors import CudaError
+from .graph import Graph, embed
 from .launches import Launch
 from .memory import DeviceArray
 from .nvdiffrast import NvdiffrastRasterizer
@@ -36,4 +37,5 @@ __all__ = [
     "Program",
     "RasterTarget",
     "Stream",
+    "embed",
 ]

@@ -38,7 +38,7 @@ class Cache:
 
     def read(self, key: str) -> bytes | None:
         """None if it is not there or damaged."""
-        if not self._private():
+        if self.folder is None or not self._private():
             return None
         try:
             content = (self.folder / f"{key}.cubin").read_bytes()
@@ -61,7 +61,7 @@ class Cache:
                 f.write(hashlib.sha256(data).digest() + data)
             os.replace(temporary, self.folder / f"{key}.cubin")
             temporary = None
-            self._prune()
+            _prune(self.folder)
         except OSError:
             pass
         finally:
@@ -80,7 +80,8 @@ class Cache:
             return False
         return (status.st_mode & 0o170022) == 0o040000 and status.st_uid == os.getuid()
 
-    def _prune(self) -> None:
-        files = sorted(self.folder.glob("*.cubin"), key=lambda p: p.stat().st_mtime)
-        for old in files[:-KEEP]:
-            old.unlink(missing_ok=True)
+
+def _prune(folder: pathlib.Path) -> None:
+    files = sorted(folder.glob("*.cubin"), key=lambda p: p.stat().st_mtime)
+    for old in files[:-KEEP]:
+        old.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import pathlib
 import re
 
 from .cache import Cache
+from .driver import core
 from .errors import CudaError
 
 FILES = ("lbs.cu", "rasterize.cu", "gather.cu", "compose.cu", "nvdiffrast.cu")
@@ -47,7 +48,7 @@ def source() -> str:
 def nvrtc_version() -> tuple[int, int]:
     """Raises CudaError where NVRTC or its bindings are missing."""
     try:
-        from cuda.bindings import nvrtc
+        from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]  (no stubs)
 
         error, major, minor = nvrtc.nvrtcVersion()
     except (
@@ -68,18 +69,13 @@ def compile_cubin(arch: str) -> bytes:
     """Machine code of all kernels for `arch` ("sm_90"). Takes about a second. Raises CudaError with the
     compiler's words."""
     version = nvrtc_version()
-    try:
-        from cuda.core import Program, ProgramOptions
-    except ImportError as e:
-        raise CudaError(
-            f"the package cuda-core cannot be imported ({e}); pip install 'dinar-live[gpu]'"
-        ) from None
+    cuda_core = core()
     text = source()
     # No contraction into fused multiply-adds, as in the CPU build: the same bits, and the kernels are bound
     # by memory.
-    options = ProgramOptions(std="c++17", arch=arch, fma=False, name="dinar_live.cu")
+    options = cuda_core.ProgramOptions(std="c++17", arch=arch, fma=False, name="dinar_live.cu")
     try:
-        return bytes(Program(text, "c++", options).compile("cubin").code)
+        return bytes(cuda_core.Program(text, "c++", options).compile("cubin").code)
     except Exception as e:  # cuda.core raises several types; all of them mean the same here
         hint = (
             "; a GPU newer than this NVRTC needs a newer one: pip install -U nvidia-cuda-nvrtc"

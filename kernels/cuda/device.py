@@ -1,16 +1,17 @@
-"""One GPU: its context, streams, events and captured graphs."""
+"""One GPU: its context, streams and events, all of cuda.core."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from . import memory
-from .driver import call, driver
+from .driver import call, checked, core, driver
 from .errors import CudaError
+from .graph import Graph, capture
 from .memory import DeviceArray
 
 
@@ -19,45 +20,37 @@ class Device:
 
     name; compute_capability (major, minor); arch ("sm_90"); memory, bytes; multiprocessors; driver_version
     (major, minor) of CUDA. The context is made current on the calling thread; another thread that works with
-    the device calls `make_current` first. Raises CudaError, in one sentence and at once, where the package,
-    the driver or the GPU is missing.
+    the device calls `make_current` first. Raises CudaError, in one sentence and at once, where a package, the
+    driver or the GPU is missing.
     """
 
     def __init__(self, index: int = 0):
-        d = driver()
+        driver()  # before cuda.core: see there
         count = call("cuDeviceGetCount")
         if not 0 <= index < count:
-            raise CudaError(
-                f"there is no GPU {index}: the driver sees {count}" + (", numbered from 0" if count else "")
-            )
+            raise CudaError(missing_gpu(index, count))
         self.index = index
-        handle = call("cuDeviceGet", index)
-        self.name = call("cuDeviceGetName", 256, handle).split(b"\0", 1)[0].decode()
-        attribute = d.CUdevice_attribute
-
-        def get(name):
-            return int(
-                call("cuDeviceGetAttribute", getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), handle)
-            )
-
-        self.compute_capability = get("COMPUTE_CAPABILITY_MAJOR"), get("COMPUTE_CAPABILITY_MINOR")
+        self._core = checked(f"GPU {index}", core().Device, index)
+        self.make_current()
+        properties = self._core.properties
+        self.name = str(self._core.name).rstrip("\0")
+        self.compute_capability = (
+            int(properties.compute_capability_major),
+            int(properties.compute_capability_minor),
+        )
         self.arch = "sm_{}{}".format(*self.compute_capability)
-        self.multiprocessors = get("MULTIPROCESSOR_COUNT")
-        self.memory = int(call("cuDeviceTotalMem", handle))
+        self.multiprocessors = int(properties.multiprocessor_count)
+        self.memory = int(call("cuDeviceTotalMem", call("cuDeviceGet", index)))
         version = call("cuDriverGetVersion")
         self.driver_version = version // 1000, version % 1000 // 10
-        self._context = call("cuDevicePrimaryCtxRetain", handle)
-        weakref.finalize(
-            self, call, "cuDevicePrimaryCtxRelease", handle
-        )  # after all that came from here: see finalizer
-        self.make_current()
+        self._context = call("cuCtxGetCurrent")
 
     def __repr__(self) -> str:
         return f"Device({self.index}: {self.name}, {self.arch}, {self.memory / 2**30:.0f} GiB)"
 
     def make_current(self) -> None:
         """Make this GPU the one that the calling thread works with."""
-        call("cuCtxSetCurrent", self._context)
+        checked(f"GPU {self.index}", self._core.set_current)
 
     def synchronize(self) -> None:
         """Wait for everything on the device."""
@@ -71,6 +64,11 @@ class Device:
         """A new stream that does not wait for the default one."""
         return Stream(self)
 
+    def existing_stream(self, handle: int) -> Stream:
+        """A stream that belongs to somebody else (a CUstream's or cudaStream_t's address), for as long as it
+        is there."""
+        return Stream(self, handle)
+
     def event(self, *, timing: bool = False, blocking: bool = False) -> Event:
         """A new event. timing: for `elapsed_ms`. blocking: `synchronize` sleeps instead of spinning."""
         return Event(self, timing, blocking)
@@ -78,6 +76,10 @@ class Device:
     def empty(self, shape, dtype) -> DeviceArray:
         """Uninitialised device memory."""
         return memory.allocate(self, (shape,) if isinstance(shape, int) else shape, dtype)
+
+    def wrap(self, pointer: int, shape, dtype) -> DeviceArray:
+        """Memory of this device that belongs to somebody else, for as long as it is there."""
+        return DeviceArray.wrap(pointer, shape, dtype)
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         """A copy of a host array on the device; waits until it is there."""
@@ -92,59 +94,56 @@ class Device:
         before capturing a graph."""
         return memory.pinned(self, shape, dtype)
 
-    def finalizer(self, owner, function: str, handle) -> weakref.finalize:
-        """Calls driver function `function(handle)` when `owner` is gone, on whatever thread that is, and
-        keeps the device until then."""
-        return weakref.finalize(owner, _release, self, function, handle)
+    def finalizer(self, owner, release: Callable, *arguments) -> weakref.finalize:
+        """Calls release(*arguments) with this device current when `owner` is gone, on whatever thread that
+        is, and keeps the device until then."""
+        return weakref.finalize(owner, _release, self, release, *arguments)
 
 
-def _release(device: Device, function: str, handle) -> None:
+def missing_gpu(index: int, count: int) -> str:
+    """What Device says where there is no GPU `index`."""
+    gpus = f"{count} NVIDIA GPU{'s' * (count != 1)}" + (", numbered from 0" if count else "")
+    return f"there is no GPU {index}: this machine has {gpus}"
+
+
+def _release(device: Device, release: Callable, *arguments) -> None:
     call("cuCtxPushCurrent", device._context)
     try:
-        call(function, handle)
+        release(*arguments)
     finally:
         call("cuCtxPopCurrent")
-
-
-@contextlib.contextmanager
-def _no_garbage_collection():
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Stream:
     """A queue of work on the device. handle: the cudaStream_t / CUstream as an int, which engines and torch
     take."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Device, existing: int | None = None):
         self.device = device
-        self._stream = call("cuStreamCreate", driver().CUstream_flags.CU_STREAM_NON_BLOCKING)
-        self.handle = int(self._stream)
-        self.close = device.finalizer(self, "cuStreamDestroy", self._stream)
+        if existing is None:
+            self._core = checked("a new stream", device._core.create_stream)
+            device.finalizer(self, self._core.close)
+        else:
+            self._core = checked("stream", core().Stream.from_handle, existing)
+        self.handle = int(self._core.handle)
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self.handle
 
     def synchronize(self) -> None:
         """Wait until the work is done. Raises CudaError if any of it failed."""
-        call("cuStreamSynchronize", self._stream)
+        checked("synchronizing a stream", self._core.sync)
 
     def record(self, event: Event) -> Event:
         """`event` happens when the work so far is done."""
-        call("cuEventRecord", event.handle, self._stream)
+        checked("recording an event", self._core.record, event._core)
         return event
 
     def wait(self, event: Event) -> None:
         """Later work of this stream waits for `event`; the host does not."""
-        call("cuStreamWaitEvent", self._stream, event.handle, 0)
+        checked("waiting for an event", self._core.wait, event._core)
 
-    @contextlib.contextmanager
-    def capture(self):
+    def capture(self) -> AbstractContextManager[Graph]:
         """`with stream.capture() as graph: ...` records what is put on the stream instead of running it; then
         `graph.launch(stream)`.
 
@@ -153,70 +152,26 @@ class Stream:
         ended and the exception goes on; CudaError if the capture was broken, for instance by a call that is
         not allowed.
         """
-        graph = Graph(self.device)
-        with _no_garbage_collection():  # it might free device memory, which would break the capture
-            call(
-                "cuStreamBeginCapture",
-                self._stream,
-                driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
-            )
-            try:
-                yield graph
-            except BaseException:
-                with contextlib.suppress(CudaError):  # the first error counts
-                    call("cuGraphDestroy", call("cuStreamEndCapture", self._stream))
-                raise
-            captured = call("cuStreamEndCapture", self._stream)
-        graph._instantiate(captured)
+        return capture(self)
 
 
 class Event:
     """A point in the work of a stream; see Device.event."""
 
     def __init__(self, device: Device, timing: bool, blocking: bool):
-        flags = driver().CUevent_flags
-        value = (0 if timing else int(flags.CU_EVENT_DISABLE_TIMING)) | (
-            int(flags.CU_EVENT_BLOCKING_SYNC) if blocking else 0
-        )
-        self.handle = call("cuEventCreate", value)
-        self.close = device.finalizer(self, "cuEventDestroy", self.handle)
+        driver()
+        options = core().EventOptions(timing_enabled=timing, blocking_sync=blocking)
+        self._core = checked("a new event", device._core.create_event, options)
+        device.finalizer(self, self._core.close)
 
     def synchronize(self) -> None:
         """Wait until it has happened."""
-        call("cuEventSynchronize", self.handle)
+        checked("waiting for an event", self._core.sync)
 
     def done(self) -> bool:
         """Whether it has happened; does not wait."""
-        d = driver()
-        (error,) = d.cuEventQuery(self.handle)
-        if error not in (d.CUresult.CUDA_SUCCESS, d.CUresult.CUDA_ERROR_NOT_READY):
-            raise CudaError(f"cuEventQuery: {error.name}")
-        return error == d.CUresult.CUDA_SUCCESS
+        return bool(checked("asking for an event", lambda: self._core.is_done))
 
     def elapsed_ms(self, earlier: Event) -> float:
         """Milliseconds from `earlier` to this; both made with timing=True and done."""
-        return float(call("cuEventElapsedTime", earlier.handle, self.handle))
-
-
-class Graph:
-    """Captured work that is launched as one; see Stream.capture. nodes: how many operations it has."""
-
-    def __init__(self, device: Device):
-        self._device, self._exec = device, None
-        self.nodes = 0
-
-    def _instantiate(self, graph) -> None:
-        try:
-            self.nodes = int(call("cuGraphGetNodes", graph, 0)[1])
-            if not self.nodes:
-                raise CudaError("the captured graph is empty: the work went to another stream or device")
-            self._exec = call("cuGraphInstantiate", graph, 0)
-        finally:
-            call("cuGraphDestroy", graph)
-        self.close = self._device.finalizer(self, "cuGraphExecDestroy", self._exec)
-
-    def launch(self, stream: Stream) -> None:
-        """Put the whole graph on the stream. Raises CudaError; also before the capture is finished."""
-        if self._exec is None:
-            raise CudaError("this graph was not captured to its end; launch it after the `with` block")
-        call("cuGraphLaunch", self._exec, stream._stream)
+        return float(checked("the time between two events", lambda: self._core - earlier._core))

@@ -19,7 +19,9 @@ class DeviceArray:
     """
 
     def __init__(self, pointer: int, shape: tuple[int, ...], dtype, owner=None):
-        self.pointer, self.shape, self.dtype = int(pointer), tuple(int(n) for n in shape), np.dtype(dtype)
+        self.pointer = int(pointer)
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = np.dtype(dtype)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
         self._owner = owner  # keeps the memory alive
 
@@ -95,7 +97,7 @@ class DeviceArray:
 class _Allocation:
     def __init__(self, device, nbytes: int):
         self.pointer = int(call("cuMemAlloc", max(nbytes, 16)))
-        self.free = device.finalizer(self, "cuMemFree", self.pointer)
+        self.free = device.finalizer(self, call, "cuMemFree", self.pointer)
 
 
 def allocate(device, shape, dtype) -> DeviceArray:
@@ -108,12 +110,11 @@ def allocate(device, shape, dtype) -> DeviceArray:
 
 def pinned(device, shape, dtype) -> np.ndarray:
     """Zeroed page-locked host memory, freed when the array and its views are gone."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
-    pointer = int(call("cuMemHostAlloc", nbytes, driver().CU_MEMHOSTALLOC_PORTABLE))
-    memory = (ctypes.c_uint8 * nbytes).from_address(
-        pointer
-    )  # the base of the array: lives as long as any view of it
-    device.finalizer(memory, "cuMemFreeHost", pointer)
+    shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    pointer = int(call("cuMemHostAlloc", max(nbytes, 1), driver().CU_MEMHOSTALLOC_PORTABLE))
+    # the base of the array: lives as long as any view of it
+    memory = (ctypes.c_uint8 * max(nbytes, 1)).from_address(pointer)
+    device.finalizer(memory, call, "cuMemFreeHost", pointer)
     ctypes.memset(pointer, 0, nbytes)
-    return np.ndarray(shape, dtype, memory)
+    return np.ctypeslib.as_array(memory)[:nbytes].view(dtype).reshape(shape)

@@ -53,7 +53,7 @@ class NvdiffrastRasterizer:
         if (reason := self.missing()) is not None:
             raise CudaError(reason)
         try:
-            import nvdiffrast.torch as nvdiffrast
+            import nvdiffrast.torch as nvdiffrast  # pyright: ignore[reportMissingImports]  (optional)
             import torch
         except Exception as e:  # a module compiled for another torch fails in many ways
             raise CudaError(
@@ -61,8 +61,11 @@ class NvdiffrastRasterizer:
             ) from e
         if not torch.cuda.is_available():
             raise CudaError(f"nvdiffrast needs a torch with CUDA; this one ({torch.__version__}) has none")
-        self._torch, self._nvdiffrast = torch, nvdiffrast
-        self._program, self._cull, self._near = program, cull, near
+        self._torch = torch
+        self._nvdiffrast = nvdiffrast
+        self._program = program
+        self._cull = cull
+        self._near = near
         self._works: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
     @staticmethod

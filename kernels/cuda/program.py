@@ -75,7 +75,7 @@ class Program:
                 f"the kernels compiled by NVRTC {version} do not load: {e}; the driver supports CUDA {supported}: "
                 f"update it, or install cuda-bindings and NVRTC of that major version"
             ) from e
-        device.finalizer(self, "cuModuleUnload", self._module)
+        device.finalizer(self, call, "cuModuleUnload", self._module)
         self._functions = {name: call("cuModuleGetFunction", self._module, name.encode()) for name in KERNELS}
 
     def run(self, stream: Stream, steps: list[Launch]) -> None:

@@ -27,18 +27,18 @@ class DeviceBody:
     """
 
     def __init__(self, device: Device, model: BodyModel):
-        self.device, self.model = device, model
+        self.device = device
+        self.model = model
         self.arrays = {name: device.upload(a) for name, a in layout.body_arrays(model).items()}
         self._allocate()
 
     def _allocate(self) -> None:
         model = self.model
-        self.vertices, self.joints, self.slots = (
-            len(model.vertices),
-            len(model.joints),
-            model.skin_index.shape[1],
-        )
-        self.expressions, self.expression_rows = model.expression_count, len(model.expression_vertex)
+        self.vertices = len(model.vertices)
+        self.joints = len(model.joints)
+        self.slots = model.skin_index.shape[1]
+        self.expressions = model.expression_count
+        self.expression_rows = len(model.expression_vertex)
         self.levels = self.arrays["level_start"].shape[0] - 1
         self.columns = self.device.empty((self.joints, 16), np.float32)
         self.posed_joints = self.device.empty((self.joints, 3), np.float32)
@@ -64,11 +64,13 @@ class DeviceScene:
     """
 
     def __init__(self, device: Device, vertices: int, faces, uv, uv_faces, texture, dtype=np.float16):
-        self.dtype, self.vertices, self.channels = np.dtype(dtype), vertices, np.shape(texture)[-1]
+        self.dtype = np.dtype(dtype)
+        self.vertices = vertices
+        self.channels = np.shape(texture)[-1]
         arrays = layout.scene_arrays(vertices, faces, uv, uv_faces, texture, dtype)
-        self.faces, self.corner_uv, self.texture = (
-            device.upload(arrays[n]) for n in ("faces", "corner_uv", "texture")
-        )
+        self.faces = device.upload(arrays["faces"])
+        self.corner_uv = device.upload(arrays["corner_uv"])
+        self.texture = device.upload(arrays["texture"])
 
 
 class FrameParameters:
@@ -78,7 +80,7 @@ class FrameParameters:
     host: numpy record over page-locked memory, to be filled before `upload`:
         host["body"] f32[J,3], host["transl"] f32[3], host["expression"] f32[E] (all of it: unused
         coefficients are 0), host["matrices"] f64[views,3,4] = K @ world_to_camera[:3], times the samples a
-        pixel (diag(s, s, 1) @ ...), host["origins"] i32[views,2] = x0, y0 of the window in the picture,
+        pixel (diag(s, s, 1) @ ...), host["origins"] i32[views,2] = x0, y0 of the window in the frame,
         pixels.
     device[name]: the same fields as DeviceArray. A frame in flight needs its own block: the copy reads `host`
     when it runs.
@@ -91,8 +93,8 @@ class FrameParameters:
         self.host = self._bytes.view(dtype)[0]
         self._block = device.empty((dtype.itemsize,), np.uint8)
         self.device = {
-            name: self._block.view(dtype.fields[name][1], dtype[name].shape, dtype[name].base)
-            for name in dtype.names
+            name: self._block.view(offset, field.shape, field.base)
+            for name, (field, offset, *_) in (dtype.fields or {}).items()
         }
 
     def upload(self, stream) -> None:

@@ -165,7 +165,7 @@ def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
 
 def on_device(session: engines.DeviceSession) -> Callable[[np.ndarray], Outputs]:
     """A session on a GPU as a function of its features."""
-    from dinar_live.engines.nvidia import Gpu, run_once
+    from dinar_live.engines.gpu import open_device, run_once
 
-    gpu = Gpu(session.device)
-    return lambda x: run_once(gpu, session, {"features": x})
+    device = open_device(session.device)
+    return lambda x: run_once(device, session, {"features": x})

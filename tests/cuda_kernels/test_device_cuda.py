@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dinar_live.kernels import cuda
+from dinar_live.kernels.cuda import driver
 
 pytestmark = pytest.mark.gpu
 SLACK = (
@@ -118,6 +119,15 @@ def test_events(gpu):
     assert (array.numpy(other) == 7).all()
 
 
+def test_a_stream_of_somebody_else(gpu):
+    array = gpu.device.empty((8,), np.uint8)
+    other = gpu.device.stream()
+    array.fill_bytes(5, gpu.device.existing_stream(other.handle))
+    assert (array.numpy(other) == 5).all()
+    same = gpu.device.wrap(array.pointer, array.shape, array.dtype)
+    assert (same.numpy(gpu.device.existing_stream(other.handle)) == 5).all()
+
+
 def test_another_thread_makes_the_device_current(gpu):
     results = []
 
@@ -177,6 +187,25 @@ class TestGraph:
         assert graph.nodes == 1 and gc.isenabled()
         gc.collect()
         assert gpu.device.free_memory() >= before - SLACK
+
+    def test_embedding_adds_a_child_after_what_is_captured(self, gpu):
+        """As torch's session does with its own graph, which is a bare cudaGraph_t."""
+        array, other = gpu.device.empty((4,), np.uint8), gpu.device.stream()
+        driver.call(
+            "cuStreamBeginCapture", other.handle, driver.driver().CUstreamCaptureMode(1)
+        )  # of this thread
+        array.view(0, (2,), np.uint8).fill_bytes(2, other)
+        child = driver.call("cuStreamEndCapture", other.handle)
+        with gpu.stream.capture() as graph:
+            array.fill_bytes(1, gpu.stream)
+            cuda.embed(gpu.stream.handle, int(child))
+            array.view(0, (1,), np.uint8).fill_bytes(3, gpu.stream)
+        assert graph.nodes == 3
+        graph.launch(gpu.stream)
+        assert array.numpy(gpu.stream).tolist() == [3, 2, 1, 1]
+        with pytest.raises(cuda.CudaError, match="cuGraphAddChildGraphNode"):
+            cuda.embed(gpu.stream.handle, int(child))  # nothing is captured
+        driver.call("cuGraphDestroy", child)
 
     def test_an_exception_ends_the_capture_and_goes_on(self, gpu):
         with pytest.raises(KeyError, match="mine"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dinar_live.kernels import BodyModel, cuda
-from dinar_live.kernels.cuda import floors, layout, program, scene
+from dinar_live.kernels.cuda import layout, program, scene
 from dinar_live.kernels.cuda.launches import Pointer
 
 spec = importlib.util.spec_from_file_location(
@@ -342,16 +342,3 @@ def test_what_does_not_fit_together_is_refused(world):
     ]:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_floors(world):
-    """By hand: 70 vertices, 5 joints, 2 slots, 4 moved by 3 expressions, 100 faces, 2 views of 40 x 66, 5
-    channels in fp16."""
-    f = floors.floor_bytes(world.body, world.scene, world.target, world.rgba, depth=True)
-    pixels = 2 * 40 * 66
-    assert f["lbs"] == 70 * (12 + 12 + 4) + 3 * 4 * 12 + 9 * 4 * 12 * 70 + 2 * 70 * 12
-    assert f["rasterize"] == 8 * pixels + 2 * 100 * 12 + 2 * 70 * 12
-    assert f["gather"] == (8 + 8 * 2 + 4) * pixels + 8 * 6 * 8 * 2
-    assert f["compose"] == 2 * 100 * 130 * 8 + pixels * (5 * 2 + 4)
-    rest = floors.floor_bytes(world.body, world.scene, world.target, world.rgba, turned=0, expressions=0)
-    assert rest["lbs"] == 70 * 28 + 2 * 70 * 12 and rest["compose"] == 2 * 100 * 130 * 4 + pixels * 10

@@ -59,21 +59,23 @@ def fakes():
     """The modules fake_cuda.py and fake_tensorrt.py."""
     folder = pathlib.Path(__file__).parent
     return types.SimpleNamespace(
-        cuda=module_at(folder / "fake_cuda.py"), tensorrt=module_at(folder / "fake_tensorrt.py")
+        cuda=module_at(folder.parent / "fake_cuda.py"), tensorrt=module_at(folder / "fake_tensorrt.py")
     )
 
 
 @pytest.fixture
 def nvidia(monkeypatch, fakes, tmp_path):
-    """A machine with a fake GPU and a fake TensorRT: cuda (the fake runtime), trt (the fake module), options
-    for create_engine."""
+    """A machine with a fake GPU and a fake TensorRT: cuda (the fake GPU), trt (the fake module), options for
+    create_engine."""
     from dinar_live import engines
     from dinar_live.engines import nvidia
+    from dinar_live.kernels import cuda as layer
 
-    cuda = fakes.cuda.FakeRuntime()
+    cuda = fakes.cuda.FakeCuda("NVIDIA Fake 1")
+    monkeypatch.setattr(layer, "Device", cuda.Device)
     trt = fakes.tensorrt.make(cuda)
     package, bindings = types.ModuleType("cuda"), types.ModuleType("cuda.bindings")
-    package.__path__, bindings.__path__, bindings.runtime = [], [], cuda
+    package.__path__, bindings.__path__ = [], []
     for module in (package, bindings, trt):
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)

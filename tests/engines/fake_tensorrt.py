@@ -280,7 +280,7 @@ def make(cuda, version="10.15.1.29"):
 
         def execute_async_v3(self, stream_handle):
             engine = self._engine
-            capturing = world.cuda.streams.get(stream_handle) is not None
+            capturing = world.cuda.capturing is not None
             if (
                 world.fail_enqueue
                 or (capturing and world.fail_capture)
@@ -289,12 +289,6 @@ def make(cuda, version="10.15.1.29"):
                 engine._logger.log(ILogger.Severity.ERROR, "enqueueV3 failed: stream not accepted")
                 return False
             dtypes = {DataType.FLOAT: "f4", DataType.HALF: "f2"}
-            tensors = {
-                name: world.cuda.array(
-                    pointer, engine.get_tensor_shape(name), dtypes[engine.get_tensor_dtype(name)]
-                )
-                for name, pointer in self._addresses.items()
-            }
             inputs = [value.name for value in engine._proto.graph.input]
             outputs = [value.name for value in engine._proto.graph.output]
 
@@ -302,6 +296,12 @@ def make(cuda, version="10.15.1.29"):
                 world.executed += 1
                 if capturing and world.empty_graph:
                     return
+                tensors = {
+                    name: world.cuda.at(
+                        pointer, engine.get_tensor_shape(name), dtypes[engine.get_tensor_dtype(name)]
+                    )
+                    for name, pointer in self._addresses.items()
+                }
                 if not (capturing and world.stale_graph and stale):
                     with np.errstate(all="ignore"):
                         stale.update(
@@ -314,7 +314,7 @@ def make(cuda, version="10.15.1.29"):
                 for name in outputs:
                     tensors[name][...] = stale[name] + (0.02 if world.wrong else 0)
 
-            return world.cuda.queue(stream_handle, work)
+            return world.cuda.queue(stream_handle, "network", work)
 
     module = types.ModuleType("tensorrt")
     module.__version__ = version

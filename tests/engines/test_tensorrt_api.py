@@ -332,7 +332,7 @@ def test_our_classes_work_on_the_real_bindings(installed):
 
 
 def test_the_tensorrt_fake_is_a_part_of_the_real_one(api, fakes):
-    fake = fakes.tensorrt.make(fakes.cuda.FakeRuntime())
+    fake = fakes.tensorrt.make(fakes.cuda.FakeCuda())
     checked = 0
     for name, cls in vars(fake).items():
         if not isinstance(cls, type) or name == "Strict":

@@ -57,25 +57,26 @@ def test_the_plan_is_found_again(light, run, tmp_path, picture, reference):
 
 
 def test_device_session_joins_a_captured_graph(light, tmp_path, picture, reference):
-    from dinar_live.engines.nvidia import Gpu, run_once
+    from dinar_live.engines.gpu import open_device, run_once
 
     session, gpu = (
         create_engine(light.build(16), "tensorrt", cache_dir=tmp_path).compile_device((1, 64, 64)),
-        Gpu(),
+        open_device(),
     )
     assert session.inputs["features"].dtype == "float16"
     eager = run_once(gpu, session, {"features": picture})
     stream = gpu.stream()
-    session.warm_up(stream)
-    graph = gpu.capture(stream, lambda: session.enqueue_on(stream))
+    session.warm_up(stream.handle)
+    features, rgb = (
+        gpu.wrap(t.pointer, t.shape, t.dtype) for t in (session.inputs["features"], session.outputs["rgb"])
+    )
+    with stream.capture() as graph:
+        session.enqueue_on(stream.handle)
     for sign in (1, -1):
-        gpu.upload(session.inputs["features"].pointer, (sign * picture).astype(np.float16), stream)
-        gpu.synchronize(stream)
+        features.copy_from((sign * picture).astype(np.float16), stream)
+        stream.synchronize()
         graph.launch(stream)
-        gpu.synchronize(stream)
-        out = np.empty(session.outputs["rgb"].shape, np.float16)
-        gpu.download(out, session.outputs["rgb"].pointer, stream)
-        gpu.synchronize(stream)
+        out = rgb.numpy(stream)
         assert (np.abs(out - eager["rgb"]).max() < 2e-3) == (sign == 1)
     assert np.abs(eager["rgb"] - reference["rgb"]).max() < 8e-3
 

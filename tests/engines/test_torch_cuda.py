@@ -15,7 +15,7 @@ from dinar_live.engines.onnx.fold import fold
 from dinar_live.engines.onnx.graph import load_proto
 from dinar_live.engines.onnx.lower import lower
 from dinar_live.engines.torch.cuda import TorchCudaSession, TorchDeviceSession
-from dinar_live.engines.torch.engine import TorchGraph
+from dinar_live.engines.torch.graph import TorchGraph
 
 
 class FakeGraph:
@@ -167,24 +167,6 @@ def test_channels_last_gives_the_same_picture(light, precision):
     ]
 
 
-def test_embedding_adds_a_child_after_what_is_captured(nvidia):
-    from dinar_live.engines.nvidia import Gpu
-
-    gpu, order = Gpu(), []
-    stream = gpu.stream()
-    handle = 1
-    nvidia.cuda.graphs[handle] = [lambda: order.append("child")]
-
-    def work():
-        nvidia.cuda.queue(stream, lambda: order.append("before"))
-        gpu.embed(stream, handle)
-        nvidia.cuda.queue(stream, lambda: order.append("after"))
-
-    assert not gpu.is_capturing(stream)
-    gpu.capture(stream, work).launch(stream)
-    assert order == ["before", "child", "after"]
-
-
 needs_gpu = pytest.mark.skipif(
     bool(nvidia_problem()) or not torch.cuda.is_available(), reason=nvidia_problem() or "torch without CUDA"
 )
@@ -212,20 +194,26 @@ def test_light_network_on_the_gpu(light, run, precision, worst):
 @pytest.mark.gpu
 @needs_gpu
 def test_device_session_joins_a_captured_graph(light):
-    from dinar_live.engines.nvidia import Gpu, run_once
+    from dinar_live.engines.gpu import open_device, run_once
 
     data, features = (
         light.build(16),
         np.random.default_rng(0).uniform(-1, 1, (1, 19, 64, 64)).astype(np.float32),
     )
-    session, gpu = create_engine(data, "torch", "f16", device="cuda").compile_device((1, 64, 64)), Gpu()
+    session, gpu = (
+        create_engine(data, "torch", "f16", device="cuda").compile_device((1, 64, 64)),
+        open_device(),
+    )
     want = run_once(gpu, session, {"features": features})
     stream = gpu.stream()
-    session.warm_up(stream)
-    graph = gpu.capture(stream, lambda: session.enqueue_on(stream))
-    out = np.empty(session.outputs["rgb"].shape, np.float16)
-    gpu.upload(session.inputs["features"].pointer, features.astype(np.float16), stream)
+    session.warm_up(stream.handle)
+    inputs, rgb = (
+        gpu.wrap(t.pointer, t.shape, t.dtype) for t in (session.inputs["features"], session.outputs["rgb"])
+    )
+    with stream.capture() as graph:
+        session.enqueue_on(stream.handle)
+    inputs.copy_from(features.astype(np.float16), stream)
+    stream.synchronize()
     graph.launch(stream)
-    gpu.download(out, session.outputs["rgb"].pointer, stream)
-    gpu.synchronize(stream)
+    out = rgb.numpy(stream)
     assert np.abs(out - want["rgb"]).max() < 1e-3 and want["rgb"].std() > 0.01

@@ -1,4 +1,4 @@
-"""The GPU pipeline's host side against a strict stand-in for the device (fake_cuda.py), with whole frames
+"""The GPU pipeline's host side against a strict stand-in for the device (tests/fake_cuda.py), with whole frames
 compared to the CPU's."""
 
 import gc
@@ -34,7 +34,7 @@ def beside(name):
     return module
 
 
-fake_cuda, fake_network, views = beside("fake_cuda"), beside("fake_network"), beside("test_views")
+fake_kernels, fake_network, views = beside("fake_kernels"), beside("fake_network"), beside("test_views")
 SIZE = (200, 264)  # with windows of 128 pixels there are several sizes, and the last one overhangs
 FRAME = ["upload", "lbs", "rasterize", "gather", "network", "compose", "download"]
 
@@ -58,7 +58,7 @@ def cuda(monkeypatch):
     """The device that Renderers get; cuda.engines: the engines made on it. No nvdiffrast, whatever is
     installed."""
     monkeypatch.setattr(gpu_rasterizer.NvdiffrastRasterizer, "missing", staticmethod(lambda: "not installed"))
-    cuda = fake_cuda.FakeCuda()
+    cuda = fake_kernels.FakeCuda()
     gpu = gpu_device.SharedGpu(cuda, 0)
     cuda.engines, cuda.asked, cuda.dtype = [], [], "float32"
     real = engines.registry._open
@@ -562,7 +562,7 @@ def test_without_a_gpu(avatar, monkeypatch):
     """One sentence at once for cuda, and the CPU with the reason for auto."""
 
     def none(index):
-        raise fake_cuda.CudaError(
+        raise fake_kernels.CudaError(
             "no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU"
         )
 

@@ -41,6 +41,7 @@ struct Event {
 struct Stream {
     std::vector<Work> pending;
     Graph *capture = nullptr;
+    size_t tail = 0;                     // of the capture: what comes next depends on the node of this number
     bool broken = false;                 // the capture
 };
 struct Memory {
@@ -114,8 +115,11 @@ void drain(Stream *s) {
 Result put(Stream *s, Work w) {
     if (!streams.count(s)) return INVALID_HANDLE;
     if (s->broken) return CAPTURE_INVALIDATED;
-    if (s->capture) s->capture->work.push_back(std::move(w));
-    else s->pending.push_back(std::move(w));
+    if (s->capture) {
+        if (s->tail != s->capture->work.size()) return s->broken = true, CAPTURE_INVALIDATED;    // a node was added that nothing waits for
+        s->capture->work.push_back(std::move(w));
+        ++s->tail;
+    } else s->pending.push_back(std::move(w));
     return SUCCESS;
 }
 
@@ -252,6 +256,8 @@ Result stream_create(Stream **s, unsigned) {
     streams[*s] = true;
     return SUCCESS;
 }
+Result stream_priorities(int *least, int *greatest) { return *least = 0, *greatest = -5, SUCCESS; }
+Result stream_create_with_priority(Stream **s, unsigned flags, int) { return stream_create(s, flags); }
 Result stream_destroy(Stream *s) {
     ENTER();
     if (!streams.count(s)) return INVALID_HANDLE;
@@ -278,9 +284,41 @@ Result begin_capture(Stream *s, int) {
     if (!streams.count(s)) return INVALID_HANDLE;
     if (s->capture) return CAPTURE_UNSUPPORTED;
     s->capture = new Graph;
+    s->tail = 0;
     s->broken = false;
     return SUCCESS;
 }
+// A node is known by its number, from 1.
+Result capture_info(Stream *s, int *status, uint64_t *id, Graph **g, const uintptr_t **before, const void **edges, size_t *n) {
+    ENTER();
+    if (!streams.count(s)) return INVALID_HANDLE;
+    *status = s->capture ? (s->broken ? 2 : 1) : 0;
+    if (id) *id = 7;
+    if (g) *g = s->capture;
+    if (before) *before = &s->tail;
+    static const uint64_t plain = 0;     // an edge's data: eight bytes, 0 = nothing particular
+    if (edges) *edges = &plain;
+    if (n) *n = s->tail ? 1 : 0;
+    return SUCCESS;
+}
+Result capture_info_cuda12(Stream *s, int *status, uint64_t *id, Graph **g, const uintptr_t **before, size_t *n) {
+    return capture_info(s, status, id, g, before, nullptr, n);
+}
+Result add_child(uintptr_t *node, Graph *g, const uintptr_t *before, size_t n, const Graph *child) {
+    ENTER();
+    if (!g || !child || n > 1 || (n ? *before : 0) != g->work.size()) return INVALID_VALUE;      // a chain is all that is known here
+    g->work.push_back([work = child->work] {
+        for (auto &w : work) w();
+    });
+    return *node = g->work.size(), SUCCESS;
+}
+Result capture_after(Stream *s, const uintptr_t *nodes, const void *, size_t n, unsigned flags) {
+    ENTER();
+    if (!streams.count(s)) return INVALID_HANDLE;
+    if (!s->capture || n != 1 || flags != 1 || *nodes > s->capture->work.size()) return INVALID_VALUE;
+    return s->tail = *nodes, SUCCESS;
+}
+Result capture_after_cuda12(Stream *s, const uintptr_t *nodes, size_t n, unsigned flags) { return capture_after(s, nodes, nullptr, n, flags); }
 Result end_capture(Stream *s, Graph **g) {
     ENTER();
     if (!s->capture) return INVALID_VALUE;
@@ -393,8 +431,11 @@ const std::map<std::string, void *> &functions() {
         F("cuGetErrorString", error_name), F("cuMemGetInfo", memory_info), F("cuMemAlloc", memory_allocate), F("cuMemHostAlloc", host_allocate),
         F("cuMemFree", release), F("cuMemFreeHost", release), F("cuMemcpyHtoD", copy_in_now), F("cuMemcpyHtoDAsync", copy_in),
         F("cuMemcpyDtoHAsync", copy_out), F("cuMemcpyDtoDAsync", copy_within), F("cuMemsetD8Async", fill), F("cuStreamCreate", stream_create),
+        F("cuStreamCreateWithPriority", stream_create_with_priority), F("cuCtxGetStreamPriorityRange", stream_priorities),
         F("cuStreamDestroy", stream_destroy), F("cuStreamSynchronize", stream_synchronize), F("cuStreamIsCapturing", stream_is_capturing),
         F("cuStreamBeginCapture", begin_capture), F("cuStreamEndCapture", end_capture), F("cuGraphGetNodes", graph_nodes),
+        F("cuGraphAddChildGraphNode", add_child), F("cuStreamGetCaptureInfo", capture_info_cuda12), F("cuStreamGetCaptureInfo@12030", capture_info),
+        F("cuStreamUpdateCaptureDependencies", capture_after_cuda12), F("cuStreamUpdateCaptureDependencies@12030", capture_after),
         F("cuGraphInstantiate", graph_instantiate), F("cuGraphInstantiateWithFlags", graph_instantiate), F("cuGraphDestroy", graph_destroy),
         F("cuGraphExecDestroy", graph_destroy), F("cuGraphLaunch", graph_launch), F("cuEventCreate", event_create),
         F("cuEventDestroy", event_destroy), F("cuEventRecord", event_record), F("cuEventSynchronize", event_synchronize),
@@ -408,12 +449,13 @@ const std::map<std::string, void *> &functions() {
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT int cuGetProcAddress_v2(const char *symbol, void **pointer, int, uint64_t, int *status) {
+EXPORT int cuGetProcAddress_v2(const char *symbol, void **pointer, int version, uint64_t, int *status) {
     if (!strcmp(symbol, "cuGetProcAddress") || !strcmp(symbol, "cuGetProcAddress_v2")) {
         *pointer = reinterpret_cast<void *>(&cuGetProcAddress_v2);
         return SUCCESS;
     }
-    const auto it = functions().find(symbol);
+    const auto newer = version >= 12030 ? functions().find(symbol + std::string("@12030")) : functions().end();
+    const auto it = newer == functions().end() ? functions().find(symbol) : newer;
     *pointer = it == functions().end() ? nullptr : it->second;
     if (status) *status = *pointer ? 0 : 1;
     return *pointer ? SUCCESS : NOT_FOUND;
