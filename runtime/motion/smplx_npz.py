@@ -222,7 +222,7 @@ class _Reader:
         """Which axis of the file points up: the container says so, else the mean direction of the spine shows
         it."""
         seen = upward_seen(root)
-        best = max(seen, key=seen.get)
+        best = max(seen, key=lambda k: seen[k])
         if up == "auto":
             known = "y" if beat2 else "z" if self.keys & _AMASS_KEYS else None
             up = known or best
