@@ -12,8 +12,8 @@ import numpy as np
 from dinar_live.runtime.bench.stats import frame_times, stages
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError, RemoteError, StreamTimeout
-from dinar_live.runtime.core.memory import settle_memory
 from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion import Motion
 from dinar_live.runtime.render.framing import FollowingCamera
 from dinar_live.runtime.stream import Client, Frame

@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError
-from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion
 from dinar_live.runtime.service import AvatarGroup, AvatarService
 from dinar_live.runtime.service.renderer_pool import builder as renderer_builder

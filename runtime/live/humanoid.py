@@ -180,7 +180,7 @@ class Humanoid:
     def _use(self, world: np.ndarray, facing: np.ndarray) -> None:
         reference = rot.multiply(rot.conjugate(facing), world)
         source = {j: j for j in range(ROOT) if self.present[j]}
-        skeleton = calibration.Source(source, world[None], self._bones, {}, {})
+        skeleton = calibration.MovingSkeleton(source, world[None], self._bones, {}, {})
         found = calibration.from_reference(skeleton, reference, _TARGET)
         for j, thumb in _THUMBS.items():
             if j not in self._bones:

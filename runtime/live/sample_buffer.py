@@ -22,7 +22,7 @@ _MAX_PELVIS = 1e4
 _MAX_EXPRESSION = 100.0
 
 
-class Order:
+class PacketOrder:
     """Tells late and repeated packets by a number that grows: a time or a count.
 
     window: something older by less than this is late; older by more means that the sender started again.
@@ -89,7 +89,7 @@ class SampleBuffer:
             with self._lock:
                 self._drops[reason] += count
 
-    def offer(self, body, pelvis, expression, *, time_s: float, now: float) -> bool:
+    def put(self, body, pelvis, expression, *, time_s: float, now: float) -> bool:
         """Take a sample; False (and one drop "values") if a number is not finite or out of range.
 
         body: [55,3], pelvis: [3], expression: [E]; kept as float32 and read-only.

@@ -92,7 +92,7 @@ class _Retarget:
         positions = bvh.joint_positions(world)
         turn = self._upright(pose, world, positions)
         world, positions = rot.multiply(turn, world)[kept], rot.rotate(turn, positions)[kept]
-        source = cal.Source(self.source, world, *self._directions())
+        source = cal.MovingSkeleton(self.source, world, *self._directions())
         target = cal.target_bones(self.rest)
         if pose is None:
             calibrations = cal.from_bones(source, target)
@@ -224,7 +224,7 @@ class _Retarget:
 
     def _directions(self):
         """Bone, lateral and knuckle directions, each in the frame of its source joint (see
-        `calibration.Source`)."""
+        `calibration.MovingSkeleton`)."""
         bones, lateral, knuckles = {}, {}, {}
         tips = {
             j: next((c for c, p in enumerate(PARENTS) if p == j and c in self.source), None)

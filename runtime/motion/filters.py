@@ -4,6 +4,7 @@ quaternions throughout."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,18 @@ from .motion import Motion
 MAX_PREDICTION = 0.1  # seconds; further ahead a straight line overshoots every turn
 # After so long without a pose, seconds, filters begin anew: what was before says nothing.
 _STALE = 0.25
+
+
+class Filter(Protocol):
+    """What changes the poses of a live source one by one."""
+
+    def reset(self) -> None:
+        """Forget everything: another body follows."""
+        ...
+
+    def step(self, t: float, body, pelvis) -> tuple[np.ndarray, np.ndarray]:
+        """The pose at t seconds, body [55,3] axis-angle and pelvis [3] metres, as it shall be. Times ascend."""
+        ...
 
 
 class OneEuro:
@@ -34,12 +47,10 @@ class OneEuro:
         for name, value in (("beta", beta), ("beta_path", beta_path)):
             if not 0 <= value <= 1000:
                 raise MotionError(f"{name}: got {value:g}, expected 0 to 1000")
-        self.min_cutoff, self.beta, self.beta_path, self.speed_cutoff = (
-            min_cutoff,
-            beta,
-            beta_path,
-            speed_cutoff,
-        )
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self.beta_path = beta_path
+        self.speed_cutoff = speed_cutoff
         self.reset()
 
     def reset(self) -> None:

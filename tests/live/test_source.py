@@ -5,8 +5,10 @@ import pytest
 
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.live import SampleBuffer, open_source
-from dinar_live.runtime.live.sample_buffer import Order
-from dinar_live.runtime.live.source import AvatarFit, FileSource, Sample, Skeleton
+from dinar_live.runtime.live.avatar_fit import AvatarFit
+from dinar_live.runtime.live.file_source import FileSource
+from dinar_live.runtime.live.sample_buffer import PacketOrder
+from dinar_live.runtime.live.source import Sample, Skeleton
 from dinar_live.runtime.motion import demo_motion, kinematics
 from dinar_live.runtime.motion.reference_body import rest_joints
 
@@ -98,7 +100,7 @@ def test_file_source_plays_in_real_time(motion, clock):
 
 
 def test_order_tells_late_repeated_and_restarted():
-    order = Order(10)
+    order = PacketOrder(10)
     assert [order.check(v, 0.0) for v in (5, 6, 6, 4, 7, 100, 95, 3, 4)] == [
         "",
         "",
@@ -114,17 +116,17 @@ def test_order_tells_late_repeated_and_restarted():
 
 
 def test_rate_gaps_and_age(clock):
-    intake = SampleBuffer(clock)
+    samples = SampleBuffer(clock)
     for _ in range(100):
         clock.now += 1 / 90
-        intake.offer(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
-    assert intake.state("x").rate_hz == pytest.approx(90) and intake.state("x").gaps == 0
+        samples.put(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
+    assert samples.state("x").rate_hz == pytest.approx(90) and samples.state("x").gaps == 0
     clock.now += 0.2
-    assert intake.state("x").age_s == pytest.approx(0.2)
-    intake.offer(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
-    assert intake.state("x").gaps == 1
+    assert samples.state("x").age_s == pytest.approx(0.2)
+    samples.put(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
+    assert samples.state("x").gaps == 1
     clock.now += 2
-    assert intake.state("x").rate_hz == 0 and not intake.state("x").connected
+    assert samples.state("x").rate_hz == 0 and not samples.state("x").connected
 
 
 @pytest.mark.parametrize(
