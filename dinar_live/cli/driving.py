@@ -38,12 +38,13 @@ class Target:
             joints = np.array(capabilities["rest_joints"], np.float32)
             names = tuple(str(n) for n in capabilities["expression_names"])
             low, high = (float(y) for y in capabilities["body_extent"])
-            self.size = tuple(int(n) for n in size or capabilities["size"])
+            height, width = (int(n) for n in size or capabilities["size"])
         except (KeyError, TypeError, ValueError) as e:
             raise DinarError(
                 "the server's capabilities lack what a motion needs, expected rest_joints, expression_names, body_extent and "
                 f"size ({e!r}); it is no `dinar serve`"
             ) from None
+        self.size = (height, width)
         self.fitted = motion.for_avatar(joints, names)
         self._following = FollowingCamera(joints[0], (low, high), self.size)
 
@@ -104,7 +105,7 @@ class Figures:
         """Where the latency of each frame went, ms: stage -> f64[frames], as in `dinar bench --scenario
         paced`."""
         planned, times, timings = zip(*self._rows, strict=True)
-        return stages(np.array(planned), np.array(times), timings)
+        return stages(np.array(planned), np.array(times), list(timings))
 
     def line(self) -> str:
         """fps, latency, stale and superseded frames in one line."""

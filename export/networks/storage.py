@@ -140,7 +140,7 @@ def write_safetensors(
             file.write(struct.pack("<Q", len(text)) + text)
             for key in order:
                 value = tensor(key).detach().to("cpu", specs[key][0]).contiguous()
-                file.write(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+                file.write(value.reshape(-1).view(torch.uint8).numpy().data)
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as e:

@@ -44,7 +44,8 @@ class CalibratedHumanoid:
         self._rests = False  # calibrated by the rest pose
         self._bones = 0  # that it was calibrated with, as bits
         self._stillness = Stillness()
-        self._first_s: float | None = None
+        self._began = False
+        self._first_s = 0.0
         self._waiting = self._asked = False
         self._faults: list[str] = []
 
@@ -75,9 +76,10 @@ class CalibratedHumanoid:
     ) -> None:
         """A frame. positions: f64[56,3] local, rotations: f64[56,4] local (see Humanoid); bones: those that
         were ever sent, as bits."""
-        if self._first_s is None:
+        if not self._began:
             if not bones & 1:  # nothing can stand without hips
                 return
+            self._began = True
             self._first_s = now
             self._waiting = self._calibration != "none"
         if self._asked or self._waiting or self._humanoid is None or (self._rests and self._bones != bones):

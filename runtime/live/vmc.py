@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -135,16 +136,17 @@ class VmcSource(UdpSource):
             self._message(message.address, message.arguments, now)
         return packet.count + FRAME_COST * self._completed, bool(packet.messages)
 
-    def _message(self, address: bytes, arguments: tuple, now: float) -> None:
+    def _message(self, address: bytes, arguments: tuple[Any, ...], now: float) -> None:
         if address == _BONE:
             if _are_floats(arguments, 1, 8) and type(arguments[0]) is bytes:
                 self._bone(arguments, now)
             else:
                 self.samples.drop("arguments")
         elif address == _VALUE:
-            key = faces.known(arguments[0]) if len(arguments) >= 2 and type(arguments[0]) is bytes else None
-            if key is not None and _are_floats(arguments, 1, 2) and -1e3 < arguments[1] < 1e3:
-                self._faces[key] = arguments[1]
+            if _are_floats(arguments, 1, 2) and type(arguments[0]) is bytes and -1e3 < arguments[1] < 1e3:
+                key = faces.known(arguments[0])
+                if key is not None:
+                    self._faces[key] = arguments[1]
         elif address == _APPLY:
             self._expression = faces.expression(self._faces.items())
             if not self._frame:
@@ -161,7 +163,7 @@ class VmcSource(UdpSource):
         else:  # T
             self._complete(now)
 
-    def _bone(self, arguments: tuple, now: float) -> None:
+    def _bone(self, arguments: tuple[Any, ...], now: float) -> None:
         name = arguments[0]
         row = self._names.get(name, -1)
         if row == -1:
@@ -216,7 +218,7 @@ class VmcSource(UdpSource):
         return v
 
 
-def _are_floats(arguments: tuple, start: int, stop: int) -> bool:
+def _are_floats(arguments: tuple[Any, ...], start: int, stop: int) -> bool:
     return len(arguments) >= stop and set(map(type, arguments[start:stop])) == _FLOATS
 
 

@@ -54,9 +54,14 @@ class replacing:
 
     def __enter__(self):
         try:
-            text = {} if "b" in self.mode else {"encoding": "ascii", "newline": "\n"}
+            text = "b" not in self.mode
             self._file = tempfile.NamedTemporaryFile(
-                self.mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **text
+                self.mode,
+                encoding="ascii" if text else None,
+                newline="\n" if text else None,
+                dir=self.path.parent,
+                prefix=f".{self.path.name}.",
+                delete=False,
             )
         except OSError as e:
             raise MotionError(f"{self.path}: cannot be written ({e.strerror or e})") from None

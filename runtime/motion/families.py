@@ -129,8 +129,8 @@ def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dic
             if found is not None:
                 source[f"{side}_{joint}"] = found
         for limb in _LIMBS:
-            chain = [source.get(f"{side}_{j}") for j in limb]
-            if None in chain or any(
+            chain = [source[f"{side}_{j}"] for j in limb if f"{side}_{j}" in source]
+            if len(chain) < len(limb) or any(
                 a not in path_to(b, parents)[:-1] for a, b in zip(chain, chain[1:], strict=False)
             ):
                 return None
