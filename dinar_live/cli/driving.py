@@ -55,7 +55,7 @@ class Target:
 
 
 class Figures:
-    """What came back: latencies from the planned send time (ms), ticks whose newest picture was older than a
+    """What came back: latencies from the planned send time (ms), ticks whose newest frame was older than a
     period, superseded."""
 
     def __init__(self):
@@ -142,7 +142,7 @@ def paced(
     """Sends poses at began + tick / fps whatever comes back, `frames` of them (None = until interrupted).
 
     The schedule is absolute, so that no lateness adds up; ticks that were slept through are left out.
-    on_frame(frame, tick) is called for each picture and on_tick(tick) shortly before each pose.
+    on_frame(frame, tick) is called for each frame and on_tick(tick) shortly before each pose.
     """
     settle_memory()
     figures.began = time.monotonic()
@@ -185,7 +185,7 @@ def closed_loop(
     at once. One is left out (and counted as superseded) only where the machine is so busy that the next comes
     before the server has taken it up.
 
-    client: made with window=2. on_frame(frame, index) is called for each picture. Raises StreamTimeout when
+    client: made with window=2. on_frame(frame, index) is called for each frame. Raises StreamTimeout when
         the server stops answering.
     """
     figures.began, asked = time.monotonic(), 0

@@ -19,7 +19,9 @@ class _PickleBytes:
     in between."""
 
     def __init__(self, file: BinaryIO, limit: int):
-        self._file, self._limit, self._left = file, limit, limit
+        self._file = file
+        self._limit = limit
+        self._left = limit
 
     def read(self, count: int, /) -> bytes:
         return self._counted(self._file.read(min(count, self._left + 1)))
@@ -38,10 +40,12 @@ class _Array(StoredArray, Buildable):
     """A NumpyArrayWrapper. Its array follows its state in the file."""
 
     def __init__(self, path: pathlib.Path, file: BinaryIO):
-        self._path, self._file = path, file
+        self._path = path
+        self._file = file
         self._offset: int | None = None
         self._fortran = False
-        self.dtype, self.shape = np.dtype("u1"), ()
+        self.dtype = np.dtype("u1")
+        self.shape = ()
 
     def build(self, state: Any) -> None:
         """Take the description and move the file on behind the array."""
@@ -52,7 +56,9 @@ class _Array(StoredArray, Buildable):
             raise UnpickleError(f"an array of impossible shape {str(shape)[:60]}")
         if not isinstance(dtype, PickledDtype) or not dtype.is_number or order not in ("C", "F"):
             raise UnpickleError("an array of objects, which holds no numbers")
-        self.shape, self.dtype, self._fortran = shape, dtype.resolved(), order == "F"
+        self.shape = shape
+        self.dtype = dtype.resolved()
+        self._fortran = order == "F"
         file = self._file
         if "numpy_array_alignment_bytes" in state:  # joblib >= 1.2: a byte says how many of padding follow
             padding = file.read(1)

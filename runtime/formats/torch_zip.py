@@ -115,8 +115,10 @@ class _Tensor(StoredArray):
         shape: tuple[int, ...],
         strides: tuple[int, ...],
     ):
-        self._archive, self._storage = archive, storage
-        self._offset, self._strides = offset, strides
+        self._archive = archive
+        self._storage = storage
+        self._offset = offset
+        self._strides = strides
         self.shape = shape
         self._widened = storage.type.name == _BFLOAT16
         self.dtype = np.dtype("<f4") if self._widened else _STORED_TYPES[storage.type.name]

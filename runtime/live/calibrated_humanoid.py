@@ -107,7 +107,11 @@ class CalibratedHumanoid:
 
     def _adopt(self, humanoid: Humanoid, bones: int, rests: bool) -> None:
         known = self._humanoid is not None and rests and self._rests
-        self._humanoid, self._rests, self._bones = humanoid, rests, bones
-        self._waiting, self._asked, self._faults = False, False, []
+        self._humanoid = humanoid
+        self._rests = rests
+        self._bones = bones
+        self._waiting = False
+        self._asked = False
+        self._faults = []
         if not known:  # more bones of the same performer need no new fit
             self._samples.set_skeleton(Skeleton(LEG, self._names))

@@ -42,7 +42,8 @@ class PacketOrder:
                 return "duplicate"
             if 0 < behind < self._window:
                 return "late"
-        self._newest, self._accepted_s = value, now
+        self._newest = value
+        self._accepted_s = now
         return ""
 
     def reset(self) -> None:
@@ -77,7 +78,8 @@ class SampleBuffer:
     def set_skeleton(self, skeleton: Skeleton | None) -> None:
         """Another body: what came before does not fit it, so the newest sample goes."""
         with self._lock:
-            self._skeleton, self._newest = skeleton, None
+            self._skeleton = skeleton
+            self._newest = None
 
     def heard(self, now: float) -> None:
         """A packet came, whatever was in it."""

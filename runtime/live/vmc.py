@@ -67,7 +67,8 @@ class VmcSource(UdpSource):
         self._recent: deque[int] = deque(maxlen=_LEARNED)
         self._faces: dict[bytes, float] = {}
         self._expression = _NO_FACE
-        self._order, self._tags = PacketOrder(_REORDER_SECONDS), PacketOrder(_REORDER_SECONDS)
+        self._order = PacketOrder(_REORDER_SECONDS)
+        self._tags = PacketOrder(_REORDER_SECONDS)
         self._remembered: deque[int] = deque(maxlen=_REMEMBERED)
         self._loaded = True
         self._humanoid.reset()

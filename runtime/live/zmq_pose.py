@@ -179,7 +179,8 @@ class ZmqSource(ThreadedSource[zmq.Socket]):
                 raise WireError(f"message type {header.type}, expected {self.message_type}")
             blocks = unpack_blocks(data, header)
             if header.session != self._session:  # another publisher, or the same started again
-                self._session, self._sequence = header.session, 0
+                self._session = header.session
+                self._sequence = 0
                 self._order.reset()
             if verdict := self._order.check(header.id, now):
                 self.samples.drop(verdict)

@@ -64,7 +64,9 @@ def retarget(
 
 class _Retarget:
     def __init__(self, bvh: Bvh, rest: np.ndarray, title: str):
-        self.bvh, self.rest, self.title = bvh, rest, title
+        self.bvh = bvh
+        self.rest = rest
+        self.title = title
         self.skeleton = recognise(bvh.names, bvh.parents, title)
         self.source = self.skeleton.source
         self.notes: list[str] = []

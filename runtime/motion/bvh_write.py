@@ -50,7 +50,8 @@ class replacing:
     Raises MotionError."""
 
     def __init__(self, path, mode: str = "w"):
-        self.path, self.mode = Path(path), mode
+        self.path = Path(path)
+        self.mode = mode
 
     def __enter__(self):
         try:

@@ -65,7 +65,11 @@ def convert_research(
 
 class _Clip:
     def __init__(self, path: pathlib.Path, fps: float, up: str, person: str | None, world: str):
-        self.path, self.fps, self.up, self.person, self.world = path, fps, up, person, world
+        self.path = path
+        self.fps = fps
+        self.up = up
+        self.person = person
+        self.world = world
         self.notes: list[str] = []
 
     def file(self, top: object) -> Motion:

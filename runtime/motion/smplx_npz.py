@@ -101,7 +101,8 @@ class _Reader:
     handless = False
 
     def __init__(self, path: Path, archive):
-        self.path, self.archive = path, archive
+        self.path = path
+        self.archive = archive
         self.keys = archive.keys
         self.notes: list[str] = []
 
