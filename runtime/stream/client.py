@@ -121,7 +121,7 @@ class Client:
         self._described: dict[int, dict | DinarError | None] = {}
         self._context = zmq.Context()
         self._socket = make_socket(
-            self._context, zmq.DEALER, send_queue=16, receive_queue=16, max_message=_MAX_MESSAGE
+            self._context, zmq.DEALER, send_queue=16, receive_queue=0, max_message=_MAX_MESSAGE
         )
         if key is not None:
             try:

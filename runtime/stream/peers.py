@@ -9,17 +9,19 @@ from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
 
 class TokenBucket:
-    """Allows `rate` things a second, and a second's worth of them at once after a pause."""
+    """Allows `rate` things a second, and `most` of them, by default a second's worth, at once after a
+    pause."""
 
-    __slots__ = ("_at", "_left", "_rate")
+    __slots__ = ("_at", "_left", "_most", "_rate")
 
-    def __init__(self, rate: float):
-        self._rate, self._left, self._at = rate, max(rate, 1.0), time.monotonic()
+    def __init__(self, rate: float, most: float | None = None):
+        self._rate, self._most, self._at = rate, max(rate if most is None else most, 1.0), time.monotonic()
+        self._left = self._most
 
     def take(self) -> bool:
         """Whether one more is allowed now."""
         now = time.monotonic()
-        self._left = min(self._left + (now - self._at) * self._rate, max(self._rate, 1.0))
+        self._left = min(self._left + (now - self._at) * self._rate, self._most)
         self._at = now
         if self._left < 1:
             return False
@@ -30,22 +32,23 @@ class TokenBucket:
 class Peer:
     """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while
     pictures are among them, its newest request waits in `held`, since nobody would look at another picture.
-    number: unlike any other client's. key: its public key, where the server asks for one."""
+    number: unlike any other client's. line, key: its connection, and its public key where the server asks for
+        one; who has others is somebody else, even under the same routing id."""
 
     __slots__ = (
         "backlog",
         "backlog_frames",
-        "bucket",
         "held",
         "key",
         "last_id",
         "last_seen",
+        "line",
         "number",
         "stalled_since",
     )
 
-    def __init__(self, number: int, max_rate: float, key: str | None = None):
-        self.number, self.key, self.bucket = number, key, TokenBucket(max_rate)
+    def __init__(self, number: int, line: int | None, key: str | None = None):
+        self.number, self.line, self.key = number, line, key
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
         self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None

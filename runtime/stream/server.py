@@ -36,6 +36,7 @@ from dinar_live.runtime.stream.protocol.wire import (
 )
 
 from .capabilities import ServerCapabilities
+from .floods import FloodGate, Verdict, line_of
 from .mailbox import Mailbox
 from .peers import Peer
 from .render_loop import RenderLoop
@@ -105,6 +106,7 @@ class Server:
             ("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0
         )
         self._peers: dict[bytes, Peer] = {}
+        self._gate = FloodGate(self._limits.max_rate)
         self._numbers = itertools.count(1)
         self._mailbox = Mailbox()
         self._render_loop = RenderLoop(
@@ -133,12 +135,11 @@ class Server:
                 self._context,
                 zmq.ROUTER,
                 send_queue=self._limits.send_queue,
-                receive_queue=64,
+                receive_queue=0,
                 max_message=self._limits.max_message,
             )
-            if self._keys is not None:
-                guard(self._socket, self._keys)
-                self._authenticator = CurveAuthenticator(self._context, self._keys)
+            guard(self._socket, self._keys)
+            self._authenticator = CurveAuthenticator(self._context, self._keys)
             self.endpoint = bind(self._socket, self.endpoint, insecure=self._insecure)
             self._socket.bind(_INSIDE)
             if self._spectators is not None:
@@ -227,8 +228,7 @@ class Server:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.receiver, zmq.POLLIN)
-        if self._authenticator is not None:
-            poller.register(self._authenticator.socket, zmq.POLLIN)
+        poller.register(self._authenticator.socket, zmq.POLLIN)
         if self._broadcast is not None:
             poller.register(self._broadcast.socket, zmq.POLLIN)
         sweep = time.monotonic()
@@ -236,11 +236,13 @@ class Server:
             poller.poll(self._poll_ms())
             self._waker.clear()
             if self._broadcast is not None:
-                self._serve_stage()
-            if self._authenticator is not None:
-                self._authenticator.answer()
+                self._serve_spectators()
             self._flush()
-            self._drain()
+            emptied = self._drain()
+            if emptied:  # first who is inside: nobody can come faster than what they say is read
+                self._authenticator.answer()
+            if (loud := self._gate.keep_up(emptied)) is not None:
+                self._cut_off(loud)
             for client in list(self._stalled):
                 self._retry(client)
             if time.monotonic() - sweep > 0.5:
@@ -268,7 +270,7 @@ class Server:
             wait if self._broadcast is None else min(wait, int(self._broadcast.wait_ms(time.monotonic())) + 1)
         )
 
-    def _serve_stage(self) -> None:
+    def _serve_spectators(self) -> None:
         """Listens to the spectators, and has the overview rendered for them when it is time."""
         self._broadcast.listen()
         if self._broadcast.wants_overview(time.monotonic()):
@@ -289,40 +291,63 @@ class Server:
             )
             self._forget(client)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        """Reads some messages; whether that were all."""
         for _ in range(_DRAIN):
             try:
                 client, *parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                return True
             received_ns = time.monotonic_ns()
             key = None if self._keys is None else key_of(parts[0])
-            client, parts = client.bytes, [part.bytes for part in parts]
-            if key is not None and self._keys.name_of(key) is None:
+            client, line = client.bytes, line_of(parts[0])
+            peer = self._peers.get(client)
+            if peer is not None and (peer.line, peer.key) != (line, key):
+                self._forget(client)  # another connection has taken its routing id
+                peer = None
+            verdict = self._gate.judge(client, peer is not None, line, sum(map(len, parts)))
+            if verdict is Verdict.CUT:
+                self._cut_off(client)
+            if (
+                verdict in (Verdict.CUT, Verdict.IGNORE)
+                or key is not None
+                and self._keys.name_of(key) is None
+            ):
                 continue
+            parts = [part.bytes for part in parts]
             try:
+                if verdict is Verdict.REFUSE:  # before it is decoded, so that nonsense counts too
+                    raise WireError(
+                        f"more than {self._gate.rate(peer is not None):g} messages a second", ErrorCode.RATE
+                    )
                 if len(parts) != 1:
                     raise WireError(f"{len(parts)} parts, expected one")
-                self._receive(client, parts[0], received_ns, key)
+                self._receive(client, parts[0], received_ns, line, key)
             except WireError as e:
                 self._stats["malformed"] += e.code not in (ErrorCode.UNKNOWN_AVATAR, ErrorCode.RATE)
                 log.debug("refused message: %s", e)
                 self._refuse(client, parts[0] if parts else b"", e)
             self._flush()
+        return False
 
-    def _receive(self, client: bytes, data: bytes, received_ns: int, key: str | None) -> None:
+    def _cut_off(self, client: bytes) -> None:
+        log.info("connection ended: it says too much")
+        self._stats["dropped_clients"] += client in self._peers
+        self._forget(client)
+
+    def _receive(
+        self, client: bytes, data: bytes, received_ns: int, line: int | None, key: str | None
+    ) -> None:
         peer = self._peers.get(client)
         if peer is not None:
             peer.last_seen = time.monotonic()
-            if not peer.bucket.take():  # before it is decoded, so that nonsense counts too
-                raise WireError(f"more than {self._limits.max_rate:g} messages a second", ErrorCode.RATE)
         message = decode(data)
         match message:
             case RenderRequest():
                 self._stats["requests"] += 1
                 self._admit(client, peer, message, received_ns)
             case Hello():
-                self._greet(client, peer, message, key)
+                self._greet(client, peer, message, line, key)
             case Describe():
                 self._post(client, self._capabilities.caps(message.avatar, message.id))
             case Time():
@@ -334,7 +359,9 @@ class Server:
                     f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED
                 )
 
-    def _greet(self, client: bytes, peer: Peer | None, hello: Hello, key: str | None) -> None:
+    def _greet(
+        self, client: bytes, peer: Peer | None, hello: Hello, line: int | None, key: str | None
+    ) -> None:
         if peer is None and len(self._peers) >= self._limits.max_clients:
             text = f"{len(self._peers)} clients are connected, which is the limit"
             self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
@@ -343,7 +370,7 @@ class Server:
         caps = self._capabilities.caps(avatar if isinstance(avatar, str) else "")
         log.info("client says hello: %.80r, key %s", name, self._keys and self._keys.name_of(key))
         if peer is None:
-            self._peers[client] = Peer(next(self._numbers), self._limits.max_rate, key)
+            self._peers[client] = Peer(next(self._numbers), line, key)
         else:
             peer.last_id = 0
         self._post(client, caps)

@@ -9,9 +9,17 @@ import zmq
 
 from dinar_live.runtime.core.errors import DinarError, InputError
 
-HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 3000
 HANDSHAKE_MS = 3000
+# Seconds. The kernel notices peers that vanish, and not libzmq's heartbeats: those abort the process (libzmq
+# 4.3.5, Assertion failed: !_io_error) where a peer resets a connection whose queue is full, which is also why
+# queues from the network must have no limit.
+KEEPALIVE = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 1,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+UNACKNOWLEDGED_MS = 10_000
 # Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are
 # rendered for nobody.
 KERNEL_BUFFER = 256 * 1024
@@ -21,8 +29,12 @@ CLOSE_LINGER_MS = 500  # not 0: that drops the last large message on its way out
 def make_socket(
     context: zmq.Context, type: int, *, send_queue: int, receive_queue: int, max_message: int
 ) -> zmq.Socket:
-    """A ROUTER, DEALER, XPUB or SUB with every bound set; options only count when set before bind or
-    connect."""
+    """A ROUTER, DEALER, XPUB or SUB with every bound set; options only count when set before bind or connect.
+
+    receive_queue: 0 = no limit, for a ROUTER or DEALER whose peer is on a network and may mean harm (see
+    KEEPALIVE); whoever owns it then reads all that comes. zmq.CONFLATE, a queue of one message that is never
+    full, is as good.
+    """
     socket = context.socket(type)
     options = {
         zmq.LINGER: CLOSE_LINGER_MS,
@@ -30,15 +42,18 @@ def make_socket(
         zmq.RCVHWM: receive_queue,
         zmq.MAXMSGSIZE: max_message,
         zmq.SNDTIMEO: 0,
-        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
-        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT_MS,
-        zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT_MS,
+        zmq.HEARTBEAT_IVL: 0,
+        **KEEPALIVE,
+        zmq.TCP_MAXRT: UNACKNOWLEDGED_MS,
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
         zmq.SNDBUF: KERNEL_BUFFER,
         zmq.RCVBUF: KERNEL_BUFFER,
     }
     if type == zmq.ROUTER:
         options[zmq.ROUTER_MANDATORY] = 1  # a peer that is gone or does not read is an error, not silence
+        options[zmq.ROUTER_HANDOVER] = (
+            1  # libzmq would never read a second peer with the same routing id, only keep what it sends
+        )
     elif type in (zmq.DEALER, zmq.SUB):
         options |= {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 400}  # to be back within a second
     if type == zmq.DEALER:

@@ -23,6 +23,7 @@ QUIET_SECONDS = (
 OVERVIEW_SECONDS = 1 / 30
 _REOPEN_SECONDS = 0.02  # in a row: clients wait meanwhile
 _QUEUE = 2  # pictures that wait for one spectator; the next ones it misses
+_LISTEN = 256  # messages in a row, so that spectators who say much do not keep the server from its clients
 _MAX_MESSAGE = 4096  # bytes; spectators say nothing but that they subscribe, and their keys
 
 
@@ -58,6 +59,8 @@ class SpectatorBroadcast:
 
     def _open(self) -> None:
         self.watchers = 0
+        # Not without a limit: an XPUB takes in all there is before it does anything else, and would never be
+        # done with who goes on.
         self.socket = make_socket(
             self._context, zmq.XPUB, send_queue=_QUEUE, receive_queue=64, max_message=_MAX_MESSAGE
         )
@@ -76,7 +79,9 @@ class SpectatorBroadcast:
 
     def listen(self) -> None:
         """Takes note of who came and went."""
-        while not self.socket.closed:
+        for _ in range(_LISTEN):
+            if self.socket.closed:
+                return
             try:
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:

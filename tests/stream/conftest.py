@@ -97,17 +97,23 @@ def server(stub):
 
 
 @pytest.fixture
-def raw_peer(server):
-    """Makes bare peers of `server`."""
+def raw_peer_of():
+    """Makes bare peers of a server."""
     peers = []
 
-    def make():
+    def make(server):
         peers.append(RawPeer(server.endpoint))
         return peers[-1]
 
     yield make
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture
+def raw_peer(server, raw_peer_of):
+    """Makes bare peers of `server`."""
+    return lambda: raw_peer_of(server)
 
 
 @pytest.fixture
