@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.stream.peers import TokenBucket
 
 from .threaded_source import ThreadedSource
 
@@ -38,8 +39,7 @@ class UdpSource(ThreadedSource[socket.socket]):
         self.port = port
         self._peer = ""
         self._peer_s = -float("inf")
-        self._budget = BURST
-        self._budget_s = clock()
+        self._budget = TokenBucket(RATE, BURST, clock=clock)
 
     @abstractmethod
     def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
@@ -63,13 +63,11 @@ class UdpSource(ThreadedSource[socket.socket]):
                 return
             self._peer = peer
             self._new_peer()
-        self._budget = min(self._budget + (now - self._budget_s) * RATE, BURST)
-        self._budget_s = now
-        if self._budget <= 0:
+        if not self._budget.take():
             self.samples.drop("flood")
             return
         cost, ours = self._datagram(data, now)
-        self._budget -= max(cost, 1)
+        self._budget.charge(max(cost, 1) - 1)
         if ours:  # what sends something else does not keep the performer out
             self._peer_s = now
 
