@@ -96,7 +96,9 @@ class _Archive:
             with self.path.open("rb") as file:
                 file.seek(member.header_offset)
                 signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        except (OSError, struct.error, ValueError, OverflowError) as e:
+        except struct.error:
+            raise StoredArrayError("the file is cut short or damaged") from None
+        except (OSError, ValueError, OverflowError) as e:
             raise StoredArrayError(str(e)) from e
         if signature != _SIGNATURE:
             raise StoredArrayError("the file is cut short or damaged")
@@ -132,10 +134,11 @@ class _Tensor(StoredArray):
 
     def load(self) -> np.ndarray:
         flat = self._archive.numbers(self._storage, self._offset, self.span)
+        if self._widened:
+            flat = (flat.astype("<u4") << 16).view("<f4")
         steps = [s * flat.itemsize for s in self._strides]
         array = np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, self.shape, steps))
-        array = array.reshape(self.shape)  # ascontiguousarray makes a single number an array of one
-        return (array.astype("<u4") << 16).view("<f4") if self._widened else array
+        return array.reshape(self.shape)  # ascontiguousarray makes a single number an array of one
 
 
 def read_torch_zip(path: pathlib.Path, max_pickle_bytes: int) -> Any:
