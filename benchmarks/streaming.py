@@ -21,7 +21,7 @@ import time
 import numpy as np
 
 from dinar_live.runtime import Avatar, Camera, Pose, Renderer
-from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.stream import Client, FrameFormat, KeyFolder, KeyPair, RenderedFrame, Server
 
 WARM = 30

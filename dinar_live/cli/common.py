@@ -106,7 +106,7 @@ def take_priority(args: argparse.Namespace) -> None:
     """Does what `realtime_argument` asks for; to be called before threads are started. Raises DinarError
     where that is not allowed."""
     if args.realtime:
-        from dinar_live.runtime.core.priority import run_in_real_time
+        from dinar_live.runtime.core.process import run_in_real_time
 
         run_in_real_time()
 

@@ -12,8 +12,8 @@ import numpy as np
 from dinar_live.runtime.bench.stats import frame_times, stages
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError, RemoteError, StreamTimeout
-from dinar_live.runtime.core.memory import settle_memory
 from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion import Motion
 from dinar_live.runtime.render.framing import FollowingCamera
 from dinar_live.runtime.stream import Client, Frame
@@ -38,12 +38,13 @@ class Target:
             joints = np.array(capabilities["rest_joints"], np.float32)
             names = tuple(str(n) for n in capabilities["expression_names"])
             low, high = (float(y) for y in capabilities["body_extent"])
-            self.size = tuple(int(n) for n in size or capabilities["size"])
+            height, width = (int(n) for n in size or capabilities["size"])
         except (KeyError, TypeError, ValueError) as e:
             raise DinarError(
                 "the server's capabilities lack what a motion needs, expected rest_joints, expression_names, body_extent and "
                 f"size ({e!r}); it is no `dinar serve`"
             ) from None
+        self.size = (height, width)
         self.fitted = motion.for_avatar(joints, names)
         self._following = FollowingCamera(joints[0], (low, high), self.size)
 
@@ -54,7 +55,7 @@ class Target:
 
 
 class Figures:
-    """What came back: latencies from the planned send time (ms), ticks whose newest picture was older than a
+    """What came back: latencies from the planned send time (ms), ticks whose newest frame was older than a
     period, superseded."""
 
     def __init__(self):
@@ -104,7 +105,7 @@ class Figures:
         """Where the latency of each frame went, ms: stage -> f64[frames], as in `dinar bench --scenario
         paced`."""
         planned, times, timings = zip(*self._rows, strict=True)
-        return stages(np.array(planned), np.array(times), timings)
+        return stages(np.array(planned), np.array(times), list(timings))
 
     def line(self) -> str:
         """fps, latency, stale and superseded frames in one line."""
@@ -141,7 +142,7 @@ def paced(
     """Sends poses at began + tick / fps whatever comes back, `frames` of them (None = until interrupted).
 
     The schedule is absolute, so that no lateness adds up; ticks that were slept through are left out.
-    on_frame(frame, tick) is called for each picture and on_tick(tick) shortly before each pose.
+    on_frame(frame, tick) is called for each frame and on_tick(tick) shortly before each pose.
     """
     settle_memory()
     figures.began = time.monotonic()
@@ -184,7 +185,7 @@ def closed_loop(
     at once. One is left out (and counted as superseded) only where the machine is so busy that the next comes
     before the server has taken it up.
 
-    client: made with window=2. on_frame(frame, index) is called for each picture. Raises StreamTimeout when
+    client: made with window=2. on_frame(frame, index) is called for each frame. Raises StreamTimeout when
         the server stops answering.
     """
     figures.began, asked = time.monotonic(), 0

@@ -9,7 +9,7 @@ import threading
 import time
 
 from dinar_live.runtime.live import Follower, open_source
-from dinar_live.runtime.live.registry import FORMS
+from dinar_live.runtime.live.registry import CALIBRATED, FORMS, form_of
 from dinar_live.runtime.live.source import Source, SourceState
 from dinar_live.runtime.motion.filters import OneEuro, Predictor
 from dinar_live.runtime.stream import Server
@@ -36,14 +36,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     calibration.add_argument(
         "--no-calibration",
         action="store_true",
-        help="vmc, rokoko: all bones are unturned in the T-pose (VRM 0)",
+        help=f"{CALIBRATED}: all bones are unturned in the T-pose (VRM 0)",
     )
-    calibration.add_argument("--calibrate", action="store_true", help="vmc, rokoko: always ask for a T-pose")
+    calibration.add_argument(
+        "--calibrate", action="store_true", help=f"{CALIBRATED}: always ask for a T-pose"
+    )
     calibration.add_argument(
         "--calibrate-after",
         type=float,
         metavar="SECONDS",
-        help="vmc, rokoko: the pose so long after the first frame is the T-pose",
+        help=f"{CALIBRATED}: the pose so long after the first frame is the T-pose",
     )
     parser.add_argument("--mirror", action="store_true", help="exchange left and right, as in a mirror")
     parser.add_argument(
@@ -140,9 +142,10 @@ def run(args: argparse.Namespace) -> int:
         root=args.root,
         mirror=args.mirror,
     )
+    form = form_of(args.source)
     stop = threading.Event()
     with source:  # a busy port shows before the work
-        if sys.stdin.isatty() and args.source.startswith(("vmc", "rokoko")):
+        if sys.stdin.isatty() and form is not None and form.calibrates:
             print("press Enter to take the performer's pose as the T-pose")
             threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
         with serving(args, [avatar], lambda avatar: follower, stop) as server:

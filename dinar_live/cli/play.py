@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     times.add_argument("--loop", action="store_true", default=True, help="again and again (the default)")
     times.add_argument("--once", action="store_true", help="end with the motion")
     parser.add_argument(
-        "--size", type=common.size, metavar="WxH", help="picture size in pixels (default: the server's)"
+        "--size", type=common.size, metavar="WxH", help="frame size in pixels (default: the server's)"
     )
     common.motion_filters(parser)
     common.realtime_argument(parser)
@@ -55,8 +55,10 @@ class _Status:
     """Prints a line a second."""
 
     def __init__(self, client: Client, total: Figures):
-        self._client, self._total = client, total
-        self._part, self._next = Figures(), time.monotonic() + STATUS_SECONDS
+        self._client = client
+        self._total = total
+        self._part = Figures()
+        self._next = time.monotonic() + STATUS_SECONDS
         self._counted = (0, 0)
 
     def frame(self, frame, tick) -> None:
@@ -77,7 +79,8 @@ class _Status:
                 total.superseded - self._counted[1],
             )
             self._show(self._part.line())
-        self._counted, self._part = (total.stale, total.superseded), Figures()
+        self._counted = (total.stale, total.superseded)
+        self._part = Figures()
 
     def _show(self, text: str) -> None:
         end = "\r" if sys.stdout.isatty() else "\n"

@@ -93,9 +93,12 @@ class Take:
     def __init__(
         self, out: pathlib.Path, *, smooth: float | None = None, overwrite: bool = False, name: str = ""
     ):
-        self._out, self._overwrite, self._name = out, overwrite, name
+        self._out = out
+        self._overwrite = overwrite
+        self._name = name
         self._euro = None if smooth is None else OneEuro(smooth)
-        self._sequence, self._shift = -1, None
+        self._sequence = -1
+        self._shift = None
         self.recorder: Recorder | None = None
 
     def add(self, sample: Sample, skeleton: Skeleton) -> None:
@@ -111,7 +114,9 @@ class Take:
                 source=self._name,
                 overwrite=self._overwrite,
             )
-            self._leg, self._names, self._last = skeleton.leg_length, skeleton.expression_names, -np.inf
+            self._leg = skeleton.leg_length
+            self._names = skeleton.expression_names
+            self._last = -np.inf
         if skeleton.expression_names != self._names:
             raise MotionError(
                 f"{self._name}: the sender changed its expressions in the middle; record the rest as another take"

@@ -16,8 +16,8 @@ from dataclasses import asdict
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError
-from dinar_live.runtime.core.memory import settle_memory
 from dinar_live.runtime.core.pose_source import PoseSource
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion
 from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.service import AvatarGroup, AvatarService

@@ -15,7 +15,7 @@ import numpy as np
 import zmq
 
 from dinar_live.runtime.core.errors import DinarError
-from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion import demo_motion
 from dinar_live.runtime.render.framing import FollowingCamera
 from dinar_live.runtime.stream import Client, RenderRequest

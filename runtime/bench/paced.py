@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
-from dinar_live.runtime.core.memory import settle_memory
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion.motion import Motion
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.stream import Client, Frame, FrameFormat

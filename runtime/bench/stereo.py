@@ -11,8 +11,8 @@ from tqdm import tqdm
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
-from dinar_live.runtime.core.memory import settle_memory
 from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.motion.motion import Motion
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 

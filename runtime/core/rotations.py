@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -74,11 +76,6 @@ def axis_angle_to_matrix(axis_angle) -> np.ndarray:
     return quaternion_to_matrix(axis_angle_to_quaternion(axis_angle))
 
 
-def matrix_to_axis_angle(matrix) -> np.ndarray:
-    """Rotation matrix [...,3,3] -> axis-angle [...,3]."""
-    return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
-
-
 def multiply(a, b) -> np.ndarray:
     """Quaternion product a b [...,4]: b acts first."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -111,13 +108,13 @@ def euler_to_quaternion(angles, order: str) -> np.ndarray:
     """Angles [...,n] about the axes named in `order`, as BVH channels compose: "zyx" means Rz Ry Rx ->
     quaternion [...,4]."""
     angles = 0.5 * np.asarray(angles, np.float64)
-    q = None
+    steps = []
     for i, axis in enumerate(order.lower()):
         step = np.zeros((*angles.shape[:-1], 4))
         step[..., 0] = np.cos(angles[..., i])
         step[..., 1 + _AXES[axis]] = np.sin(angles[..., i])
-        q = step if q is None else multiply(q, step)
-    return q
+        steps.append(step)
+    return functools.reduce(multiply, steps)
 
 
 def quaternion_to_euler_zxy(quaternion) -> np.ndarray:

@@ -34,7 +34,8 @@ class Npz:
     """
 
     def __init__(self, path, max_bytes: int):
-        self._left, self._max = max_bytes, max_bytes
+        self._left = max_bytes
+        self._max = max_bytes
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as e:

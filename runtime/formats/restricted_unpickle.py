@@ -1,15 +1,21 @@
 """Read the data of a pickle without running any of it.
 
-Python's pickle format is a small stack program that may name and call anything. Here the program is decoded
-with the standard library's disassembler and interpreted over plain containers: a global that the caller did
-not list becomes an `Inert` object, which swallows calls, states and items and does nothing. Nothing is
-imported, no attribute is looked up, no method of a read object is called.
+Python's pickle format is a small stack program that may name and call anything. Here its operations are
+decoded with the tables of the standard library's disassembler and interpreted over plain containers: a
+global that the caller did not list becomes an `Inert` object, which swallows calls, states and items and does
+nothing, or an error. Nothing is imported, no attribute is looked up, no method of a read object is called but
+of the caller's own classes.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import pickletools
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
 
 MAX_OPERATIONS = (
     2_000_000  # a training checkpoint with optimizer state needs some 200,000; this bounds time and memory
@@ -35,27 +41,40 @@ class Inert:
         return f"<inert {self.name[:80]}>"
 
 
+class Buildable:
+    """What a constructor returns if it wants the state that the pickle gives to its object afterwards."""
+
+    def build(self, state: Any) -> None:
+        """Take the state. Raises UnpickleError; the usual errors for wrong types and sizes will do too."""
+        raise NotImplementedError
+
+
+class Stream(Protocol):
+    """What a pickle is read from: a file, or a part of one."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
+
+
 def read_pickle(
-    data: bytes,
+    data: bytes | Stream,
     constructors: Mapping[tuple[str, str], object],
     persistent: Callable[[object], object] | None = None,
-) -> object:
-    """The object that pickle `data` describes: plain Python values, dicts, lists, tuples and sets.
+    *,
+    strict: bool = False,
+) -> Any:
+    """The object that a pickle describes: plain Python values, dicts, lists, tuples and sets.
 
-    `constructors` maps (module, name) to what stands for that global: a function of ours, called with the
-    pickled arguments, or any other value (a token for our functions to recognise). `persistent` turns
-    persistent ids into objects. Raises UnpickleError for anything malformed, including wrong arguments for a
-    constructor.
+    data: the pickle, or a stream that stands at its start and is left behind its end. constructors: (module,
+    name) to what stands for that global: a function of ours, called with the pickled arguments (which may
+    return a `Buildable`), or any other value (a token for our functions to recognise). persistent: turns
+    persistent ids into objects. strict: a global that is not listed is an error, not an `Inert`. Raises
+    UnpickleError for anything malformed, including wrong arguments for a constructor.
     """
-    machine = _Machine(constructors, persistent)
+    machine = _Machine(constructors, persistent, strict)
     try:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
-            if count >= MAX_OPERATIONS:
-                raise UnpickleError(f"more than {MAX_OPERATIONS} operations")
-            handler = _HANDLERS.get(operation.name)
-            if handler is None:
-                raise UnpickleError(f"operation {operation.name} is not supported")
-            handler(machine, argument)
+        _interpret(io.BytesIO(data) if isinstance(data, bytes) else data, machine)
         return machine.pop()
     except UnpickleError:
         raise
@@ -72,14 +91,45 @@ def read_pickle(
         raise UnpickleError(f"damaged pickle ({type(e).__name__}: {str(e)[:200]})") from e
 
 
+def _interpret(stream: Stream, machine: _Machine) -> None:
+    """Run through the operations up to STOP."""
+    for _ in range(MAX_OPERATIONS):
+        code = stream.read(1)
+        if code not in _OPERATIONS:
+            raise UnpickleError(f"{code!r} where an operation belongs" if code else "it ends in the middle")
+        name, argument, handler = _OPERATIONS[code]
+        if handler is None:
+            raise UnpickleError(f"operation {name} is not supported")
+        handler(machine, argument(stream))
+        if name == "STOP":
+            return
+    raise UnpickleError(f"more than {MAX_OPERATIONS} operations")
+
+
+def _no_argument(stream: Stream) -> None:
+    return None
+
+
+def _string(stream: Stream) -> str:
+    """The argument of STRING. pickletools wants ASCII, but Python 2 wrote the bytes of arrays this way."""
+    text = stream.readline()
+    if not text.endswith(b"\n"):
+        raise UnpickleError("it ends in the middle")
+    text = text.strip()
+    if len(text) < 2 or text[:1] not in (b"'", b'"') or text[:1] != text[-1:]:
+        raise UnpickleError("a string without quotes")
+    return codecs.escape_decode(text[1:-1])[0].decode("latin1")
+
+
 class _Machine:
     """Stack, memo and the rules by which values are combined."""
 
-    def __init__(self, constructors, persistent):
+    def __init__(self, constructors, persistent, strict: bool):
         self.stack: list = []
         self.memo: dict[int, object] = {}
         self.constructors = constructors
         self.persistent = persistent
+        self.strict = strict
 
     def pop_to_mark(self) -> list:
         for i in range(len(self.stack) - 1, -1, -1):
@@ -101,7 +151,11 @@ class _Machine:
     def find(self, module, name):
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnpickleError("a global whose name is no text")
-        return self.constructors.get((module, name), Inert(f"{module}.{name}"))
+        if (module, name) in self.constructors:
+            return self.constructors[module, name]
+        if self.strict:
+            raise UnpickleError(f"it asks for {module[:80]}.{name[:80]}")
+        return Inert(f"{module}.{name}")
 
     def call(self, function, args):
         if isinstance(function, Inert):
@@ -113,6 +167,8 @@ class _Machine:
     def remember(self, key: int):
         if not self.stack or self.stack[-1] is _MARK:
             raise UnpickleError("nothing to remember")
+        if key > MAX_OPERATIONS:  # writers count from 0 or 1
+            raise UnpickleError(f"the memo index {key} is out of range")
         self.memo[key] = self.stack[-1]
 
     def extend(self, items: list):
@@ -144,7 +200,7 @@ def is_key(value) -> bool:
     huge integers."""
     if isinstance(value, int):
         return value.bit_length() <= MAX_KEY_BITS
-    return value is None or isinstance(value, (str, bytes, float, Inert))
+    return value is None or isinstance(value, (str, bytes, float, Inert, np.number))
 
 
 def pairs(items) -> dict:
@@ -184,6 +240,13 @@ def _new_object_ex(m, _):
 def _object(m, _):
     function, *args = m.pop_to_mark()
     m.push(m.call(function, tuple(args)))
+
+
+def _build(m, _):
+    """A state for the object below, which is for those that asked for it."""
+    state, target = m.pop(), m.stack[-1]
+    if isinstance(target, Buildable):
+        target.build(state)
 
 
 def _instance(m, argument):
@@ -266,7 +329,17 @@ _HANDLERS: dict[str, Callable] = {
     "NEWOBJ_EX": _new_object_ex,
     "OBJ": _object,
     "INST": _instance,
-    "BUILD": lambda m, _: m.pop(),  # a state for the object below: ours have none, inert ones ignore it
+    "BUILD": _build,
     "PERSID": _persistent,
     "BINPERSID": lambda m, _: _persistent(m, m.pop()),
+}
+
+# the byte of an operation -> its name, how its argument is read, and what it does (None: refused)
+_OPERATIONS: dict[bytes, tuple[str, Callable[[Any], Any], Callable | None]] = {
+    op.code.encode("latin1"): (
+        op.name,
+        _string if op.name == "STRING" else op.arg.reader if op.arg else _no_argument,
+        _HANDLERS.get(op.name),
+    )
+    for op in pickletools.opcodes
 }

@@ -1,21 +1,27 @@
 """Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko; what follows them and what happens
 when they stop."""
 
+from .avatar_fit import AvatarFit
+from .file_source import FileSource
 from .follower import Follower
 from .registry import open_source
 from .rokoko import RokokoSource
 from .sample_buffer import SampleBuffer
 from .smpl24 import Smpl24Source, smpl24_pose
+from .source import Source
 from .vmc import VmcSource
 from .zmq_pose import SmplxPublisher, SmplxSubscriber
 
 __all__ = [
+    "AvatarFit",
+    "FileSource",
     "Follower",
-    "SampleBuffer",
     "RokokoSource",
+    "SampleBuffer",
     "Smpl24Source",
     "SmplxPublisher",
     "SmplxSubscriber",
+    "Source",
     "VmcSource",
     "open_source",
     "smpl24_pose",

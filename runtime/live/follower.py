@@ -11,10 +11,12 @@ import numpy as np
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.motion.authored import idle_motion
+from dinar_live.runtime.motion.filters import Filter
 from dinar_live.runtime.motion.motion import Motion
 
-from .easing import Easing
-from .source import AvatarFit, Sample, Skeleton, Source
+from .avatar_fit import AvatarFit
+from .eased_poses import EasedPoses
+from .source import Sample, Skeleton, Source
 
 
 class Follower:
@@ -36,7 +38,7 @@ class Follower:
         *,
         hold_s: float = 0.5,
         ease_s: float = 1.0,
-        filters: Sequence = (),
+        filters: Sequence[Filter] = (),
         idle: Motion | None = None,
         root: str = "start",
         sole: float | None = None,
@@ -46,18 +48,18 @@ class Follower:
         for name, value in (("hold_s", hold_s), ("ease_s", ease_s)):
             if not 0 <= value <= 60:
                 raise MotionError(f"{name}: got {value:g}, expected 0 to 60 seconds")
-        self.source, self._clock, self._hold = source, clock, hold_s
+        self.source = source
+        self._clock = clock
         self._rest = np.asarray(rig_joints, np.float64)
         self._names = tuple(expression_names)
         self._filters = tuple(filters)
-        self._options = {"root": root, "sole": sole, "mirror": mirror}
+        self._root = root
+        self._sole = sole
+        self._mirror = mirror
         self._idle = (idle or idle_motion()).for_avatar(rig_joints, self._names, sole=sole)
         self._lock = threading.Lock()
-        self._skeleton: Skeleton | None = None
-        self._fit: AvatarFit | None = None
-        self._sample: Sample | None = None
-        self._live: Pose | None = None
-        self._easing = Easing(self._idle, self._rest[0], ease_s)
+        self._fitted: _Fitted | None = None
+        self._eased = EasedPoses(self._idle, self._rest[0], hold_s=hold_s, ease_s=ease_s)
 
     @property
     def duration(self) -> float:
@@ -73,11 +75,9 @@ class Follower:
     def taken_s(self) -> float | None:
         """When the sample that is followed came, on the clock of the samples; None while none is."""
         sample = self.source.read()
-        return (
-            sample.received_s
-            if sample is not None and self._clock() - sample.received_s <= self._hold
-            else None
-        )
+        if sample is None or not self._eased.holds(sample.received_s, self._clock()):
+            return None
+        return sample.received_s
 
     @property
     def has_place(self) -> bool:
@@ -88,34 +88,53 @@ class Follower:
         """What to show now. t: seconds, where the idle motion is; the performer is always shown as of now."""
         with self._lock:
             now = self._clock()
-            follows = self._take(now)
-            return self._easing.pose(t, now, self._live, follows)
+            self._read()
+            pose = self._eased.pose(t, now)
+            assert pose is not None  # there is always the idle motion
+            return pose
 
-    def _take(self, now: float) -> bool:
-        """Reads the source; True while the performer is to be followed."""
+    def _read(self) -> None:
+        """Takes over what the source has."""
         skeleton, sample = self.source.skeleton, self.source.read()
         if sample is None or skeleton is None:
-            return False
-        if skeleton is not self._skeleton:
-            self._skeleton, self._fit = (
-                skeleton,
-                AvatarFit(skeleton, self._rest, self._names, **self._options),
+            self._eased.let_go()
+            return
+        if self._fitted is None or skeleton is not self._fitted.skeleton:
+            fit = AvatarFit(
+                skeleton, self._rest, self._names, root=self._root, sole=self._sole, mirror=self._mirror
             )
-            self._sample = None
-            for f in self._filters:
-                f.reset()
+            self._fitted = _Fitted(skeleton, fit, self._filters)
         if len(sample.expression) != len(skeleton.expression_names):
-            return False  # read between two bodies; the next one fits
-        if sample is not self._sample:
-            self._live = self._fit.pose(self._filtered(sample))
-            self._sample = sample
-        return now - sample.received_s <= self._hold
+            self._eased.let_go()  # read between two bodies; the next one fits
+            return
+        self._eased.take(self._fitted.pose(sample), sample.received_s)
+
+
+class _Fitted:
+    """One performer's samples as poses of the avatar: filtered and fitted, each sample once."""
+
+    def __init__(self, skeleton: Skeleton, fit: AvatarFit, filters: Sequence[Filter]):
+        self.skeleton = skeleton
+        self._fit = fit
+        self._filters = filters
+        self._last: tuple[Sample, Sample, Pose] | None = None  # as read, filtered, fitted
+        for f in filters:
+            f.reset()
+
+    def pose(self, sample: Sample) -> Pose:
+        """The pose of the newest sample."""
+        if self._last is not None and sample is self._last[0]:
+            return self._last[2]
+        filtered = self._filtered(sample)
+        pose = self._fit.pose(filtered)
+        self._last = sample, filtered, pose
+        return pose
 
     def _filtered(self, sample: Sample) -> Sample:
-        if not self._filters:
-            return sample
-        if self._sample is None or sample.sequence != self._sample.sequence:  # else only the face is new
-            self._still = sample.body, sample.pelvis
+        body, pelvis = sample.body, sample.pelvis
+        if self._last is not None and sample.sequence == self._last[0].sequence:  # only the face is new
+            body, pelvis = self._last[1].body, self._last[1].pelvis
+        else:
             for f in self._filters:
-                self._still = f.step(sample.received_s, *self._still)
-        return sample._replace(body=self._still[0], pelvis=self._still[1])
+                body, pelvis = f.step(sample.received_s, body, pelvis)
+        return sample._replace(body=body, pelvis=pelvis)

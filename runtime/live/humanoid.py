@@ -180,7 +180,7 @@ class Humanoid:
     def _use(self, world: np.ndarray, facing: np.ndarray) -> None:
         reference = rot.multiply(rot.conjugate(facing), world)
         source = {j: j for j in range(ROOT) if self.present[j]}
-        skeleton = calibration.Source(source, world[None], self._bones, {}, {})
+        skeleton = calibration.MovingSkeleton(source, world[None], self._bones, {}, {})
         found = calibration.from_reference(skeleton, reference, _TARGET)
         for j, thumb in _THUMBS.items():
             if j not in self._bones:
@@ -235,12 +235,15 @@ class Stillness:
     """Tells when a performer has stood still: rotations within `limit` radians for `seconds`."""
 
     def __init__(self, seconds: float = 1.0, limit: float = np.radians(4)):
-        self.seconds, self._limit = seconds, np.cos(limit / 2)
-        self._since, self._first = 0.0, None
+        self.seconds = seconds
+        self._limit = np.cos(limit / 2)
+        self._since = 0.0
+        self._first = None
 
     def check(self, rotations: np.ndarray, now: float) -> float:
         """Seconds of stillness so far. rotations: [n,4]; hands and face (joints from 22 on) may move."""
         q = rotations[: _J["jaw"]]
         if self._first is None or np.abs(np.einsum("ni,ni->n", q, self._first)).min() < self._limit:
-            self._first, self._since = q.copy(), now
+            self._first = q.copy()
+            self._since = now
         return now - self._since

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Container
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 MAX_MESSAGES = 1024  # in one datagram
 MAX_DEPTH = 4  # of bundles in bundles
@@ -18,7 +19,7 @@ IMMEDIATELY = 1  # the time tag that says nothing
 _BUNDLE = b"#bundle\0"
 _TIMETAG = struct.Struct(">Q")
 _SIZE = struct.Struct(">i")
-_FIXED = {
+_LAYOUTS = {
     ord("i"): ">i",
     ord("f"): ">f",
     ord("d"): ">d",
@@ -28,7 +29,7 @@ _FIXED = {
     ord("r"): ">I",
     ord("m"): ">I",
 }
-_FIXED = {tag: struct.Struct(layout) for tag, layout in _FIXED.items()}
+_FIXED = {tag: struct.Struct(layout) for tag, layout in _LAYOUTS.items()}
 _EMPTY = {ord("T"): True, ord("F"): False, ord("N"): None, ord("I"): None}
 # A string and floats, as nearly every message of a performer has them.
 _FLOATS = {b",s" + b"f" * n: struct.Struct(f">{n}f") for n in range(1, 16)}
@@ -38,13 +39,13 @@ class Message(NamedTuple):
     """address and string arguments as bytes, without their zeros."""
 
     address: bytes
-    arguments: tuple
+    arguments: tuple[Any, ...]
 
 
-class Packet(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Packet:
     """timetag: of the outermost bundle, units of 2^-32 s, or IMMEDIATELY. messages: those with a wanted
-    address, in order.
-    count: all messages. bad: elements that are no OSC."""
+    address, in order. count: all messages. bad: elements that are no OSC."""
 
     timetag: int
     messages: list[Message]
@@ -64,8 +65,11 @@ def parse(data: bytes, wanted: Container[bytes]) -> Packet:
 
 
 class _Reader:
+    """Walks through a datagram and notes what it finds."""
+
     def __init__(self, data: bytes, wanted: Container[bytes]):
-        self._data, self._wanted = data, wanted
+        self._data = data
+        self._wanted = wanted
         self.messages: list[Message] = []
         self.count = self.bad = 0
 
@@ -120,10 +124,11 @@ class _Reader:
         else:
             self.messages.append(Message(address, self._arguments(tags, at, end)))
 
-    def _arguments(self, tags: bytes, at: int, end: int) -> tuple:
+    def _arguments(self, tags: bytes, at: int, end: int) -> tuple[Any, ...]:
         if not tags.startswith(b","):
             raise ValueError
-        data, out = self._data, []
+        data = self._data
+        out: list[Any] = []
         for tag in tags[1:]:
             fixed = _FIXED.get(tag)
             if fixed is not None:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dinar_live.runtime.core.errors import MotionError
-from dinar_live.runtime.motion.files import load_motion
 
-from . import rokoko, vmc
-from .smpl24 import Smpl24Source
-from .source import FileSource, Source
-from .zmq_pose import SmplxSubscriber
+from . import file_source, rokoko, smpl24, vmc, zmq_pose
+from .source import Source
+from .source_form import OpenOptions, SourceForm, WrongForm
 
-FORMS = "vmc[:PORT], rokoko[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT or file:PATH"
+SOURCES: tuple[SourceForm, ...] = (
+    vmc.FORM,
+    rokoko.FORM,
+    zmq_pose.FORM,
+    smpl24.FORM,
+    file_source.FORM,
+)
+FORMS = f"{', '.join(s.form for s in SOURCES[:-1])} or {SOURCES[-1].form}"
+CALIBRATED = ", ".join(s.kind for s in SOURCES if s.calibrates)
 
 
 def open_source(
     text: str, *, bind: str = "127.0.0.1", calibration: str = "auto", calibrate_after: float | None = None
 ) -> Source:
-    """A source that is not started yet. text: one of FORMS.
-
-    bind: the address of this machine on which UDP sources listen. calibration, calibrate_after: see
-    Performer. Raises MotionError or InputError.
-    """
-    kind, _, rest = text.partition(":")
-    match kind:
-        case "vmc":
-            return vmc.VmcSource(
-                _port(rest, vmc.PORT, text), bind, calibration=calibration, calibrate_after=calibrate_after
-            )
-        case "rokoko":
-            return rokoko.RokokoSource(
-                _port(rest, rokoko.PORT, text), bind, calibration=calibration, calibrate_after=calibrate_after
-            )
-        case "smplx" if rest:
-            return SmplxSubscriber(rest)
-        case "smpl24" if rest:
-            return Smpl24Source(rest)
-        case "file" if rest:
-            return FileSource(load_motion(Path(rest)))
-    raise MotionError(f"source: got {text!r}, expected {FORMS}")
+    """A source that is not started yet. text: one of FORMS. bind, calibration, calibrate_after: of
+    `OpenOptions`. Raises MotionError or InputError."""
+    _, _, rest = text.partition(":")
+    expected = FORMS
+    if (form := form_of(text)) is not None:
+        try:
+            return form.open(rest, OpenOptions(bind, calibration, calibrate_after))
+        except WrongForm as e:
+            expected = f"{e}, or {FORMS}" if str(e) else FORMS
+    raise MotionError(f"source: got {text!r}, expected {expected}")
 
 
-def _port(text: str, default: int, whole: str) -> int:
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise MotionError(f"source: got {whole!r}, expected a port number after the colon, or {FORMS}")
-    return int(text)
+def form_of(text: str) -> SourceForm | None:
+    """The form that `text` is meant to have, by what stands before its colon; None if none is of this kind."""
+    return next((form for form in SOURCES if form.kind == text.partition(":")[0]), None)

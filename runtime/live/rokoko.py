@@ -17,10 +17,11 @@ from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.skeleton import PARENTS
 
 from . import faces
+from .calibrated_humanoid import CalibratedHumanoid
 from .humanoid import BONES, ROOT, from_unity
-from .performer import Performer
-from .sample_buffer import Order
+from .sample_buffer import PacketOrder
 from .source import SourceState
+from .source_form import OpenOptions, SourceForm, port_of
 from .udp import FRAME_COST, UdpSource
 
 PORT = 14043
@@ -48,7 +49,7 @@ JOINTS = _joints()
 
 
 class RokokoSource(UdpSource):
-    """The first actor of a Rokoko Studio scene. calibration, calibrate_after: see Performer."""
+    """The first actor of a Rokoko Studio scene. calibration, calibrate_after: see CalibratedHumanoid."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class RokokoSource(UdpSource):
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__(host, port, clock=clock)
-        self._performer = Performer(self.intake, calibration, calibrate_after, faces.NAMES)
+        self._humanoid = CalibratedHumanoid(self.samples, calibration, calibrate_after, faces.NAMES)
         self._new_peer()
 
     def _new_peer(self) -> None:
@@ -68,27 +69,27 @@ class RokokoSource(UdpSource):
         self._world[:, 6] = 1.0
         self._bones = 0
         self._parents = np.zeros(ROOT, int)
-        self._order = Order(_REORDER_SECONDS)
+        self._order = PacketOrder(_REORDER_SECONDS)
         self._packed = False  # LZ4 comes, but cannot be read
-        self._performer.reset()
+        self._humanoid.reset()
 
     def calibrate(self) -> None:
-        self._performer.calibrate()
+        self._humanoid.calibrate()
 
     @property
     def state(self) -> SourceState:
         if self._packed:
             hint = "the stream is packed with LZ4: pip install lz4, or switch the compression off in Studio"
-        elif self.intake.clock() - self._peer_s > 1.0:
+        elif self.samples.clock() - self._peer_s > 1.0:
             hint = (
                 f"waiting for packets on UDP {self.host}:{self.port}: in Studio's live streaming add a custom target with JSON v3, "
                 f"this machine's address and port {self.port}"
             )
         else:
-            hint = self._performer.hint
-        return self.intake.state(
+            hint = self._humanoid.hint
+        return self.samples.state(
             f"Rokoko on UDP {self.host}:{self.port}",
-            calibration=self._performer.calibration,
+            calibration=self._humanoid.calibration,
             peer=self.peer,
             hint=hint,
         )
@@ -104,14 +105,14 @@ class RokokoSource(UdpSource):
             if not (isinstance(body, dict) and math.isfinite(stamp)):
                 raise ValueError
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
-            self.intake.drop("no JSON v3")
+            self.samples.drop("no JSON v3")
             return FRAME_COST, False
         if verdict := self._order.check(stamp, now):
-            self.intake.drop(verdict)
+            self.samples.drop(verdict)
             return FRAME_COST, True
         self._take(body)
         expression = faces.expression(_faces(face))
-        self._performer.frame(*self._local(), self._bones, expression, now)
+        self._humanoid.frame(*self._local(), self._bones, expression, now)
         return 2 * FRAME_COST, True
 
     def _unpacked(self, data: bytes) -> bytes:
@@ -137,11 +138,11 @@ class RokokoSource(UdpSource):
                 p, r = bone["position"], bone["rotation"]
                 values = [float(v) for v in (p["x"], p["y"], p["z"], r["x"], r["y"], r["z"], r["w"])]
             except (ValueError, TypeError, LookupError, OverflowError):
-                self.intake.drop("values")
+                self.samples.drop("values")
                 continue
             size = sum(v * v for v in values[3:])
             if not (0.25 < size < 4 and max(map(abs, values[:3])) < _MAX_POSITION):  # NaN fails too
-                self.intake.drop("values")
+                self.samples.drop("values")
                 continue
             self._world[joint] = values
             self._bones |= 1 << joint
@@ -152,7 +153,7 @@ class RokokoSource(UdpSource):
                 self._parents[j] = max(p, 0)
 
     def _local(self) -> tuple[np.ndarray, np.ndarray]:
-        """Local positions [56,3] and rotations [56,4], as Performer wants them; the root stays where it
+        """Local positions [56,3] and rotations [56,4], as CalibratedHumanoid wants them; the root stays where it
         is."""
         positions, rotations = from_unity(self._world)
         up = rot.conjugate(rotations[self._parents])
@@ -173,3 +174,15 @@ def _faces(face) -> list[tuple[bytes, float]]:
             if key is not None and isinstance(value, int | float) and -1e5 < value < 1e5:
                 out.append((key, value / 100))
     return out
+
+
+def _open(port: str, options: OpenOptions) -> RokokoSource:
+    return RokokoSource(
+        port_of(port, PORT),
+        options.bind,
+        calibration=options.calibration,
+        calibrate_after=options.calibrate_after,
+    )
+
+
+FORM = SourceForm("rokoko", "rokoko[:PORT]", _open, calibrates=True)

@@ -22,7 +22,7 @@ _MAX_PELVIS = 1e4
 _MAX_EXPRESSION = 100.0
 
 
-class Order:
+class PacketOrder:
     """Tells late and repeated packets by a number that grows: a time or a count.
 
     window: something older by less than this is late; older by more means that the sender started again.
@@ -42,7 +42,8 @@ class Order:
                 return "duplicate"
             if 0 < behind < self._window:
                 return "late"
-        self._newest, self._accepted_s = value, now
+        self._newest = value
+        self._accepted_s = now
         return ""
 
     def reset(self) -> None:
@@ -77,7 +78,8 @@ class SampleBuffer:
     def set_skeleton(self, skeleton: Skeleton | None) -> None:
         """Another body: what came before does not fit it, so the newest sample goes."""
         with self._lock:
-            self._skeleton, self._newest = skeleton, None
+            self._skeleton = skeleton
+            self._newest = None
 
     def heard(self, now: float) -> None:
         """A packet came, whatever was in it."""
@@ -89,7 +91,7 @@ class SampleBuffer:
             with self._lock:
                 self._drops[reason] += count
 
-    def offer(self, body, pelvis, expression, *, time_s: float, now: float) -> bool:
+    def put(self, body, pelvis, expression, *, time_s: float, now: float) -> bool:
         """Take a sample; False (and one drop "values") if a number is not finite or out of range.
 
         body: [55,3], pelvis: [3], expression: [E]; kept as float32 and read-only.

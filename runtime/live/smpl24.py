@@ -4,7 +4,7 @@ Teleop give them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.skeleton import PARENTS
 from dinar_live.runtime.core.validate import checked
 from dinar_live.runtime.motion import reference_body as ref
-from dinar_live.runtime.stream.protocol.wire import WireError, pack
+from dinar_live.runtime.stream.protocol.wire import Block, Header, WireError, pack
 
 from .source import Skeleton
+from .source_form import OpenOptions, SourceForm, WrongForm
 from .zmq_pose import ZmqSource, floats
 
 JOINTS = 24
@@ -89,7 +90,7 @@ class Smpl24Source(ZmqSource):
         self._last: np.ndarray | None = None
         self._measured = False  # whether the skeleton's leg length is the performer's
 
-    def _use(self, data: bytes, header, blocks, now: float) -> None:
+    def _use(self, header: Header, blocks: Sequence[Block], now: float) -> None:
         found = {b.type: b for b in blocks if b.format == 1}
         if SAMPLES not in found:
             raise WireError("no block of joint samples")
@@ -101,13 +102,13 @@ class Smpl24Source(ZmqSource):
             mask = int.from_bytes(found[VALID].data, "little")
         valid = np.array([mask >> j & 1 for j in range(JOINTS)], bool)
         fine = np.isfinite(values).all(axis=1) & (np.abs(np.nan_to_num(values)).max(axis=1) < 1e3)
-        self.intake.drop("values", int((valid & ~fine).sum()))
+        self.samples.drop("values", int((valid & ~fine).sum()))
         valid &= fine
         self._last = smpl24_pose(np.where(valid[:, None], values[:, 3:].clip(-4, 4), 0.0), valid, self._last)
         if valid[0]:
             self._pelvis = values[0, :3]
         self._measure(values[:, :3].astype(np.float64), valid)
-        self.intake.offer(self._last, self._pelvis, _NO_FACE, time_s=header.client_time_ns / 1e9, now=now)
+        self.samples.put(self._last, self._pelvis, _NO_FACE, time_s=header.client_time_ns / 1e9, now=now)
 
     def _measure(self, positions: np.ndarray, valid: np.ndarray) -> None:
         """Leg length from the first sample in which a leg is seen whole; the mean body's until then."""
@@ -121,8 +122,17 @@ class Smpl24Source(ZmqSource):
         leg = float(np.mean(legs)) if legs else 0.0
         if 0.3 < leg < 1.5:
             self._measured = True
-        elif self.intake.skeleton is not None:
+        elif self.samples.skeleton is not None:
             return
         else:
             leg = ref.SMPL_LEG
-        self.intake.set_skeleton(Skeleton(leg))
+        self.samples.set_skeleton(Skeleton(leg))
+
+
+def _open(endpoint: str, options: OpenOptions) -> Smpl24Source:
+    if not endpoint:
+        raise WrongForm
+    return Smpl24Source(endpoint)
+
+
+FORM = SourceForm("smpl24", "smpl24:tcp://HOST:PORT", _open)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable
 
 from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.stream.peers import TokenBucket
 
-from .sample_buffer import SampleBuffer
-from .source import Sample, Skeleton, Source
+from .threaded_source import ThreadedSource
 
 _BUFFER = (
     1 << 20
@@ -24,7 +23,7 @@ _PEER_SECONDS = 2.0  # a sender that was silent for so long may be replaced by a
 RATE, BURST, FRAME_COST = 30_000.0, 15_000.0, 100
 
 
-class UdpSource(Source):
+class UdpSource(ThreadedSource[socket.socket]):
     """Listens on host:port (port 0 picks a free one; `port` tells). Only the first sender is heard until it
     is silent for 2 s.
 
@@ -35,14 +34,12 @@ class UdpSource(Source):
     def __init__(self, host: str, port: int, *, clock: Callable[[], float] = time.monotonic):
         if not 0 <= port <= 65535:
             raise MotionError(f"port: got {port}, expected 0..65535")
-        self.host, self.port = host, port
-        self.intake = SampleBuffer(clock)
+        super().__init__(clock)
+        self.host = host
+        self.port = port
         self._peer = ""
         self._peer_s = -float("inf")
-        self._budget, self._budget_s = BURST, clock()
-        self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._budget = TokenBucket(RATE, BURST, clock=clock)
 
     @abstractmethod
     def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
@@ -58,25 +55,23 @@ class UdpSource(Source):
     def feed(self, data: bytes, peer: str = "") -> None:
         """Use one datagram as if it had come from the network. For recordings and tests; not while the source
         is started."""
-        now = self.intake.clock()
-        self.intake.heard(now)
+        now = self.samples.clock()
+        self.samples.heard(now)
         if peer != self._peer or now - self._peer_s > _PEER_SECONDS:
             if now - self._peer_s <= _PEER_SECONDS:
-                self.intake.drop("another sender")
+                self.samples.drop("another sender")
                 return
             self._peer = peer
             self._new_peer()
-        self._budget = min(self._budget + (now - self._budget_s) * RATE, BURST)
-        self._budget_s = now
-        if self._budget <= 0:
-            self.intake.drop("flood")
+        if not self._budget.take():
+            self.samples.drop("flood")
             return
         cost, ours = self._datagram(data, now)
-        self._budget -= max(cost, 1)
+        self._budget.charge(max(cost, 1) - 1)
         if ours:  # what sends something else does not keep the performer out
             self._peer_s = now
 
-    def start(self) -> None:
+    def _open(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -90,37 +85,23 @@ class UdpSource(Source):
             ) from None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         sock.settimeout(_WAIT_SECONDS)
-        self._socket, self.port = sock, sock.getsockname()[1]
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=f"dinar-udp-{self.port}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._socket.close()
-            self._thread = None
-
-    def read(self) -> Sample | None:
-        return self.intake.newest
-
-    @property
-    def skeleton(self) -> Skeleton | None:
-        return self.intake.skeleton
+        self.port = sock.getsockname()[1]
+        self.thread_name = f"dinar-udp-{self.port}"
+        return sock
 
     @property
     def peer(self) -> str:
         """Who sends."""
         return self._peer
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                data, address = self._socket.recvfrom(65536)
-            except TimeoutError:
-                self._quiet(self.intake.clock())
-                continue
-            except ConnectionError:  # Windows tells so of a port that somebody closed
-                continue
-            self.feed(data, address[0])
+    def _listen(self, connection: socket.socket) -> None:
+        with connection:
+            while not self._stop.is_set():
+                try:
+                    data, address = connection.recvfrom(65536)
+                except TimeoutError:
+                    self._quiet(self.samples.clock())
+                    continue
+                except ConnectionError:  # Windows tells so of a port that somebody closed
+                    continue
+                self.feed(data, address[0])

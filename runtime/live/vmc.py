@@ -10,14 +10,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import faces, osc
+from .calibrated_humanoid import CalibratedHumanoid
 from .humanoid import BONES, ROOT, from_unity
-from .performer import Performer
-from .sample_buffer import Order
+from .sample_buffer import PacketOrder
 from .source import SourceState
+from .source_form import OpenOptions, SourceForm, port_of
 from .udp import FRAME_COST, UdpSource
 
 PORT = 39539
@@ -36,7 +38,7 @@ _NO_FACE = np.zeros(len(faces.NAMES), np.float32)
 class VmcSource(UdpSource):
     """A VMC performer.
 
-    port, host: see UdpSource. calibration, calibrate_after: see Performer; VRM 0 models need none, VRM 1 with
+    port, host: see UdpSource. calibration, calibrate_after: see CalibratedHumanoid; VRM 0 models need none, VRM 1 with
         its original bones a T-pose.
     """
 
@@ -50,7 +52,7 @@ class VmcSource(UdpSource):
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__(host, port, clock=clock)
-        self._performer = Performer(self.intake, calibration, calibrate_after, faces.NAMES)
+        self._humanoid = CalibratedHumanoid(self.samples, calibration, calibrate_after, faces.NAMES)
         self._names: dict[bytes, int | None] = {}
         self._new_peer()
 
@@ -65,25 +67,26 @@ class VmcSource(UdpSource):
         self._recent: deque[int] = deque(maxlen=_LEARNED)
         self._faces: dict[bytes, float] = {}
         self._expression = _NO_FACE
-        self._order, self._tags = Order(_REORDER_SECONDS), Order(_REORDER_SECONDS)
+        self._order = PacketOrder(_REORDER_SECONDS)
+        self._tags = PacketOrder(_REORDER_SECONDS)
         self._remembered: deque[int] = deque(maxlen=_REMEMBERED)
         self._loaded = True
-        self._performer.reset()
+        self._humanoid.reset()
 
     def calibrate(self) -> None:
-        self._performer.calibrate()
+        self._humanoid.calibrate()
 
     @property
     def state(self) -> SourceState:
-        return self.intake.state(
+        return self.samples.state(
             f"VMC on UDP {self.host}:{self.port}",
-            calibration=self._performer.calibration,
+            calibration=self._humanoid.calibration,
             peer=self._peer,
             hint=self._hint(),
         )
 
     def _hint(self) -> str:
-        heard = self.intake.clock() - self._peer_s < 1.0
+        heard = self.samples.clock() - self._peer_s < 1.0
         if not heard:
             where = f"UDP {self.host}:{self.port}"
             reach = (
@@ -99,13 +102,13 @@ class VmcSource(UdpSource):
             return "the sending app has no avatar loaded: load one there"
         if not self._ever:
             return "packets come, but no bones: switch sending of bones (motion) on in your app"
-        return self._performer.hint
+        return self._humanoid.hint
 
     # ---- datagrams and messages ----------------------------------------------------------------------------
 
     def _datagram(self, data: bytes, now: float) -> tuple[int, bool]:
         packet = osc.parse(data, _WANTED)
-        self.intake.drop("no OSC", packet.bad)
+        self.samples.drop("no OSC", packet.bad)
         verdict = ""
         # T within a bundle speaks for all of it
         seconds = next(
@@ -127,32 +130,33 @@ class VmcSource(UdpSource):
         if not verdict and seconds is not None:
             verdict = self._order.check(seconds, now, repeats=True)
         if verdict:
-            self.intake.drop(verdict)
+            self.samples.drop(verdict)
             return packet.count, True
         self._completed = 0
         for message in packet.messages:
             self._message(message.address, message.arguments, now)
         return packet.count + FRAME_COST * self._completed, bool(packet.messages)
 
-    def _message(self, address: bytes, arguments: tuple, now: float) -> None:
+    def _message(self, address: bytes, arguments: tuple[Any, ...], now: float) -> None:
         if address == _BONE:
             if _are_floats(arguments, 1, 8) and type(arguments[0]) is bytes:
                 self._bone(arguments, now)
             else:
-                self.intake.drop("arguments")
+                self.samples.drop("arguments")
         elif address == _VALUE:
-            key = faces.known(arguments[0]) if len(arguments) >= 2 and type(arguments[0]) is bytes else None
-            if key is not None and _are_floats(arguments, 1, 2) and -1e3 < arguments[1] < 1e3:
-                self._faces[key] = arguments[1]
+            if _are_floats(arguments, 1, 2) and type(arguments[0]) is bytes and -1e3 < arguments[1] < 1e3:
+                key = faces.known(arguments[0])
+                if key is not None:
+                    self._faces[key] = arguments[1]
         elif address == _APPLY:
             self._expression = faces.expression(self._faces.items())
             if not self._frame:
-                self.intake.replace_expression(self._expression)
+                self.samples.replace_expression(self._expression)
         elif address == _ROOT:
             if _are_floats(arguments, 1, 8):
                 self._rows[ROOT] = arguments[1:8]
             else:
-                self.intake.drop("arguments")
+                self.samples.drop("arguments")
         elif address == _OK:
             if arguments and type(arguments[0]) is int:
                 self._loaded = arguments[0] != 0
@@ -160,7 +164,7 @@ class VmcSource(UdpSource):
         else:  # T
             self._complete(now)
 
-    def _bone(self, arguments: tuple, now: float) -> None:
+    def _bone(self, arguments: tuple[Any, ...], now: float) -> None:
         name = arguments[0]
         row = self._names.get(name, -1)
         if row == -1:
@@ -168,7 +172,7 @@ class VmcSource(UdpSource):
             if len(self._names) < 512:
                 self._names[name] = row
         if row is None:
-            self.intake.drop("unknown bone")
+            self.samples.drop("unknown bone")
             return
         bit, value = 1 << row, arguments[1:8]
         if self._frame & bit:
@@ -198,7 +202,7 @@ class VmcSource(UdpSource):
             self._expected |= bones
         values = self._checked_values()
         if self._loaded:
-            self._performer.frame(*from_unity(values), self._ever, self._expression, now)
+            self._humanoid.frame(*from_unity(values), self._ever, self._expression, now)
 
     def _checked_values(self) -> np.ndarray:
         """The frame [56,7]; bones with impossible numbers keep the value of the frame before."""
@@ -208,12 +212,24 @@ class VmcSource(UdpSource):
             fine = (size > 0.25) & (size < 4.0) & (np.abs(v[:, :3]).max(axis=1) < _MAX_POSITION)
         if not fine.all():
             for row in np.flatnonzero(~fine).tolist():
-                self.intake.drop("values")
+                self.samples.drop("values")
                 self._rows[row] = self._good[row]
             v = np.array(self._rows)
         self._good = list(self._rows)
         return v
 
 
-def _are_floats(arguments: tuple, start: int, stop: int) -> bool:
+def _are_floats(arguments: tuple[Any, ...], start: int, stop: int) -> bool:
     return len(arguments) >= stop and set(map(type, arguments[start:stop])) == _FLOATS
+
+
+def _open(port: str, options: OpenOptions) -> VmcSource:
+    return VmcSource(
+        port_of(port, PORT),
+        options.bind,
+        calibration=options.calibration,
+        calibrate_after=options.calibrate_after,
+    )
+
+
+FORM = SourceForm("vmc", "vmc[:PORT]", _open, calibrates=True)

@@ -4,10 +4,9 @@ has the layout."""
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import zmq
@@ -17,7 +16,9 @@ from dinar_live.runtime.core.validate import checked
 from dinar_live.runtime.motion import reference_body as ref
 from dinar_live.runtime.stream.protocol.messages import MAX_EXPRESSION
 from dinar_live.runtime.stream.protocol.wire import (
+    Block,
     BlockType,
+    Header,
     WireError,
     pack,
     unpack_blocks,
@@ -25,8 +26,10 @@ from dinar_live.runtime.stream.protocol.wire import (
 )
 from dinar_live.runtime.stream.sockets import bind, is_loopback, make_socket
 
-from .sample_buffer import Order, SampleBuffer
-from .source import Sample, Skeleton, Source, SourceState
+from .sample_buffer import PacketOrder
+from .source import Skeleton, SourceState
+from .source_form import OpenOptions, SourceForm, WrongForm
+from .threaded_source import ThreadedSource
 
 # Beside the types of the stream protocol, which end at 8 and 21.
 POSE_MESSAGE = 32
@@ -53,7 +56,7 @@ def encode_pose(
 ) -> bytearray:
     """A pose message. body: [55,3], pelvis: [3] metres, expression: [E], names: E names joined by new lines.
     Raises InputError."""
-    blocks = [
+    blocks: list[tuple[int, int, np.ndarray | bytes]] = [
         (BlockType.POSE, 1, checked("body", body, (55, 3), 4 * np.pi)),
         (BlockType.TRANSL, 1, checked("pelvis", pelvis, (3,), 1e4)),
     ]
@@ -93,8 +96,10 @@ class SmplxPublisher:
             raise InputError(
                 f"expression_names: {len(self._names)} bytes of names, expected at most {_MAX_NAMES}"
             )
-        self._count, self._leg = len(names), leg_length
-        self._session, self._sequence = secrets.randbits(32), 0
+        self._count = len(names)
+        self._leg = leg_length
+        self._session = secrets.randbits(32)
+        self._sequence = 0
         self._context = zmq.Context()
         self._socket = make_socket(
             self._context, zmq.PUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE
@@ -145,65 +150,61 @@ class SmplxPublisher:
         self.close()
 
 
-class ZmqSource(Source):
+class ZmqSource(ThreadedSource[zmq.Socket]):
     """Reads the newest message of a publisher at `endpoint` on a thread of its own."""
 
     kind = "ZeroMQ"
     message_type = 0
+    thread_name = "dinar-zmq-pose"
 
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic):
+        super().__init__(clock)
         is_loopback(endpoint)  # refuses what is no endpoint
         self.endpoint = endpoint
-        self.intake = SampleBuffer(clock)
-        self._order = Order(_REORDER_MESSAGES)
+        self._order = PacketOrder(_REORDER_MESSAGES)
         self._session: int | None = None
         self._sequence = 0
-        self._context: zmq.Context | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     @abstractmethod
-    def _use(self, data: bytes, header, blocks, now: float) -> None:
-        """Offer what is in a message. Raises ProtocolError."""
+    def _use(self, header: Header, blocks: Sequence[Block], now: float) -> None:
+        """Put what is in a message into `samples`. Raises ProtocolError."""
 
     def feed(self, data: bytes) -> None:
         """Use one message as if it had come from the network. Never raises for what is in it."""
-        now = self.intake.clock()
-        self.intake.heard(now)
+        now = self.samples.clock()
+        self.samples.heard(now)
         try:
             header = unpack_header(data)
             if header.type != self.message_type:
                 raise WireError(f"message type {header.type}, expected {self.message_type}")
             blocks = unpack_blocks(data, header)
             if header.session != self._session:  # another publisher, or the same started again
-                self._session, self._sequence = header.session, 0
+                self._session = header.session
+                self._sequence = 0
                 self._order.reset()
             if verdict := self._order.check(header.id, now):
-                self.intake.drop(verdict)
+                self.samples.drop(verdict)
                 return
             if 0 < self._sequence < header.id - 1:
-                self.intake.drop("lost", min(header.id - 1 - self._sequence, 10_000))
+                self.samples.drop("lost", min(header.id - 1 - self._sequence, 10_000))
             self._sequence = header.id
-            self._use(data, header, blocks, now)
+            self._use(header, blocks, now)
         except ProtocolError:
-            self.intake.drop("malformed")
+            self.samples.drop("malformed")
 
-    def start(self) -> None:
-        self._stop.clear()
-        self._context = zmq.Context()
+    def _open(self) -> zmq.Socket:
+        context = zmq.Context()
         try:
-            socket = self._connected()
+            return self._connected(context)
         except zmq.ZMQError as e:
-            self._context.destroy(linger=0)
+            context.destroy(linger=0)
             raise MotionError(
                 f"cannot connect to {self.endpoint}: {e.strerror}. Expected tcp://HOST:PORT of the publisher"
             ) from None
-        self._thread = threading.Thread(target=self._run, args=(socket,), name="dinar-zmq-pose", daemon=True)
-        self._thread.start()
 
-    def _connected(self) -> zmq.Socket:
+    def _connected(self, context: zmq.Context) -> zmq.Socket:
         socket = make_socket(
-            self._context, zmq.SUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE
+            context, zmq.SUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE
         )
         socket.setsockopt(zmq.CONFLATE, 1)  # counts only before connect
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -211,39 +212,28 @@ class ZmqSource(Source):
         socket.connect(self.endpoint)
         return socket
 
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._context.term()
-            self._thread = None
-
-    def read(self) -> Sample | None:
-        return self.intake.newest
-
-    @property
-    def skeleton(self) -> Skeleton | None:
-        return self.intake.skeleton
-
-    @property
-    def state(self) -> SourceState:
-        state = self.intake.state(f"{self.kind} from {self.endpoint}", peer=self.endpoint)
-        hint = "" if state.connected else f"waiting for {self.endpoint}: start the publisher there"
-        return self.intake.state(state.name, peer=self.endpoint, hint=hint)
-
-    def _run(self, socket: zmq.Socket) -> None:
+    def _listen(self, connection: zmq.Socket) -> None:
+        context: zmq.Context = connection.context
         heard = time.monotonic()
         try:
             while not self._stop.is_set():
-                if socket.poll(_POLL_MS):
-                    self.feed(socket.recv())
+                if connection.poll(_POLL_MS):
+                    self.feed(connection.recv())
                     heard = time.monotonic()
                 elif time.monotonic() - heard > _SILENCE_SECONDS:
                     # libzmq reconnects after a lost connection, but never after a message that was too large
-                    socket.close(0)
-                    socket, heard = self._connected(), time.monotonic()
+                    connection.close(0)
+                    connection = self._connected(context)
+                    heard = time.monotonic()
         finally:
-            socket.close(0)
+            connection.close(0)
+            context.term()
+
+    @property
+    def state(self) -> SourceState:
+        state = self.samples.state(f"{self.kind} from {self.endpoint}", peer=self.endpoint)
+        hint = "" if state.connected else f"waiting for {self.endpoint}: start the publisher there"
+        return self.samples.state(state.name, peer=self.endpoint, hint=hint)
 
 
 class SmplxSubscriber(ZmqSource):
@@ -258,7 +248,7 @@ class SmplxSubscriber(ZmqSource):
         super().__init__(endpoint, clock=clock)
         self._body: tuple[float, bytes] | None = None
 
-    def _use(self, data: bytes, header, blocks, now: float) -> None:
+    def _use(self, header: Header, blocks: Sequence[Block], now: float) -> None:
         found = {b.type: b for b in blocks if b.format == 1}
         if BlockType.POSE not in found:
             raise WireError("no POSE block")
@@ -280,14 +270,23 @@ class SmplxSubscriber(ZmqSource):
             if len(listed) > MAX_EXPRESSION or len(set(listed)) != len(listed):
                 raise WireError("EXPRESSION_NAMES: too many, or the same twice")
             self._body = leg, names
-            self.intake.set_skeleton(Skeleton(leg, listed))
+            self.samples.set_skeleton(Skeleton(leg, listed))
         body = floats(found, BlockType.POSE, 165).reshape(55, 3)
-        self.intake.offer(body, pelvis, expression, time_s=header.client_time_ns / 1e9, now=now)
+        self.samples.put(body, pelvis, expression, time_s=header.client_time_ns / 1e9, now=now)
 
 
-def floats(found: dict, type: int, count: int) -> np.ndarray:
+def floats(found: Mapping[int, Block], type: int, count: int) -> np.ndarray:
     """The `count` little-endian floats of a block. Raises WireError if they are not as many."""
     data = found[type].data
     if len(data) != 4 * count:
         raise WireError(f"block {int(type)}: {len(data)} bytes, expected {4 * count}")
     return np.frombuffer(data, "<f4")
+
+
+def _open(endpoint: str, options: OpenOptions) -> SmplxSubscriber:
+    if not endpoint:
+        raise WrongForm
+    return SmplxSubscriber(endpoint)
+
+
+FORM = SourceForm("smplx", "smplx:tcp://HOST:PORT", _open)

@@ -115,11 +115,15 @@ class _Hierarchy:
     """Reads HIERARCHY up to the MOTION line, word by word."""
 
     def __init__(self, lines: list[str], name: str):
-        self.lines, self.name = lines, name
+        self.lines = lines
+        self.name = name
         self.line = 0  # index of the line being read
         self.started = False
         self._words: list[str] = []
-        self.names, self.parents, self.offsets, self.channels = [], [], [], []
+        self.names = []
+        self.parents = []
+        self.offsets = []
+        self.channels = []
         self.ends: dict[int, np.ndarray] = {}
 
     def fail(self, message: str, line: int | None = None) -> MotionError:

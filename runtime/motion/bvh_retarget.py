@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def retarget(
 
 class _Retarget:
     def __init__(self, bvh: Bvh, rest: np.ndarray, title: str):
-        self.bvh, self.rest, self.title = bvh, rest, title
+        self.bvh = bvh
+        self.rest = rest
+        self.title = title
         self.skeleton = recognise(bvh.names, bvh.parents, title)
         self.source = self.skeleton.source
         self.notes: list[str] = []
@@ -92,7 +95,7 @@ class _Retarget:
         positions = bvh.joint_positions(world)
         turn = self._upright(pose, world, positions)
         world, positions = rot.multiply(turn, world)[kept], rot.rotate(turn, positions)[kept]
-        source = cal.Source(self.source, world, *self._directions())
+        source = cal.MovingSkeleton(self.source, world, *self._directions())
         target = cal.target_bones(self.rest)
         if pose is None:
             calibrations = cal.from_bones(source, target)
@@ -138,13 +141,14 @@ class _Retarget:
         if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
             if not 0 <= reference < bvh.frames:
                 raise MotionError(f"reference: got frame {reference}, expected 0 to {bvh.frames - 1}")
+            frame = slice(int(reference), int(reference) + 1)
             one = Bvh(
                 bvh.names,
                 bvh.parents,
                 bvh.offsets,
                 bvh.ends,
-                bvh.rotations[[reference]],
-                bvh.positions[[reference]],
+                bvh.rotations[frame],
+                bvh.positions[frame],
                 bvh.fps,
             )
         elif reference in _MODES:
@@ -224,7 +228,7 @@ class _Retarget:
 
     def _directions(self):
         """Bone, lateral and knuckle directions, each in the frame of its source joint (see
-        `calibration.Source`)."""
+        `calibration.MovingSkeleton`)."""
         bones, lateral, knuckles = {}, {}, {}
         tips = {
             j: next((c for c, p in enumerate(PARENTS) if p == j and c in self.source), None)
@@ -253,20 +257,26 @@ class _Retarget:
                 bones[s] = rot.unit(vector)
         for joint, pairs in (("pelvis", ("hip",)), ("spine3", ("collar", "shoulder"))):
             s = self.source.get(_J[joint])
-            for pair in pairs if s is not None else ():
-                ends = [self.source.get(_J[f"{side}_{pair}"]) for side in ("left", "right")]
-                if None in ends or any(s not in path_to(e, self.bvh.parents) for e in ends):
+            if s is None:
+                continue
+            for pair in pairs:
+                ends = self._mapped(f"{side}_{pair}" for side in ("left", "right"))
+                if len(ends) < 2 or any(s not in path_to(e, self.bvh.parents) for e in ends):
                     continue
                 line = self._within(s, ends[0]) - self._within(s, ends[1])
                 if np.linalg.norm(line) > 0.02 * self.leg:
                     lateral[s] = rot.unit(line)
                     break
         for side in ("left", "right"):
-            ends = [self.source.get(_J[f"{side}_{f}1"]) for f in ("index", "pinky")]
-            if None not in ends:
+            ends = self._mapped(f"{side}_{f}1" for f in ("index", "pinky"))
+            if len(ends) == 2:
                 s = self.source[_J[f"{side}_wrist"]]
                 knuckles[s] = rot.unit(self._within(s, ends[0]) - self._within(s, ends[1]))
         return bones, lateral, knuckles
+
+    def _mapped(self, names: Iterable[str]) -> list[int]:
+        """The file's joints for these of SMPL-X, without those that it lacks."""
+        return [self.source[_J[name]] for name in names if _J[name] in self.source]
 
     def _rolled(self, source, calibrations, target, roll: str) -> dict[int, np.ndarray]:
         """Limbs whose roll the hinges contradict are calibrated from bones instead."""

@@ -50,13 +50,19 @@ class replacing:
     Raises MotionError."""
 
     def __init__(self, path, mode: str = "w"):
-        self.path, self.mode = Path(path), mode
+        self.path = Path(path)
+        self.mode = mode
 
     def __enter__(self):
         try:
-            text = {} if "b" in self.mode else {"encoding": "ascii", "newline": "\n"}
+            text = "b" not in self.mode
             self._file = tempfile.NamedTemporaryFile(
-                self.mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **text
+                self.mode,
+                encoding="ascii" if text else None,
+                newline="\n" if text else None,
+                dir=self.path.parent,
+                prefix=f".{self.path.name}.",
+                delete=False,
             )
         except OSError as e:
             raise MotionError(f"{self.path}: cannot be written ({e.strerror or e})") from None

@@ -34,7 +34,7 @@ _LOOSE = np.radians(35)
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class MovingSkeleton:
     """A skeleton in motion. source: SMPL-X joint -> its joint. world: f64[N,S,4] world rotations, y up
     already.
 
@@ -72,7 +72,7 @@ def hinge_axis(joint: int) -> np.ndarray:
     return _Z if joint >= 25 else _X
 
 
-def from_reference(s: Source, reference: np.ndarray, target: np.ndarray) -> dict[int, np.ndarray]:
+def from_reference(s: MovingSkeleton, reference: np.ndarray, target: np.ndarray) -> dict[int, np.ndarray]:
     """C [4] of each mapped joint from one upright pose: world rotations [S,4] of the source, facing +z.
 
     Trunk, head and feet keep their orientation, so that an upright source stands upright; arms and legs are
@@ -96,7 +96,7 @@ def from_reference(s: Source, reference: np.ndarray, target: np.ndarray) -> dict
 
 
 def from_bones(
-    s: Source, target: np.ndarray, only=None, known: dict[int, np.ndarray] | None = None
+    s: MovingSkeleton, target: np.ndarray, only=None, known: dict[int, np.ndarray] | None = None
 ) -> dict[int, np.ndarray]:
     """C [4] of each mapped joint (or those in `only`; `known` gives the others) without any reference pose.
 
@@ -118,7 +118,9 @@ def from_bones(
     return out
 
 
-def _from_bone(s: Source, j: int, k: int, target: np.ndarray, parent: np.ndarray | None) -> np.ndarray:
+def _from_bone(
+    s: MovingSkeleton, j: int, k: int, target: np.ndarray, parent: np.ndarray | None
+) -> np.ndarray:
     bone = s.bones.get(k)
     aim, side = (_Y if j in _TORSO else target[j]), (_X if j in _TORSO else hinge_axis(j))
     if j == _J["head"] and bone is not None and bone @ _mean_direction(s, k, parent, aim) < np.cos(_LOOSE):
@@ -146,14 +148,14 @@ def _align(aim, side, first, second) -> np.ndarray:
     return rot.matrix_to_quaternion(rot.frame(first, second) @ rot.frame(aim, side).T)
 
 
-def _mean_direction(s: Source, k: int, parent: np.ndarray | None, direction) -> np.ndarray:
+def _mean_direction(s: MovingSkeleton, k: int, parent: np.ndarray | None, direction) -> np.ndarray:
     """Where a direction of the parent's SMPL-X joint lies in the frame of source joint k, on average over the
     clip."""
     there = np.asarray(direction) if parent is None else rot.rotate(parent, direction)
     return rot.unit(rot.rotate(rot.conjugate(s.world[:, k]), there).mean(axis=0))
 
 
-def clip_hinge(s: Source, j: int) -> tuple[np.ndarray, float]:
+def clip_hinge(s: MovingSkeleton, j: int) -> tuple[np.ndarray, float]:
     """The axis [3], in the frame of joint j's source, about which the joint below bends over the clip, and
     how sure it is (0..1).
 
@@ -174,7 +176,7 @@ def clip_hinge(s: Source, j: int) -> tuple[np.ndarray, float]:
     return rot.unit(total), sure if sure > 0.7 else 0.0
 
 
-def roll_error(s: Source, j: int, calibration: np.ndarray) -> float:
+def roll_error(s: MovingSkeleton, j: int, calibration: np.ndarray) -> float:
     """Angle about the bone, radians, from where `calibration` [4] puts the hinge below j to where the clip
     bends; 0 if unknown."""
     axis, sure = clip_hinge(s, j)

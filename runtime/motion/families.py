@@ -84,7 +84,7 @@ _FINGER_PATTERNS = (
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class SkeletonMatch:
     """family: its name. source: SMPL-X joint -> joint of the file, for every joint that has one of its
     own."""
 
@@ -97,7 +97,7 @@ def plain(name: str) -> str:
     return "".join(c for c in name.rsplit(":", 1)[-1].lower() if c.isalnum())
 
 
-def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skeleton") -> Skeleton:
+def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skeleton") -> SkeletonMatch:
     """Match joint names [J] and parents [J] (-1 = root, parents first). Raises MotionError if no family
     fits."""
     index: dict[str, int] = {}
@@ -106,7 +106,7 @@ def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skelet
     for family in FAMILIES:
         source = _match(family, index, parents)
         if source is not None:
-            return Skeleton(family.name, {JOINT_INDEX[k]: v for k, v in source.items()})
+            return SkeletonMatch(family.name, {JOINT_INDEX[k]: v for k, v in source.items()})
     raise MotionError(
         f"{title}: this skeleton is of no known family ({', '.join(f.name for f in FAMILIES)}); its joints are "
         f"{', '.join(names[:24])}{' ...' if len(names) > 24 else ''}. docs/motion.md says how to add one"
@@ -129,8 +129,8 @@ def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dic
             if found is not None:
                 source[f"{side}_{joint}"] = found
         for limb in _LIMBS:
-            chain = [source.get(f"{side}_{j}") for j in limb]
-            if None in chain or any(
+            chain = [source[f"{side}_{j}"] for j in limb if f"{side}_{j}" in source]
+            if len(chain) < len(limb) or any(
                 a not in path_to(b, parents)[:-1] for a, b in zip(chain, chain[1:], strict=False)
             ):
                 return None

@@ -4,6 +4,7 @@ quaternions throughout."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,18 @@ from .motion import Motion
 MAX_PREDICTION = 0.1  # seconds; further ahead a straight line overshoots every turn
 # After so long without a pose, seconds, filters begin anew: what was before says nothing.
 _STALE = 0.25
+
+
+class Filter(Protocol):
+    """What changes the poses of a live source one by one."""
+
+    def reset(self) -> None:
+        """Forget everything: another body follows."""
+        ...
+
+    def step(self, t: float, body, pelvis) -> tuple[np.ndarray, np.ndarray]:
+        """The pose at t seconds, body [55,3] axis-angle and pelvis [3] metres, as it shall be. Times ascend."""
+        ...
 
 
 class OneEuro:
@@ -34,12 +47,10 @@ class OneEuro:
         for name, value in (("beta", beta), ("beta_path", beta_path)):
             if not 0 <= value <= 1000:
                 raise MotionError(f"{name}: got {value:g}, expected 0 to 1000")
-        self.min_cutoff, self.beta, self.beta_path, self.speed_cutoff = (
-            min_cutoff,
-            beta,
-            beta_path,
-            speed_cutoff,
-        )
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self.beta_path = beta_path
+        self.speed_cutoff = speed_cutoff
         self.reset()
 
     def reset(self) -> None:
@@ -56,14 +67,19 @@ class OneEuro:
         """As `step`, with rotations as quaternions [J,4]."""
         dt = np.inf if self._t is None else t - self._t
         if not 0 < dt < _STALE:  # the first pose, a gap, or a clock that was set back
-            self._speed, self._path_speed = np.zeros(len(q)), 0.0
-            self._q, self._raw, self._path, self._raw_path = q, q, path, path
+            self._speed = np.zeros(len(q))
+            self._path_speed = 0.0
+            self._q = q
+            self._raw = q
+            self._path = path
+            self._raw_path = path
         else:
             a = _blend(self.speed_cutoff, dt)
             turn = rot.quaternion_to_axis_angle(rot.multiply(rot.conjugate(self._raw), q))
             self._speed = self._speed + a * (np.sqrt(np.einsum("ji,ji->j", turn, turn)) / dt - self._speed)
             self._path_speed += a * (float(np.linalg.norm(path - self._raw_path)) / dt - self._path_speed)
-            self._raw, self._raw_path = q, path
+            self._raw = q
+            self._raw_path = path
             self._q = rot.slerp(self._q, q, _blend(self.min_cutoff + self.beta * self._speed, dt))
             self._path = self._path + _blend(self.min_cutoff + self.beta_path * self._path_speed, dt) * (
                 path - self._path
@@ -116,7 +132,8 @@ class Predictor:
             )
         if not 0.01 <= speed_cutoff <= 1000:
             raise MotionError(f"speed_cutoff: got {speed_cutoff:g} Hz, expected 0.01 to 1000")
-        self.ahead, self.speed_cutoff = ahead, speed_cutoff
+        self.ahead = ahead
+        self.speed_cutoff = speed_cutoff
         self.reset()
 
     def reset(self) -> None:
@@ -129,13 +146,16 @@ class Predictor:
         q, path = rot.axis_angle_to_quaternion(body), np.asarray(pelvis, np.float64)
         dt = np.inf if self._t is None else t - self._t
         if not 0 < dt < _STALE:
-            self._turning, self._moving = np.zeros((len(q), 3)), np.zeros(3)
+            self._turning = np.zeros((len(q), 3))
+            self._moving = np.zeros(3)
         else:
             a = _blend(self.speed_cutoff, dt)
             self._turning = self._turning + a * (
                 rot.quaternion_to_axis_angle(rot.multiply(rot.conjugate(self._q), q)) / dt - self._turning
             )
             self._moving = self._moving + a * ((path - self._path) / dt - self._moving)
-        self._t, self._q, self._path = t, q, path
+        self._t = t
+        self._q = q
+        self._path = path
         ahead = rot.multiply(q, rot.axis_angle_to_quaternion(self._turning * self.ahead))
         return rot.quaternion_to_axis_angle(ahead), path + self._moving * self.ahead

@@ -9,13 +9,15 @@ import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import InputError, MotionError
-from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose, checked
+from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose
+from dinar_live.runtime.core.validate import checked
 
 from . import kinematics
 
 MAX_FRAMES = 1_000_000
 # frames looked at to find the floor; a longer clip is thinned out evenly
 _FLOOR_FRAMES = 3000
+_NO_EXPRESSION = np.zeros((0, 0), np.float32)
 
 
 def _checked(name: str, value, shape, limit=np.inf) -> np.ndarray:
@@ -45,7 +47,7 @@ class Motion:
     pelvis: np.ndarray
     leg_length: float
     fps: float
-    expression: np.ndarray | None = None
+    expression: np.ndarray = field(default_factory=lambda: _NO_EXPRESSION)
     expression_names: tuple[str, ...] | None = None
     name: str = ""
     cyclic: bool = False
@@ -56,7 +58,9 @@ class Motion:
         n = len(body)
         if not 1 <= n <= MAX_FRAMES:
             raise MotionError(f"Motion.body: got {n} frames, expected 1 to {MAX_FRAMES}")
-        expression = np.zeros((n, 0), np.float32) if self.expression is None else self.expression
+        expression = self.expression
+        if expression is None or expression is _NO_EXPRESSION:
+            expression = np.zeros((n, 0), np.float32)
         values = {
             "body": body,
             "pelvis": _checked("Motion.pelvis", self.pelvis, (n, 3), 1e4),
@@ -235,7 +239,8 @@ class AvatarMotion:
         self.scale = leg / motion.leg_length
         self.notes = list(motion.notes)  # the clip's, and what this avatar cannot show
         self._travel = np.array((0.0, 1.0, 0.0) if root == "fixed" else (1.0, 1.0, 1.0)) * self.scale
-        self._rest, self._offset = rest[0], -rest[0]
+        self._rest = rest[0]
+        self._offset = -rest[0]
         if root == "start":
             self._offset[[0, 2]] -= motion.pelvis[0, [0, 2]] * self.scale
         if ground:
@@ -248,7 +253,9 @@ class AvatarMotion:
 
     def _columns(self, motion: Motion, names: tuple[str, ...]) -> None:
         """Which expression columns of the clip go where in the avatar."""
-        self._size, self._from, self._to = len(names), [], []
+        self._size = len(names)
+        self._from: list[int] = []
+        self._to: list[int] = []
         if motion.expression_names is None:
             if motion.expression.shape[1] and np.any(motion.expression):
                 self.notes.append(

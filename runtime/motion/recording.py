@@ -9,6 +9,7 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -86,15 +87,15 @@ class Recorder:
         self.frames = 0
         self.seconds = 0.0
         self._part = self.path.with_name(self.path.name + ".part")
-        self._file = self._frame = None
+        self._file: BinaryIO | None = None
+        self._frame = np.zeros((), frame_dtype(0))
         self._first = self._flushed = 0.0
 
     def append(self, t: float, body, pelvis, expression=()) -> None:
         """One frame: t seconds (ascending; the first may have any value), body [55,3] axis-angle, pelvis [3]
         metres, expression [E]."""
         expression = np.asarray(expression)
-        if self._file is None:
-            self._begin(expression.size)
+        file = self._file or self._begin(expression.size)
         frame = self._frame
         try:
             frame["body"], frame["pelvis"], frame["expression"] = body, pelvis, expression
@@ -118,15 +119,17 @@ class Recorder:
         frame["t"] = seconds
         now = time.monotonic()
         try:
-            self._file.write(frame.tobytes())
+            file.write(frame.tobytes())
             if now - self._flushed > _FLUSH_SECONDS:  # so much is lost at most if the program is killed
-                self._file.flush()
+                file.flush()
                 self._flushed = now
         except OSError as e:
             raise MotionError(f"{self._part}: cannot be written ({e.strerror or e})") from None
-        self.frames, self.seconds = self.frames + 1, seconds
+        self.frames += 1
+        self.seconds = seconds
 
-    def _begin(self, columns: int) -> None:
+    def _begin(self, columns: int) -> BinaryIO:
+        """Write the header. Raises MotionError."""
         if self._names is not None and columns != len(self._names):
             raise MotionError(
                 f"frame 0: got {columns} expressions, expected {len(self._names)}, one for each name"
@@ -145,10 +148,11 @@ class Recorder:
         _checked_header(json.loads(text), str(self.path))
         self._frame = np.zeros((), frame_dtype(columns))
         try:
-            self._file = open(self._part, "wb")
-            self._file.write(_PREFIX.pack(MAGIC, SCHEMA, 0, len(text)) + text)
+            file = self._file = open(self._part, "wb")
+            file.write(_PREFIX.pack(MAGIC, SCHEMA, 0, len(text)) + text)
         except OSError as e:
             raise MotionError(f"{self._part}: cannot be written ({e.strerror or e})") from None
+        return file
 
     def close(self) -> None:
         """Finish: the file takes its name. A recording without frames leaves no file."""

@@ -15,11 +15,12 @@ import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
-from dinar_live.runtime.formats.motion_containers import Stored, read_container
 from dinar_live.runtime.formats.npz import Npz
+from dinar_live.runtime.formats.stored_array import StoredArray, StoredArrayError
 
 from . import Motion
 from . import reference_body as ref
+from .containers import read_container
 from .recording import even_motion
 from .smplx_npz import to_y_up, upward_seen
 
@@ -28,6 +29,7 @@ SMPLify-X .pkl or a folder of them (body_pose with 63 numbers), a folder of SMPL
 FPS = 30.0
 MAX_FILES = 200_000
 MAX_FILE_BYTES = 4 << 20
+MAX_ARRAY_BYTES = 1 << 30
 _WORLDS = ("world", "camera")
 _HANDS_NOTE = "no fingers in the file: relaxed hands"
 _PCA_NOTE = "the fingers are PCA coefficients of SMPL-X's hands, which are not ours to ship: relaxed hands"
@@ -63,7 +65,11 @@ def convert_research(
 
 class _Clip:
     def __init__(self, path: pathlib.Path, fps: float, up: str, person: str | None, world: str):
-        self.path, self.fps, self.up, self.person, self.world = path, fps, up, person, world
+        self.path = path
+        self.fps = fps
+        self.up = up
+        self.person = person
+        self.world = world
         self.notes: list[str] = []
 
     def file(self, top: object) -> Motion:
@@ -119,7 +125,7 @@ class _Clip:
             k: len(numbers(v, "pose_world" if "pose_world" in v else "pose", 72, where=f"person {k}"))
             for k, v in people.items()
         }
-        person = self.person or max(lengths, key=lengths.get)
+        person = self.person or max(lengths, key=lambda k: lengths[k])
         if person not in people:
             raise MotionError(f"person {person}: not in the file; it has {', '.join(list(people)[:20])}")
         if len(people) > 1:
@@ -253,7 +259,7 @@ class _Clip:
             body[:, 25:] = ref.relaxed_hands()
         known, seen = up, upward_seen(body[:, 0])
         up = known if self.up == "auto" else self.up
-        best = max(seen, key=seen.get)
+        best = max(seen, key=lambda k: seen[k])
         if self.up == "auto" and best != up and seen[best] > 0.8:
             self.notes.append(
                 f"files of this kind are {up}-up, but the body stands along {best}; give --up={best} unless it lies down"
@@ -296,7 +302,8 @@ def numbers(
     naming `where` and key."""
     name = f"{where}: {key}" if where else key
     value = d.get(key)
-    value = value.load() if isinstance(value, Stored) else value
+    if isinstance(value, StoredArray):
+        value = _loaded(name, value)
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
@@ -319,6 +326,15 @@ def numbers(
     if not np.isfinite(array).all():
         raise MotionError(f"{name}: holds NaN or infinite values")
     return array
+
+
+def _loaded(name: str, stored: StoredArray) -> np.ndarray:
+    if stored.nbytes > MAX_ARRAY_BYTES:
+        raise MotionError(f"{name}: an array of {stored.nbytes} bytes, expected at most {MAX_ARRAY_BYTES}")
+    try:
+        return stored.load()
+    except StoredArrayError as e:
+        raise MotionError(f"{name}: cannot be read, {e}") from e
 
 
 def _stacked(rows: list[np.ndarray]) -> np.ndarray | None:

@@ -101,7 +101,8 @@ class _Reader:
     handless = False
 
     def __init__(self, path: Path, archive):
-        self.path, self.archive = path, archive
+        self.path = path
+        self.archive = archive
         self.keys = archive.keys
         self.notes: list[str] = []
 
@@ -195,11 +196,12 @@ class _Reader:
             )
         n, columns = flat.shape
         full = np.zeros((n, 55, 3))
-        joints = flat.reshape(n, -1, 3) if columns % 3 == 0 else None
+        joints = flat[:, : columns // 3 * 3].reshape(n, -1, 3)
+        root = self.first(_ROOT_KEYS)
         if columns == 165:
             full[:] = joints
-        elif columns == 162 and self.first(_ROOT_KEYS):
-            full[:, 0] = self.numbers(self.first(_ROOT_KEYS), 3, n)
+        elif columns == 162 and root:
+            full[:, 0] = self.numbers(root, 3, n)
             full[:, 1:] = joints
         elif columns == 156:  # SMPL+H: no jaw and eyes
             full[:, :22], full[:, 25:] = joints[:, :22], joints[:, 22:]
@@ -222,7 +224,7 @@ class _Reader:
         """Which axis of the file points up: the container says so, else the mean direction of the spine shows
         it."""
         seen = upward_seen(root)
-        best = max(seen, key=seen.get)
+        best = max(seen, key=lambda k: seen[k])
         if up == "auto":
             known = "y" if beat2 else "z" if self.keys & _AMASS_KEYS else None
             up = known or best
@@ -261,7 +263,7 @@ class _Reader:
         pelvis = rest + translation
         body[:, 0], pelvis = to_y_up(body[:, 0], pelvis, self.upward(up, body[:, 0], beat2))
         expression_key = self.first(_EXPRESSION_KEYS)
-        expression = self.numbers(expression_key, None, n) if expression_key else None
+        expression = self.numbers(expression_key, None, n) if expression_key else np.zeros((n, 0))
         names = self.expression_names(expression.shape[1]) if expression_key else ()
         return Motion(
             body=body,

@@ -11,7 +11,8 @@ import numpy as np
 from dinar_live.runtime.avatar import Rig
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose import Pose
-from dinar_live.runtime.live.easing import Easing
+from dinar_live.runtime.core.pose_source import PoseSource
+from dinar_live.runtime.live.eased_poses import EasedPoses
 from dinar_live.runtime.motion import AvatarMotion, Motion
 from dinar_live.runtime.render.framing import DeadZone
 from dinar_live.runtime.stream.leader_election import LeaderElection
@@ -40,15 +41,15 @@ class SourceMixer:
     The live source shows the newest pose of the client that drives: the first one that sends poses, until it
     has sent none for hold_s. That pose is held so long, then the avatar eases within ease_s to what the
     server has of its own, and back when poses come again.
-    own: that, with pose_at(seconds) and duration (a fitted Motion goes on where the client was, a Follower
-    where its performer is); None = nothing. clips: what viewers may choose and wind. clock: time.monotonic
+    own: that (a fitted Motion goes on where the client was, a Follower where its performer is); None = nothing.
+    clips: what viewers may choose and wind. clock: time.monotonic
     or, for tests, another.
     """
 
     def __init__(
         self,
         rig: Rig,
-        own=None,
+        own: PoseSource | None = None,
         clips: Sequence[Motion] = (),
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -59,14 +60,12 @@ class SourceMixer:
             raise DinarError(f"{len(clips)} motions, at most {MAX_CLIPS} can be offered; leave some out")
         self.own = own
         self._clips = [_Clip(m.for_avatar(rig.joints, rig.expression_names), rig.joints[0]) for m in clips]
-        self._clock, self._began = clock, clock()
+        self._clock = clock
+        self._began = clock()
         self._pelvis = np.asarray(rig.joints[0], np.float64)
         self._dead_zone = DeadZone()
-        self._hold, self._leader = hold_s, LeaderElection(hold_s)
-        self._easing = (
-            None if own is None else Easing(own, self._pelvis, ease_s, stay=isinstance(own, AvatarMotion))
-        )
-        self._driven: tuple[Pose, float] | None = None
+        self._leader = LeaderElection(hold_s)
+        self._eased = EasedPoses(own, self._pelvis, hold_s=hold_s, ease_s=ease_s)
 
     def describe(self) -> list[dict]:
         """For the capabilities: name and kind ("live" or "clip") of each, seconds of a clip;
@@ -77,7 +76,7 @@ class SourceMixer:
         """Takes note of a pose that a client sent, if it is the one that drives."""
         now = self._clock()
         if self._leader.claims(client, now):
-            self._driven = pose, now
+            self._eased.take(pose, now)
 
     def now(self) -> float:
         """Seconds since the start, which is the time of the live source."""
@@ -100,20 +99,15 @@ class SourceMixer:
     def _live(self) -> tuple[Pose, float]:
         """The pose as of now and when it was taken."""
         now = self._clock()
-        driven, driven_s = self._driven or (None, float("-inf"))
-        follows = now - driven_s <= self._hold
-        if self._easing is not None:
-            pose = self._easing.pose(self.now(), now, driven, follows)
-        elif follows:
-            pose = driven
-        else:
+        pose = self._eased.pose(self.now(), now)
+        if pose is None:
             raise DinarError(
                 "the request has no pose and this server has no motion of its own; send a pose, or start it with --motion"
             )
-        if follows:
-            return pose, driven_s
-        taken = getattr(self.own, "taken_s", None)  # a Follower knows when its performer was seen
-        return pose, now if taken is None else taken
+        taken_s = self._eased.taken_s(now)
+        if taken_s is None and self.own is not None:
+            taken_s = self.own.taken_s
+        return pose, now if taken_s is None else taken_s
 
 
 class _Clip:

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
 
 class TokenBucket:
-    """Allows `rate` things a second, and `most` of them, by default a second's worth, at once after a
-    pause."""
+    """Allows `rate` things a second, and `most` of them, by default a second's worth, at once after a pause.
+    clock: seconds, time.monotonic by default."""
 
-    __slots__ = ("_at", "_left", "_most", "_rate")
+    __slots__ = ("_at", "_clock", "_left", "_most", "_rate")
 
-    def __init__(self, rate: float, most: float | None = None):
-        self._rate, self._most, self._at = rate, max(rate if most is None else most, 1.0), time.monotonic()
+    def __init__(self, rate: float, most: float | None = None, *, clock: Callable[[], float] | None = None):
+        self._clock = clock
+        self._rate = rate
+        self._most = max(rate if most is None else most, 1.0)
+        self._at = self._now()
         self._left = self._most
 
     def take(self) -> bool:
         """Whether one more is allowed now."""
-        now = time.monotonic()
+        now = self._now()
         self._left = min(self._left + (now - self._at) * self._rate, self._most)
         self._at = now
         if self._left < 1:
             return False
         self._left -= 1
         return True
+
+    def charge(self, count: float) -> None:
+        """So many more were taken than was known before; what is missing must come in first."""
+        self._left -= count
+
+    def _now(self) -> float:
+        return time.monotonic() if self._clock is None else self._clock()
 
 
 class Peer:

@@ -62,7 +62,7 @@ class RenderLoop:
         self._pool.shutdown(wait=not self._thread.is_alive())
         if not self._thread.is_alive():
             # Or the server and this would keep each other, and the renderer, where garbage is not collected
-            # (memory.settle_memory).
+            # (core/process.py).
             del self._render, self._ready, self._post
 
     def _run(self) -> None:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from dinar_live.runtime.core import priority
+from dinar_live.runtime.core import process
 from dinar_live.runtime.core.errors import DinarError
 
 PROGRAM = """
 import os, subprocess, sys, threading
-from dinar_live.runtime.core.priority import run_in_real_time
+from dinar_live.runtime.core.process import run_in_real_time
 run_in_real_time()
 seen = []
 thread = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(threading.get_native_id())))
@@ -42,10 +42,10 @@ def test_refusals_say_what_to_do(monkeypatch):
     for name, value in names.items():
         monkeypatch.setattr(os, name, value, raising=False)
     with pytest.raises(DinarError, match="rtprio"):
-        priority.run_in_real_time()
+        process.run_in_real_time()
     monkeypatch.delattr(os, "sched_setscheduler")
     with pytest.raises(DinarError, match="no real-time priorities"):
-        priority.run_in_real_time()
+        process.run_in_real_time()
 
 
 @pytest.mark.parametrize("verb", ["serve", "live", "play", "demo", "bench"])

@@ -19,8 +19,8 @@ class Scripted(Source):
     """A live source that the test feeds."""
 
     def __init__(self, clock):
-        self.intake = SampleBuffer(clock)
-        self.intake.set_skeleton(Skeleton(LEG, ("smile",)))
+        self.samples = SampleBuffer(clock)
+        self.samples.set_skeleton(Skeleton(LEG, ("smile",)))
 
     def start(self):
         pass
@@ -29,19 +29,19 @@ class Scripted(Source):
         pass
 
     def read(self):
-        return self.intake.newest
+        return self.samples.newest
 
     @property
     def skeleton(self):
-        return self.intake.skeleton
+        return self.samples.skeleton
 
     @property
     def state(self):
-        return self.intake.state("scripted")
+        return self.samples.state("scripted")
 
     def perform(self, body, pelvis=(0.0, 1.0, 0.0), smile=0.0):
-        now = self.intake.clock()
-        return self.intake.offer(body, pelvis, [smile], time_s=now, now=now)
+        now = self.samples.clock()
+        return self.samples.put(body, pelvis, [smile], time_s=now, now=now)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_new_skeleton_is_fitted_anew(source, clock):
     follower = Follower(source, REST, ("smile", "frown"), clock=clock)
     run(follower, source, clock, 1.2, raised(), pelvis=(5.0, 1.0, 0.0))
     assert abs(follower.pose_at(0).transl[0] - 0) < 1e-5
-    source.intake.set_skeleton(Skeleton(LEG / 2, ("frown",)))
+    source.samples.set_skeleton(Skeleton(LEG / 2, ("frown",)))
     run(follower, source, clock, 1.2, raised(), pelvis=(7.0, 0.5, 0.0), smile=0.5)
     pose = follower.pose_at(0)
     assert abs(pose.transl[0]) < 1e-5 and list(pose.expression) == [0, 0.5]
@@ -178,7 +178,7 @@ def test_filters_see_each_sample_once(source, clock):
     run(follower, source, clock, 1.2, raised())
     calls = half.calls
     follower.pose_at(0)
-    source.intake.replace_expression([0.5])
+    source.samples.replace_expression([0.5])
     pose = follower.pose_at(0)
     np.testing.assert_allclose(pose.body, raised() / 2, atol=1e-6)
     assert pose.expression[0] == 0.5 and half.calls == calls == round(1.2 / STEP) and half.resets == 1

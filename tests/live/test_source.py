@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from dinar_live.runtime.core.errors import MotionError
-from dinar_live.runtime.live import SampleBuffer, open_source
-from dinar_live.runtime.live.sample_buffer import Order
-from dinar_live.runtime.live.source import AvatarFit, FileSource, Sample, Skeleton
+from dinar_live.runtime.live import SampleBuffer, open_source, registry
+from dinar_live.runtime.live.avatar_fit import AvatarFit
+from dinar_live.runtime.live.file_source import FileSource
+from dinar_live.runtime.live.sample_buffer import PacketOrder
+from dinar_live.runtime.live.source import Sample, Skeleton
+from dinar_live.runtime.live.source_form import SourceForm
 from dinar_live.runtime.motion import demo_motion, kinematics
 from dinar_live.runtime.motion.reference_body import rest_joints
 
@@ -98,7 +101,7 @@ def test_file_source_plays_in_real_time(motion, clock):
 
 
 def test_order_tells_late_repeated_and_restarted():
-    order = Order(10)
+    order = PacketOrder(10)
     assert [order.check(v, 0.0) for v in (5, 6, 6, 4, 7, 100, 95, 3, 4)] == [
         "",
         "",
@@ -114,17 +117,17 @@ def test_order_tells_late_repeated_and_restarted():
 
 
 def test_rate_gaps_and_age(clock):
-    intake = SampleBuffer(clock)
+    samples = SampleBuffer(clock)
     for _ in range(100):
         clock.now += 1 / 90
-        intake.offer(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
-    assert intake.state("x").rate_hz == pytest.approx(90) and intake.state("x").gaps == 0
+        samples.put(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
+    assert samples.state("x").rate_hz == pytest.approx(90) and samples.state("x").gaps == 0
     clock.now += 0.2
-    assert intake.state("x").age_s == pytest.approx(0.2)
-    intake.offer(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
-    assert intake.state("x").gaps == 1
+    assert samples.state("x").age_s == pytest.approx(0.2)
+    samples.put(np.zeros((55, 3)), np.zeros(3), (), time_s=0, now=clock.now)
+    assert samples.state("x").gaps == 1
     clock.now += 2
-    assert intake.state("x").rate_hz == 0 and not intake.state("x").connected
+    assert samples.state("x").rate_hz == 0 and not samples.state("x").connected
 
 
 @pytest.mark.parametrize(
@@ -145,3 +148,25 @@ def test_known_sources_open():
         AvatarFit(Skeleton(0.8), REST, root="here")
     with pytest.raises(MotionError, match="leg_length"):
         Skeleton(0.0)
+
+
+def test_a_source_is_known_by_its_module_and_a_line_in_the_registry(monkeypatch, motion):
+    asked = []
+
+    def opened(rest, options):
+        asked.append((rest, options.bind))
+        return FileSource(motion)
+
+    monkeypatch.setattr(registry, "SOURCES", (*registry.SOURCES, SourceForm("acme", "acme[:PORT]", opened)))
+    assert isinstance(open_source("acme:7", bind="0.0.0.0"), FileSource) and asked == [("7", "0.0.0.0")]
+    assert not registry.form_of("acme").calibrates and registry.form_of("vmc:1").calibrates
+
+
+def test_forms_are_unlike_and_named_in_the_help():
+    kinds = [form.kind for form in registry.SOURCES]
+    assert len(set(kinds)) == len(kinds) and all(form.form.startswith(form.kind) for form in registry.SOURCES)
+    assert (
+        registry.FORMS
+        == "vmc[:PORT], rokoko[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT or file:PATH"
+    )
+    assert registry.CALIBRATED == "vmc, rokoko"

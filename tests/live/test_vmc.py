@@ -255,8 +255,8 @@ def test_late_and_repeated_bundles_are_dropped_and_counted(sender, source, clock
 
 def test_repeated_single_messages_tear_no_frame(sender, source, clock, motion, degrees):
     performer, shown = sender.Performer(), []
-    offer = source.intake.offer
-    source.intake.offer = lambda body, *rest, **times: shown.append(body) or offer(body, *rest, **times)
+    put = source.samples.put
+    source.samples.put = lambda body, *rest, **times: shown.append(body) or put(body, *rest, **times)
     for i in range(60, 90, 3):
         for message in performer.messages(motion.body[i], motion.pelvis[i], (), i / 60):
             source.feed(message)

@@ -12,9 +12,9 @@ import pytest
 from dinar_live.cli.main import main
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
-from dinar_live.runtime.formats.motion_containers import read_container
 from dinar_live.runtime.motion import load_motion
 from dinar_live.runtime.motion import reference_body as ref
+from dinar_live.runtime.motion.containers import read_container
 from dinar_live.runtime.motion.research_files import convert_research
 
 SAMPLE = pathlib.Path(__file__).parent / "samples" / "wham.joblib"

@@ -37,8 +37,7 @@ BUILTINS = {"eval", "exec", "compile", "__import__"}
 METHODS = {"recv_pyobj", "send_pyobj", "recv_serialized", "system", "popen", "load_module"}
 # These may unpickle; np.load does not when it is told so on the spot.
 LOADERS = {("np", "load"), ("numpy", "load"), ("torch", "load"), ("pickle", "load"), ("pickle", "loads")}
-# Subclasses the unpickler so that no name is ever looked up; attacked in tests/export/test_dinar_fits.py.
-RESTRICTED = {"runtime/formats/pickles.py": ["pickle"]}
+RESTRICTED = {}
 
 
 def found_in(text: str) -> list[str]:

@@ -204,7 +204,7 @@ class TestDriving:
             sources.pose(None)
 
     def test_over_the_wire(self, avatar, service, server, camera):
-        service._sources._hold = 60.0  # however slow the machine is
+        service._sources._eased.hold_s = 60.0  # however slow the machine is
         with (
             Renderer(avatar, SIZE, threads=1) as renderer,
             Client(server.endpoint, format=FrameFormat("raw")) as client,
@@ -292,7 +292,7 @@ def test_what_one_avatar_is_asked_for_is_ready_for_the_others(cast, stage, camer
 def test_each_avatar_has_its_own_driver(cast, stage, camera):
     raw = FrameFormat("raw")
     for service in cast.services.values():
-        service._sources._hold = 60.0  # however slow the machine is
+        service._sources._eased.hold_s = 60.0  # however slow the machine is
     with (
         Client(stage.endpoint, format=raw, avatar="you") as client,
         Client(stage.endpoint, format=raw) as other,

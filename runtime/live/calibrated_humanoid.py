@@ -15,8 +15,8 @@ from .source import Skeleton
 CALIBRATIONS = ("auto", "t-pose", "none")
 
 
-class Performer:
-    """Calibrates a humanoid and puts its frames into `intake`. All but `calibrate` and the properties belong
+class CalibratedHumanoid:
+    """Calibrates a humanoid and puts its frames into `samples`. All but `calibrate` and the properties belong
     to the source's thread.
 
     calibration: "auto" = by the bones' positions: none if all bones are unturned in the rest pose, else a
@@ -26,18 +26,16 @@ class Performer:
     """
 
     def __init__(
-        self, intake: SampleBuffer, calibration: str, calibrate_after: float | None, names: Sequence[str]
+        self, samples: SampleBuffer, calibration: str, calibrate_after: float | None, names: Sequence[str]
     ):
         if calibration not in CALIBRATIONS:
             raise MotionError(f"calibration: got {calibration!r}, expected one of {', '.join(CALIBRATIONS)}")
         if calibrate_after is not None and not 0 <= calibrate_after <= 600:
             raise MotionError(f"calibrate_after: got {calibrate_after:g}, expected 0 to 600 seconds")
-        self._intake, self._calibration, self._after, self._names = (
-            intake,
-            calibration,
-            calibrate_after,
-            tuple(names),
-        )
+        self._samples = samples
+        self._calibration = calibration
+        self._after = calibrate_after
+        self._names = tuple(names)
         self.reset()
 
     def reset(self) -> None:
@@ -46,7 +44,8 @@ class Performer:
         self._rests = False  # calibrated by the rest pose
         self._bones = 0  # that it was calibrated with, as bits
         self._stillness = Stillness()
-        self._first_s: float | None = None
+        self._began = False
+        self._first_s = 0.0
         self._waiting = self._asked = False
         self._faults: list[str] = []
 
@@ -67,7 +66,7 @@ class Performer:
         if not self._waiting:
             return ""
         if self._after is not None:
-            left = self._after - (self._intake.clock() - self._first_s)
+            left = self._after - (self._samples.clock() - self._first_s)
             return f"stand in a T-pose: calibrates in {max(left, 0.0):.0f} s"
         faults = f" ({self._faults[0]})" if self._faults else ""
         return f"stand in a T-pose and keep still for a second{faults}"
@@ -77,17 +76,16 @@ class Performer:
     ) -> None:
         """A frame. positions: f64[56,3] local, rotations: f64[56,4] local (see Humanoid); bones: those that
         were ever sent, as bits."""
-        if self._first_s is None:
+        if not self._began:
             if not bones & 1:  # nothing can stand without hips
                 return
+            self._began = True
             self._first_s = now
             self._waiting = self._calibration != "none"
         if self._asked or self._waiting or self._humanoid is None or (self._rests and self._bones != bones):
             self._calibrate(positions, rotations, bones, now)
         if self._humanoid is not None and not self._waiting:
-            self._intake.offer(
-                *self._humanoid.retarget(positions, rotations), expression, time_s=now, now=now
-            )
+            self._samples.put(*self._humanoid.retarget(positions, rotations), expression, time_s=now, now=now)
 
     def _calibrate(self, positions: np.ndarray, rotations: np.ndarray, bones: int, now: float) -> None:
         humanoid = Humanoid(positions, rotations, np.array([bones >> j & 1 for j in range(ROOT)], bool))
@@ -109,7 +107,11 @@ class Performer:
 
     def _adopt(self, humanoid: Humanoid, bones: int, rests: bool) -> None:
         known = self._humanoid is not None and rests and self._rests
-        self._humanoid, self._rests, self._bones = humanoid, rests, bones
-        self._waiting, self._asked, self._faults = False, False, []
+        self._humanoid = humanoid
+        self._rests = rests
+        self._bones = bones
+        self._waiting = False
+        self._asked = False
+        self._faults = []
         if not known:  # more bones of the same performer need no new fit
-            self._intake.set_skeleton(Skeleton(LEG, self._names))
+            self._samples.set_skeleton(Skeleton(LEG, self._names))
