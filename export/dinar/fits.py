@@ -160,8 +160,8 @@ def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | N
             field("global_orient", 3),
             field("body_pose", 63),
             field("jaw_pose", 3),
-            np.float32(LEFT_EYE),
-            np.float32(RIGHT_EYE),
+            np.array(LEFT_EYE, np.float32),
+            np.array(RIGHT_EYE, np.float32),
         ]
     ).reshape(25, 3)
     transl = field("transl" if "transl" in value else "camera_translation", 3)
