@@ -9,15 +9,14 @@ alpha head. All exact up to rounding.
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from dinar_live.engines import create_engine
 from dinar_live.export.networks.blocks import SQRT2, EqualConv2d, FrozenBatchNorm2d, FusedLeakyReLU
 from dinar_live.export.networks.renderer import Renderer
 from dinar_live.export.networks.vq import TEXTURE_CHANNELS
+from dinar_live.export.onnx_graph import Graph
 
 OPSET = 18
 SLOPE = 0.2
@@ -69,20 +68,8 @@ def _fold(layers: nn.Module | torch.Tensor, first: int, count: int = 3) -> tuple
     return fold(conv, bn, act)
 
 
-class _Graph:
-    """An ONNX graph under construction; every method returns the name of what it made."""
-
-    def __init__(self):
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, array) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def node(self, op: str, inputs: list[str], name: str, **attributes) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
-        return name
+class _Graph(Graph):
+    """With the layers that this network is made of."""
 
     def conv(
         self,
@@ -152,9 +139,7 @@ def renderer_onnx(renderer: Renderer) -> bytes:
     of 8. Deterministic."""
     g, c = _Graph(), TEXTURE_CHANNELS
     split = g.constant("split", np.array([c, 3], np.int64))
-    g.nodes.append(
-        helper.make_node("Split", ["features", split], ["sampled", "uv_mask"], name="split_features", axis=1)
-    )
+    g.split("features", "split_features", ["sampled", "uv_mask"], split)
     x = "uv_mask"
     for i in (0, 3):
         folded = [_fold(p, i) for p in (renderer.uv_preproc, renderer.uv_mask_preproc)]
@@ -186,16 +171,7 @@ def renderer_onnx(renderer: Renderer) -> bytes:
     _head(g, x, "rgb", renderer.rgb_head, 3, 2.0)
     _head(g, x, "alpha", renderer.segm_head, 1, 1.0)
 
-    def info(name: str, channels: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, "H", "W"])
-
-    graph = helper.make_graph(
-        g.nodes, "dinar_renderer", [info("features", c + 3)], [info("rgb", 3), info("alpha", 1)], g.weights
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="dinar-live"
-    )
-    return model.SerializeToString()
+    return g.save("dinar_renderer", {"features": c + 3}, {"rgb": 3, "alpha": 1}, OPSET, ir_version=9)
 
 
 def parity(renderer: Renderer, model: bytes, features: np.ndarray, engine: str = "auto") -> dict[str, float]:

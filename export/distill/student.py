@@ -125,7 +125,9 @@ def with_student(
         **{name: round(float(values.mean()), 4) for name, values in difference.scores.items()},
     }
     both = replace(both, provenance={**avatar.provenance, f"distilled {student.name}": provenance})
-    poses = [capture.pose(i) for i in frames[:CHECKS]] if avatar.checks is None else _check_poses(avatar.checks)
+    poses = (
+        [capture.pose(i) for i in frames[:CHECKS]] if avatar.checks is None else _check_poses(avatar.checks)
+    )
     return make_checks(both, poses), difference
 
 
