@@ -7,6 +7,10 @@ import json
 import pathlib
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from dinar_live.runtime.bench.stats import percentiles
+
 COLOURS = {
     "lbs": "#4c78a8",
     "rasterize": "#f58518",
@@ -16,6 +20,11 @@ COLOURS = {
     "download": "#9d755d",
     "other": "#bab0ac",
 }
+
+
+def middle_and_tail(times: np.ndarray) -> dict[str, float]:
+    """p50 and p99 of times [n], in their unit."""
+    return {key: value for key, value in percentiles(times).items() if key in ("p50", "p99")}
 
 
 @dataclass

@@ -94,7 +94,7 @@ def sheet(avatar: Avatar, renderer: str = "auto") -> np.ndarray:
         images = [view(azimuth=2 * math.pi * k / SIDES) for k in range(SIDES)]
         for azimuth in (0.0, math.pi / 4, math.pi):
             camera = Camera.orbit(
-                rig.joints[15] + np.float32([0, 0.07, 0]),
+                rig.joints[15] + np.array([0, 0.07, 0], np.float32),
                 (CELL, CELL),
                 azimuth=azimuth,
                 distance=1.4,

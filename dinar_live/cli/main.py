@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 
+from dinar_live import __version__
 from dinar_live.runtime.core.errors import DinarError
 
 # verb: what it does; its module here has `arguments(parser)` and `run(args) -> exit code`
@@ -35,24 +36,20 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action):
         says = isinstance(action.default, str | int | float) and not isinstance(action.default, bool)
-        return super()._get_help_string(action) if says and "default" not in action.help else action.help
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser, *_):
-        from importlib.metadata import version
-
-        print(f"dinar-live {version('dinar-live')}")
-        parser.exit()
+        text = action.help or ""
+        return super()._get_help_string(action) if says and "default" not in text else text
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; errors a user can cause end with one line and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"dinar-live {__version__}",
+        help="print the version and exit",
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, text in VERBS.items():
         sub = verbs.add_parser(
