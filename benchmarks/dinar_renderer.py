@@ -35,7 +35,7 @@ def main() -> None:
         with torch.inference_mode():
             renderer.render_sampled(x)
 
-    def run(session):
+    def once(session):
         session.enqueue()
         session.synchronize()
 
@@ -47,7 +47,7 @@ def main() -> None:
             print(f"openvino {precision}: left out ({e})")
             continue
         session.inputs["features"][...] = features
-        runs[f"openvino {precision}"] = partial(run, session)
+        runs[f"openvino {precision}"] = partial(once, session)
     times = {name: [] for name in runs}
     for i in range(args.rounds + 1):  # the first round warms up
         for name, run in runs.items():

@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass
 class Run:
-    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to picture in host memory;
+    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to frame in host memory;
     stages of one frame."""
 
     name: str
@@ -146,7 +146,7 @@ def svg(report: Report) -> str:
         )
         x += 80
     title = html.escape(
-        f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to picture in host memory, p50"
+        f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to frame in host memory, p50"
     )
     size = f'width="{left + width + 90}" height="{y + 34}"'
     return (

@@ -71,6 +71,7 @@ def _stages(gpu, avatar: Avatar, name: str, inside: tuple, rounds: int, report: 
         )
         stream.synchronize()
         if stage == "network":
+            assert spec.model is not None  # it has this stage
             flop = gpu_work.network_flop(spec.model, n, h, w)
             floor = flop / report.tflops / 1e9 if report.tflops else None
             text = f"{flop / 1e9:.2f} GFLOP"
