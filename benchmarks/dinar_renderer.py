@@ -8,6 +8,8 @@ within this run.
 import argparse
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,15 +18,16 @@ from dinar_live.engines import EngineError, create_engine
 from dinar_live.export.checkpoint import load_checkpoint
 from dinar_live.export.dinar.bake import renderer_onnx
 from dinar_live.export.networks import random_state_dict
+from dinar_live.export.networks.model import required
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    renderer = load_checkpoint(random_state_dict(0), networks=("renderer",)).renderer
+    renderer = required(load_checkpoint(random_state_dict(0), networks=("renderer",)).renderer)
     features = np.random.default_rng(0).standard_normal((1, 24, args.size, args.size), np.float32)
     model, x = renderer_onnx(renderer), torch.from_numpy(features)
 
@@ -32,7 +35,11 @@ def main() -> None:
         with torch.inference_mode():
             renderer.render_sampled(x)
 
-    runs = {"torch eager f32": eager}
+    def once(session):
+        session.enqueue()
+        session.synchronize()
+
+    runs: dict[str, Callable[[], None]] = {"torch eager f32": eager}
     for precision in ("f32", "bf16"):
         try:
             session = create_engine(model, "openvino", precision=precision).compile((1, args.size, args.size))
@@ -40,12 +47,7 @@ def main() -> None:
             print(f"openvino {precision}: left out ({e})")
             continue
         session.inputs["features"][...] = features
-
-        def run(session=session):
-            session.enqueue()
-            session.synchronize()
-
-        runs[f"openvino {precision}"] = run
+        runs[f"openvino {precision}"] = partial(once, session)
     times = {name: [] for name in runs}
     for i in range(args.rounds + 1):  # the first round warms up
         for name, run in runs.items():

@@ -77,7 +77,7 @@ def measure(cases: list[dict], rounds: int, runs: int) -> None:
 
 def main() -> None:
     usable = [name for name, why_not in available_engines().items() if not why_not]
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--engines", nargs="+", default=usable, choices=list(available_engines()))
     parser.add_argument("--precisions", nargs="+", default=["bf16", "f32"])
     parser.add_argument(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,12 +71,12 @@ class Baseline:
         installed = importlib.util.find_spec("nvdiffrast") is not None and self.device.type == "cuda"
         self.nvdiffrast = installed if nvdiffrast is None else nvdiffrast
         if self.nvdiffrast:
-            import nvdiffrast.torch as dr
+            import nvdiffrast.torch as dr  # pyright: ignore[reportMissingImports]  optional, not on PyPI
 
             self._dr, self._context = dr, dr.RasterizeCudaContext(device=self.device)
         self.network = None
         if self.spec.model is not None:
-            engine = create_engine(
+            engine: Any = create_engine(
                 self.spec.model, "torch", "f16" if half else "f32", device=str(self.device)
             )
             self.network = engine.graph("float16" if half else "float32")

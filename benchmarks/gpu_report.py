@@ -7,6 +7,10 @@ import json
 import pathlib
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from dinar_live.runtime.bench.stats import percentiles
+
 COLOURS = {
     "lbs": "#4c78a8",
     "rasterize": "#f58518",
@@ -16,6 +20,11 @@ COLOURS = {
     "download": "#9d755d",
     "other": "#bab0ac",
 }
+
+
+def middle_and_tail(times: np.ndarray) -> dict[str, float]:
+    """p50 and p99 of times [n], in their unit."""
+    return {key: value for key, value in percentiles(times).items() if key in ("p50", "p99")}
 
 
 @dataclass
@@ -42,7 +51,7 @@ class Stage:
 
 @dataclass
 class Run:
-    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to picture in host memory;
+    """One way of rendering the same frames. total_ms: {"p50", "p99"} of pose in to frame in host memory;
     stages of one frame."""
 
     name: str
@@ -137,7 +146,7 @@ def svg(report: Report) -> str:
         )
         x += 80
     title = html.escape(
-        f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to picture in host memory, p50"
+        f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to frame in host memory, p50"
     )
     size = f'width="{left + width + 90}" height="{y + 34}"'
     return (

@@ -51,7 +51,7 @@ def load_open_body():
         np.ascontiguousarray(dirs[moving]),
         np.einsum("jv,vce->jce", regressor, dirs).astype(np.float32),
     )
-    uv = b["uv"] * np.float32([1, -1]) + np.float32([0, 1])  # the file has v up
+    uv = b["uv"] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)  # the file has v up
     return model, b["faces"], uv, b["uv_faces"]
 
 
@@ -210,7 +210,7 @@ def yardsticks():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--size", type=int, default=512)

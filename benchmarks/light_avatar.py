@@ -18,7 +18,7 @@ TEXTURE = 256  # texels a side, as in DINAR
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("-o", "--output", required=True, help="bundle to write")
     parser.add_argument("--channels", type=int, default=16, help="of the neural texture")
     parser.add_argument("--width", type=int, default=32, help="channels of the network at half resolution")

@@ -16,7 +16,7 @@ def build(channels: int = 16, width: int = 32, seed: int = 0) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("-o", "--output", type=pathlib.Path, required=True)
     parser.add_argument("--channels", type=int, default=16, help="channels of the texture")
     parser.add_argument("--width", type=int, default=32)

@@ -87,7 +87,7 @@ def added_ms(client: Client, camera: Camera, frames: int, paced: bool) -> np.nda
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--frames", type=int, default=300, help="per round")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,10 +1,14 @@
 """Offline avatar makers (photo projection needs no torch, everything else does)."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .checkpoint import load_checkpoint, save_checkpoint
 
 _LAZY = {"load_checkpoint": "checkpoint", "save_checkpoint": "checkpoint"}
 
-__all__ = list(_LAZY)
+__all__ = ["load_checkpoint", "save_checkpoint"]
 
 
 def __getattr__(name: str):

@@ -14,9 +14,8 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose
 from dinar_live.runtime.core.validate import checked
-from dinar_live.runtime.formats.npz import Npz
 
-from .inputs import MAX_SIDE, read_image
+from .inputs import MAX_SIDE, read_arrays, read_image
 
 MAX_BYTES = 1 << 30
 MAX_FRAMES = 100_000
@@ -55,17 +54,7 @@ class Capture:
             raise InputError(
                 f"{folder}: no capture; expected a folder with capture.npz and images/ (docs/evaluate.md)"
             )
-        try:
-            with Npz(file, MAX_BYTES) as z:
-                if missing := [k for k in KEYS if k not in z.keys]:
-                    raise InputError(
-                        f"{file}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(KEYS)}"
-                    )
-                raw = {k: z.read(k) for k in KEYS}
-        except InputError:
-            raise
-        except (ValueError, OSError) as e:
-            raise InputError(f"{file}: not a readable .npz of plain arrays ({e})") from e
+        raw = read_arrays(file, KEYS, MAX_BYTES)
         try:
             capture = cls(folder, **_fields(raw))
             for i in range(len(capture)):

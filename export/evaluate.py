@@ -72,7 +72,7 @@ def true_picture(capture: Capture, i: int) -> Truth:
 def evaluate(
     avatar: Avatar,
     capture: Capture,
-    frames: Sequence[int],
+    frames: Sequence[int] | np.ndarray,
     renderer: str,
     *,
     options: dict | None = None,

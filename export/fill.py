@@ -25,6 +25,7 @@ def extend(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
     _, label = cv2.distanceTransformWithLabels(
         (~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    label = np.asarray(label, np.int64)
     source = np.zeros(label.max() + 1, np.int64)
     flat = np.flatnonzero(covered.ravel())
     source[label.ravel()[flat]] = flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -47,25 +48,31 @@ def read_image(path, flags: int) -> np.ndarray:
     return image
 
 
+def read_arrays(path: pathlib.Path, keys: Sequence[str], max_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays `keys` of an .npz of at most so many bytes, as they are. Raises InputError naming file and
+    keys."""
+    try:
+        with Npz(path, max_bytes) as z:
+            if missing := [k for k in keys if k not in z.keys]:
+                raise InputError(
+                    f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(keys)}"
+                )
+            return {k: z.read(k) for k in keys}
+    except InputError:
+        raise
+    except (ValueError, OSError) as e:
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({e})") from e
+
+
 def read_fit(path) -> dict[str, np.ndarray]:
     """Arrays of an SMPL-X fit (.npz with poses [1,55,3], transl, betas, expression, K, world_to_camera,
-    image_size (width, height); a leading 1 may be absent)."""
+    image_size (width, height); a leading 1 may be absent). Raises InputError naming file and field."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; expected the .npz of an SMPL-X fit with {', '.join(FIT_KEYS)}"
         )
-    try:
-        with Npz(path, MAX_FIT_BYTES) as z:
-            if missing := [k for k in FIT_KEYS if k not in z.keys]:
-                raise InputError(
-                    f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(FIT_KEYS)}"
-                )
-            fit = {k: z.read(k) for k in FIT_KEYS}
-    except InputError:
-        raise
-    except (ValueError, OSError) as e:
-        raise InputError(f"{path}: not a readable .npz of plain arrays ({e})") from e
+    fit = read_arrays(path, FIT_KEYS, MAX_FIT_BYTES)
     ranks = {
         "poses": 2,
         "transl": 1,
@@ -102,27 +109,29 @@ def read_photo(photo, mask) -> tuple[np.ndarray, np.ndarray]:
     return rgb, np.ascontiguousarray(alpha)
 
 
+def placed(fit: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> tuple[Pose, Camera, np.ndarray]:
+    """Pose, camera and betas f32[B] of `read_fit`'s arrays, for a photo of `image_size` (height, width) pixels:
+    K is scaled to it. Raises InputError naming the field."""
+    height, width = image_size
+    size = checked("image_size", fit["image_size"], (2,), 1e5)
+    if size.min() < 1:
+        raise InputError(f"image_size: got {size.tolist()}, expected (width, height) in pixels")
+    scale = np.array([width, height]) / size
+    if abs(scale[0] / scale[1] - 1) > 0.01:
+        raise InputError(
+            f"image_size: got {size.astype(int).tolist()}, but the photo is {width}x{height}: another aspect ratio"
+        )
+    K = np.diag([*scale, 1.0]) @ checked("K", fit["K"], (3, 3)).astype(np.float64)
+    pose = Pose(fit["poses"], fit["transl"], fit["expression"])
+    return pose, Camera(K, fit["world_to_camera"]), checked("betas", fit["betas"], (-1,), 50.0)
+
+
 def read_view(photo, mask, fit_path) -> View:
     """A photo, its mask and its fit. Raises InputError naming file and field."""
     rgb, alpha = read_photo(photo, mask)
     fit = read_fit(fit_path)
     try:
-        size = checked("image_size", fit["image_size"], (2,), 1e5)
-        if size.min() < 1:
-            raise InputError(f"image_size: got {size.tolist()}, expected (width, height) in pixels")
-        scale = np.array([rgb.shape[1], rgb.shape[0]]) / size
-        if abs(scale[0] / scale[1] - 1) > 0.01:
-            raise InputError(
-                f"image_size: got {size.astype(int).tolist()}, but the photo is {rgb.shape[1]}x{rgb.shape[0]}: another aspect ratio"
-            )
-        K = np.diag([*scale, 1.0]) @ checked("K", fit["K"], (3, 3)).astype(np.float64)
-        return View(
-            name=pathlib.Path(photo).stem,
-            rgb=rgb,
-            mask=alpha.astype(np.float32) / 255,
-            pose=Pose(fit["poses"], fit["transl"], fit["expression"]),
-            camera=Camera(K, fit["world_to_camera"]),
-            betas=checked("betas", fit["betas"], (-1,), 50.0),
-        )
+        pose, camera, betas = placed(fit, (rgb.shape[0], rgb.shape[1]))
     except InputError as e:
         raise InputError(f"{fit_path}: {e}") from None
+    return View(pathlib.Path(photo).stem, rgb, alpha.astype(np.float32) / 255, pose, camera, betas)

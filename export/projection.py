@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
+from dinar_live.runtime.avatar import Avatar, RendererSpec, Rig
 from dinar_live.runtime.core.errors import InputError
 
 from .checks import make_checks
@@ -18,6 +19,15 @@ from .texture_space import Projection, texels
 
 TAU = 0.1  # paper Eq. 5: sharpness of the softmax over views; the published code uses 10 * cosine
 FEATHER = 10  # texels of a 1024-texel texture over which a view fades out towards what it does not see
+
+
+class Shape(Protocol):
+    """What projection needs of a `Body`."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def rig(self, betas: np.ndarray) -> Rig: ...
 
 
 def merge_views(rgbs: np.ndarray, cosines: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +50,7 @@ def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarra
     whole = extend(valid, covered).astype(np.uint8)
     inside = cv2.distanceTransform(whole, cv2.DIST_L2, 5)
     patches, label = cv2.connectedComponents(whole)
+    label = np.asarray(label, np.int64)
     deepest = np.zeros(patches, np.float32)
     np.maximum.at(deepest, label.ravel(), inside.ravel())
     t = np.clip((inside - 1) / np.clip(0.5 * deepest[label], 1, width), 0, 1)
@@ -47,7 +58,7 @@ def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarra
 
 
 def project_photos(
-    views: Sequence[View], body: Body, *, name: str, texture_size: int = 1024, licence: str = ""
+    views: Sequence[View], body: Shape, *, name: str, texture_size: int = 1024, licence: str = ""
 ) -> tuple[Avatar, dict[str, float]]:
     """Build an avatar from one or more views of one person.
 

@@ -42,7 +42,8 @@ class Work:
 
     def __init__(self, folder, key: str):
         self.folder = None if folder is None else pathlib.Path(folder)
-        self.key, self.seconds = key, {}
+        self.key = key
+        self.seconds: dict[str, float] = {}
 
     def stage(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays of stage `name`: read from the folder, or computed and then kept there (whole, or not at
@@ -64,6 +65,7 @@ class Work:
         return self._path(name)
 
     def _path(self, name: str) -> pathlib.Path:
+        assert self.folder is not None
         return self.folder / f"{name}-{self.key}.safetensors"
 
     def _read(self, name: str) -> dict[str, np.ndarray] | None:

@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=SCENARIOS,
         default="single",
         help="single: closed loop in this process; paced: open loop over ZeroMQ; neighbours: the same beside a client that "
-        "reads a third and one that never reads; stereo: pairs of pictures over ZeroMQ, closed loop",
+        "reads a third and one that never reads; stereo: pairs of frames over ZeroMQ, closed loop",
     )
     texts = {
         "frames": "single, stereo: how many",
@@ -50,10 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0, or 1 when the pictures were wrong."""
+    """Exit code 0, or 1 when the frames were wrong."""
     common.take_priority(args)
     from dinar_live.runtime.bench import report, yardstick
     from dinar_live.runtime.bench.paced import run_paced, tick_count
+    from dinar_live.runtime.bench.served import Served
     from dinar_live.runtime.bench.single import run_single
     from dinar_live.runtime.bench.stereo import run_stereo
 
@@ -83,19 +84,16 @@ def run(args: argparse.Namespace) -> int:
                 temporary_keys(args.curve) as (serve_keys, access),
                 ServerProcess([*_serve_arguments(args), *serve_keys]) as server,
             ):
-                how = {"access": access, "alive": server.check, "progress": progress}
+                served = Served(avatar, motion, server.endpoint, options, access, server.check)
                 if args.scenario == "stereo":
-                    measurement = run_stereo(avatar, motion, server.endpoint, given["frames"], options, **how)
+                    measurement = run_stereo(served, given["frames"], progress=progress)
                 else:
                     measurement = run_paced(
-                        avatar,
-                        motion,
-                        server.endpoint,
+                        served,
                         given["rate"],
                         given["seconds"],
-                        options,
+                        progress=progress,
                         neighbours=args.scenario == "neighbours",
-                        **how,
                     )
     # The server is gone by now, so that neither disturbs the other.
     machine = yardstick.best(before, yardstick.machine())

@@ -93,14 +93,16 @@ class Recorder:
             self._cells[index] = frame.rgba
 
     def write_video(self, path: pathlib.Path, ticks: int) -> None:
-        """One picture per tick; a tick without one shows the one before."""
+        """One frame per tick; a tick without one shows the one before."""
         jpeg = self._jpegs[min(self._jpegs)]
         sink, complete = None, False
         try:
             for tick in range(min(ticks, MAX_VIDEO_FRAMES)):
                 jpeg = self._jpegs.get(tick, jpeg)
-                rgba = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGBA)
-                sink = sink or VideoSink(path, rgba.shape[:2], FPS)
+                bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+                assert bgr is not None  # a JPEG that the client took
+                rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
+                sink = sink or VideoSink(path, (rgba.shape[0], rgba.shape[1]), FPS)
                 sink.write(rgba)
             complete = True
         finally:
@@ -108,7 +110,7 @@ class Recorder:
                 sink.close(complete)
 
     def write_sheet(self, path: pathlib.Path) -> None:
-        """The pictures of the free run, in the order of the motion."""
+        """The frames of the free run, in the order of the motion."""
         cells = []
         for _, rgba in sorted(self._cells.items()):
             scale = min(1.0, SHEET_CELL / max(rgba.shape[:2]))
@@ -119,7 +121,7 @@ class Recorder:
 def opaque(rgba: np.ndarray) -> np.ndarray:
     """Premultiplied u8[H,W,4] over BACKGROUND, u8[H,W,3]."""
     rest = 255 - rgba[..., 3:].astype(np.uint16)
-    return rgba[..., :3] + ((rest * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
+    return rgba[..., :3] + ((rest * np.array(BACKGROUND, np.uint16) + 127) // 255).astype(np.uint8)
 
 
 def table(figures: Figures) -> str:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dinar_live.export.capture import Capture
-    from dinar_live.export.distill.poses import CaptureSource, MotionSource
+    from dinar_live.export.distill.poses import CaptureSource, MotionSource, Source
     from dinar_live.export.distill.student import Student, check_names, train_student, with_student
     from dinar_live.export.distill.teacher import Plan, render_teacher
     from dinar_live.export.evaluate import sheet, summary, table
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     motions = [demo_motion(), *(common.open_motion(m) for m in args.motion)]
-    sources = [MotionSource(m, avatar.rig) for m in motions]
+    sources: list[Source] = [MotionSource(m, avatar.rig) for m in motions]
     if args.capture is not None:
         capture = Capture.open(args.capture)
         capture.check_body(avatar.rig)

@@ -124,7 +124,7 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
                 f"--method dinar needs {module}, which is not installed: pip install dinar-live[export]"
             )
     from dinar_live.export.dinar.fits import HandPCA, read_fit
-    from dinar_live.export.dinar.pipeline import Photo, Settings, make_avatar
+    from dinar_live.export.dinar.pipeline import Materials, Photo, Settings, make_avatar
     from dinar_live.export.dinar.report import write_report
     from dinar_live.export.inputs import read_photo
     from dinar_live.export.work import Work, fingerprint
@@ -166,9 +166,13 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     ]
     work = Work(out.with_name(f"{out.name}.work"), fingerprint(files, vars(settings)))
     result = make_avatar(
-        photos, args.checkpoint, body, settings, name=args.name or out.stem, work=work, assets_folder=args.assets, lpips=lpips,
+        photos,
+        Materials(args.checkpoint, body, args.assets, lpips),
+        settings,
+        name=args.name or out.stem,
+        work=work,
         licence=args.licence,
-    )  # fmt: skip
+    )
     result.avatar.save(out, args.overwrite)
     sheet, figures = write_report(out, result)
     if not args.keep_work:

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from dinar_live.runtime.core.errors import DinarError
+from dinar_live import __version__
 
 # verb: what it does; its module here has `arguments(parser)` and `run(args) -> exit code`
 VERBS = {
@@ -15,18 +15,18 @@ VERBS = {
     "render": "render a motion to a video or a folder of PNGs, without a server",
     "serve": "stream an avatar over ZeroMQ, with a page to watch",
     "play": "drive a server with a motion file",
-    "record": "keep what a live source performs, to play it again",
-    "convert": "turn motion files into one another, with filters",
+    "record": "record what a live source sends, to play it again later",
+    "convert": "convert motion files from one format to another, with filters",
     "live": "stream an avatar that follows live motion capture",
-    "keys": "say who may connect to a server, with CURVE keys",
-    "doctor": "look at what works on this machine, and say what mends the rest",
+    "keys": "manage the keys (CURVE) of those who may connect to a server",
+    "doctor": "check what works on this machine, and how to get the rest to work",
     "bench": "measure frame rate and latency",
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
-    "distill": "teach a light renderer what a slow one of an avatar does",
-    "evaluate": "compare an avatar's renders with the pictures of a capture",
+    "distill": "train a light renderer to draw what a slow one of the same avatar draws",
+    "evaluate": "compare frames of an avatar with the pictures of a capture",
 }
 
 
@@ -35,24 +35,20 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action):
         says = isinstance(action.default, str | int | float) and not isinstance(action.default, bool)
-        return super()._get_help_string(action) if says and "default" not in action.help else action.help
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser, *_):
-        from importlib.metadata import version
-
-        print(f"dinar-live {version('dinar-live')}")
-        parser.exit()
+        text = action.help or ""
+        return super()._get_help_string(action) if says and "default" not in text else text
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; errors a user can cause end with one line and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"dinar-live {__version__}",
+        help="print the version and exit",
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, text in VERBS.items():
         sub = verbs.add_parser(
@@ -64,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help()
         return 2
+    from dinar_live.runtime.core.errors import (
+        DinarError,
+    )  # not for --help and --version, which answer at once
+
     try:
         return importlib.import_module(f".{args.verb}", __package__).run(args) or 0
     except DinarError as e:

@@ -36,7 +36,7 @@ class ServerProcess:
             "tcp://127.0.0.1:0",
             "--until-stdin-closes",
         ]
-        # In a session of its own: a Ctrl-C reaches only this process, which then ends the server.
+        # In a process group of its own: a Ctrl-C reaches only this process, which then ends the server.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -67,6 +67,7 @@ class ServerProcess:
             raise
 
     def _read(self) -> None:
+        assert self._process.stdout is not None  # a pipe
         for line in self._process.stdout:
             line = line.rstrip()
             self._last.append(line)
@@ -94,6 +95,7 @@ class ServerProcess:
 
     def close(self) -> None:
         """Ends the server and waits for it. May be called twice."""
+        assert self._process.stdin is not None and self._process.stdout is not None  # pipes
         self._process.stdin.close()
         try:
             self._process.wait(STOP_SECONDS)

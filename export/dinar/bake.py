@@ -9,15 +9,14 @@ alpha head. All exact up to rounding.
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from dinar_live.engines import create_engine
 from dinar_live.export.networks.blocks import SQRT2, EqualConv2d, FrozenBatchNorm2d, FusedLeakyReLU
 from dinar_live.export.networks.renderer import Renderer
 from dinar_live.export.networks.vq import TEXTURE_CHANNELS
+from dinar_live.export.onnx_graph import Graph
 
 OPSET = 18
 SLOPE = 0.2
@@ -35,6 +34,7 @@ def bake_texture(renderer: Renderer, texture: torch.Tensor) -> np.ndarray:
 
 def _norm(bn: FrozenBatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift per channel, f64."""
+    assert bn.running_mean is not None and bn.running_var is not None  # it keeps statistics
     weight, bias, mean, var = (
         t.detach().double().cpu().numpy() for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var)
     )
@@ -58,20 +58,18 @@ def fold(
     return weight, bias
 
 
-class _Graph:
-    """An ONNX graph under construction; every method returns the name of what it made."""
+def _fold(layers: nn.Module | torch.Tensor, first: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """`fold` of `count` layers of a Sequential from `first` on: a convolution, its norm, its activation."""
+    assert isinstance(layers, nn.Sequential)
+    conv, bn, act = [*list(layers)[first : first + count], None, None][:3]
+    assert isinstance(conv, EqualConv2d)
+    assert isinstance(bn, FrozenBatchNorm2d | None)
+    assert isinstance(act, FusedLeakyReLU | None)
+    return fold(conv, bn, act)
 
-    def __init__(self):
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
 
-    def constant(self, name: str, array) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def node(self, op: str, inputs: list[str], name: str, **attributes) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
-        return name
+class _Graph(Graph):
+    """With the layers that this network is made of."""
 
     def conv(
         self,
@@ -112,8 +110,10 @@ def _block_diagonal(
 def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gain: float) -> str:
     """A head: norm and activation per channel, 3x3 convolutions, sigmoid; the last one cut to `outputs`
     channels and times `gain`."""
-    scale, shift = _norm(layers[0])
-    shift = (shift + layers[1].bias.detach().double().cpu().numpy()) * SQRT2
+    norm, act = layers[0], layers[1]
+    assert isinstance(norm, FrozenBatchNorm2d) and isinstance(act, FusedLeakyReLU)
+    scale, shift = _norm(norm)
+    shift = (shift + act.bias.detach().double().cpu().numpy()) * SQRT2
     x = g.node(
         "Mul",
         [x, g.constant(f"{name}.scale", (scale * SQRT2).astype(np.float32).reshape(1, -1, 1, 1))],
@@ -127,8 +127,8 @@ def _head(g: _Graph, x: str, name: str, layers: nn.Sequential, outputs: int, gai
     x = g.node("LeakyRelu", [x], f"{name}.act", alpha=SLOPE)
     last = len(layers) - 2
     for i in range(2, last, 3):
-        x = g.conv(x, f"{name}.{i}", fold(layers[i], layers[i + 1], layers[i + 2]), pad=1)
-    weight, bias = fold(layers[last])
+        x = g.conv(x, f"{name}.{i}", _fold(layers, i), pad=1)
+    weight, bias = _fold(layers, last, 1)
     x = g.conv(x, f"{name}.{last}", (weight[:outputs] * gain, bias[:outputs] * gain), pad=1, leaky=False)
     return g.node("Sigmoid", [x], name)
 
@@ -139,24 +139,22 @@ def renderer_onnx(renderer: Renderer) -> bytes:
     of 8. Deterministic."""
     g, c = _Graph(), TEXTURE_CHANNELS
     split = g.constant("split", np.array([c, 3], np.int64))
-    g.nodes.append(
-        helper.make_node("Split", ["features", split], ["sampled", "uv_mask"], name="split_features", axis=1)
-    )
+    g.split("features", "split_features", ["sampled", "uv_mask"], split)
     x = "uv_mask"
     for i in (0, 3):
-        folded = [fold(*p[i : i + 3]) for p in (renderer.uv_preproc, renderer.uv_mask_preproc)]
+        folded = [_fold(p, i) for p in (renderer.uv_preproc, renderer.uv_mask_preproc)]
         x = g.conv(x, f"preproc.{i}", _block_diagonal(*folded), pad=1)
     x = g.node("Concat", ["sampled", x], "input", axis=1)
     unet = renderer.model
-    x = g.conv(g.reflect(x, "start.pad", 3), "start", fold(*unet.start[1:4]))
+    x = g.conv(g.reflect(x, "start.pad", 3), "start", _fold(unet.start, 1))
     kept = []
     for i, down in enumerate(unet.downsamples):
-        x = g.conv(x, f"down{i}", fold(*down), stride=2, pad=1)
+        x = g.conv(x, f"down{i}", _fold(down, 0), stride=2, pad=1)
         kept.append(x)
     for i, block in enumerate(unet.resblocks):
         b = block.conv_block
-        y = g.conv(g.reflect(x, f"res{i}.a.pad", 1), f"res{i}.a", fold(*b[1:4]))
-        y = g.conv(g.reflect(y, f"res{i}.b.pad", 1), f"res{i}.b", fold(b[5], b[6]), leaky=False)
+        y = g.conv(g.reflect(x, f"res{i}.a.pad", 1), f"res{i}.a", _fold(b, 1))
+        y = g.conv(g.reflect(y, f"res{i}.b.pad", 1), f"res{i}.b", _fold(b, 5, 2), leaky=False)
         x = g.node("Add", [x, y], f"res{i}")
     scales = g.constant("scales", np.array([1, 1, 2, 2], np.float32))
     for i, up in enumerate(unet.upsamples):
@@ -168,21 +166,12 @@ def renderer_onnx(renderer: Renderer) -> bytes:
             mode="linear",
             coordinate_transformation_mode="half_pixel",
         )
-        x = g.conv(x, f"up{i}", fold(*up[1:4]), pad=1)
-    x = g.conv(g.reflect(x, "final.pad", 3), "final", fold(unet.final[1]), leaky=False)
+        x = g.conv(x, f"up{i}", _fold(up, 1), pad=1)
+    x = g.conv(g.reflect(x, "final.pad", 3), "final", _fold(unet.final, 1, 1), leaky=False)
     _head(g, x, "rgb", renderer.rgb_head, 3, 2.0)
     _head(g, x, "alpha", renderer.segm_head, 1, 1.0)
 
-    def info(name: str, channels: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, "H", "W"])
-
-    graph = helper.make_graph(
-        g.nodes, "dinar_renderer", [info("features", c + 3)], [info("rgb", 3), info("alpha", 1)], g.weights
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="dinar-live"
-    )
-    return model.SerializeToString()
+    return g.save("dinar_renderer", {"features": c + 3}, {"rgb": 3, "alpha": 1}, OPSET, ir_version=9)
 
 
 def parity(renderer: Renderer, model: bytes, features: np.ndarray, engine: str = "auto") -> dict[str, float]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +20,21 @@ LATENT = 6  # channels of the compressed texture
 Noise = Callable[[int], tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Where a sampler's random numbers come from: x_T, then per step n1 (known region) and n2 (DDIM).
+
+    They are drawn from `generator`, else from a CPU generator with `seed`, so that CPU and CUDA draw the same.
+    x_T [B,6,h,w] and noise replace them: noise(i) -> (n1, n2) for the i-th visited step, or two tensors
+    [n,B,6,h,w] for the n visited steps (`ddim_steps`).
+    """
+
+    seed: int = 0
+    generator: torch.Generator | None = None
+    x_T: Tensor | None = None
+    noise: Noise | None = None
+
+
 def condition(compressed: Tensor, texture_mask: Tensor) -> Tensor:
     """What the U-Net is conditioned with, f32[B,7,h,w]: the compressed texture [B,6,h,w] and every 4th texel
     of B_fill [B,1,T,T]."""
@@ -32,6 +48,9 @@ def erode(mask: Tensor) -> Tensor:
     return -max_pool2d(-mask, 3, stride=1, padding=1)
 
 
+SEED_0 = Draws()
+
+
 @torch.no_grad()
 def sample(
     unet: Callable[[Tensor, Tensor, Tensor], Tensor],
@@ -39,10 +58,7 @@ def sample(
     *,
     steps: int = 200,
     eta: float = 1.0,
-    seed: int = 0,
-    generator: torch.Generator | None = None,
-    x_T: Tensor | None = None,
-    noise: Noise | None = None,
+    draws: Draws = SEED_0,
     progress: bool = True,
     autocast: torch.dtype | None = None,
     compile: bool = False,
@@ -51,10 +67,7 @@ def sample(
 
     unet(x [B,6,h,w], t i64[B], cond) -> predicted noise. cond f32[B,7,h,w]: see `condition`; its mask,
     eroded, says what is known. Before every step the known region becomes the given latent at that step's
-    noise level (none after the last step). Random numbers come from `generator`, else from a CPU generator
-    with `seed`, so that CPU and CUDA draw the same: x_T, then per step n1 (known region) and n2 (DDIM). x_T
-    [B,6,h,w] and noise replace them: noise(i) -> (n1, n2) for the i-th visited step, or two tensors
-    [n,B,6,h,w] for the n visited steps (`ddim_steps`). autocast: torch.bfloat16 or float16 for the network
+    noise level (none after the last step). autocast: torch.bfloat16 or float16 for the network
     only; compile: by torch.compile. The same seed, machine and settings give the same bits. Raises InputError
     for bad arguments and for a network that returns NaN.
     """
@@ -67,15 +80,14 @@ def sample(
     cond = cond.float()
     shape = (len(cond), LATENT, *cond.shape[2:])
     plan = ddim_steps(steps, eta)
-    if generator is None:
-        generator = torch.Generator("cpu").manual_seed(seed)
+    generator = draws.generator or torch.Generator("cpu").manual_seed(draws.seed)
 
     def draw() -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device).to(cond.device)
 
     known, m = cond[:, :LATENT], erode(cond[:, LATENT:])
-    x = draw() if x_T is None else _given("x_T", x_T, shape, cond)
-    injected = _injected(noise, len(plan))
+    x = draw() if draws.x_T is None else _given("x_T", draws.x_T, shape, cond)
+    injected = _injected(draws.noise, len(plan))
     network = torch.compile(unet) if compile else unet
     for i in tqdm(range(len(plan)), desc="inpainting", unit="step", disable=not progress):
         n1, n2 = (

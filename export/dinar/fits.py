@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live import kernels
+from dinar_live.export.inputs import placed
 from dinar_live.export.inputs import read_fit as read_npz
 from dinar_live.runtime.avatar import Rig
 from dinar_live.runtime.core.camera import Camera
@@ -109,21 +110,9 @@ def read_fit(path, image_size: tuple[int, int], hands: HandPCA | None = None) ->
     try:
         if path.suffix.lower() in (".pkl", ".pickle"):
             return published_fit(load_pickle(path), image_size, hands)
-        return _npz_fit(read_npz(path), image_size)
+        return Fit(*placed(read_npz(path), image_size))
     except InputError as e:
         raise e if str(path) in str(e) else InputError(f"{path}: {e}") from None
-
-
-def _npz_fit(a: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> Fit:
-    height, width = image_size
-    size = checked("image_size", a["image_size"], (2,), 1e5)
-    if size.min() < 1 or abs(width / size[0] / (height / size[1]) - 1) > 0.01:
-        raise InputError(
-            f"image_size: got {size.tolist()}, but the photo is {width}x{height}: another aspect ratio"
-        )
-    K = np.diag([width / size[0], height / size[1], 1.0]) @ checked("K", a["K"], (3, 3)).astype(np.float64)
-    pose, camera = Pose(a["poses"], a["transl"], a["expression"]), Camera(K, a["world_to_camera"])
-    return Fit(pose, camera, checked("betas", a["betas"], (-1,), 50.0))
 
 
 def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | None) -> Fit:
@@ -160,8 +149,8 @@ def published_fit(value: object, image_size: tuple[int, int], hands: HandPCA | N
             field("global_orient", 3),
             field("body_pose", 63),
             field("jaw_pose", 3),
-            np.float32(LEFT_EYE),
-            np.float32(RIGHT_EYE),
+            np.array(LEFT_EYE, np.float32),
+            np.array(RIGHT_EYE, np.float32),
         ]
     ).reshape(25, 3)
     transl = field("transl" if "transl" in value else "camera_translation", 3)

@@ -20,6 +20,9 @@ EPSILON = 1e-10
 class Lpips(nn.Module):
     """Perceptual distance of pictures [B,3,H,W] in [-1,1], f32[B,1,1,1]; frozen."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, backbone: dict[str, Tensor], heads: dict[str, Tensor]):
         """backbone: features.N.weight and .bias of torchvision's VGG16; heads: linK.model.1.weight [1,C,1,1]
         of the lpips package."""
@@ -68,7 +71,7 @@ class Lpips(nn.Module):
             self._features((b - self.shift) / self.scale),
             strict=True,
         )
-        total = 0.0
+        total = torch.zeros_like(a[:, :1, :1, :1])
         for k, (x, y) in enumerate(pairs):
             total = total + F.conv2d((x - y).square(), self.get_buffer(f"lin{k}_model_1_weight")).mean(
                 (2, 3), keepdim=True

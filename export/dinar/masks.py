@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
 
 from dinar_live.runtime.core.errors import InputError
 
 from .sampling import SampledTexture
+
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 RGB = slice(16, 19)
 CLOSED, INPAINT = 19, 20
@@ -35,6 +42,6 @@ def assemble_texture(generated: np.ndarray, sampled: SampledTexture) -> np.ndarr
     )
 
 
-def texture_mask(texture: np.ndarray) -> np.ndarray:
+def texture_mask(texture: Array) -> Array:
     """B_fill, [..., 1, T, T] of a texture [..., 21, T, T]."""
     return texture[..., CLOSED : CLOSED + 1, :, :]

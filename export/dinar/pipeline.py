@@ -11,6 +11,7 @@ import torch
 
 from dinar_live.export.checkpoint import load_checkpoint
 from dinar_live.export.checks import make_checks
+from dinar_live.export.networks.model import DinarModel, required
 from dinar_live.export.work import Work
 from dinar_live.runtime.avatar import Avatar, Body, RendererSpec, Rig
 from dinar_live.runtime.core.errors import InputError
@@ -20,7 +21,7 @@ from .bake import MARGIN, bake_texture, parity, renderer_onnx
 from .blend import poisson_blend, pyramid_blend
 from .copy_known import copy_input_part, copy_mask
 from .crop import SIZE, Sample, crop, make_sample
-from .ddim import condition
+from .ddim import Draws, condition
 from .ddim import sample as inpaint
 from .fits import Fit
 from .masks import CLOSED, RGB, assemble_texture, texture_mask
@@ -28,8 +29,8 @@ from .merge import merge_textures, view_weights
 from .normals import normal_map
 from .occlusion import erode_occlusions
 from .rasterize_uv import rasterize_uv
-from .sampling import quantise_rgb, sample_values_by_uv
-from .tuning import TuningInputs, tune, tuned_texture
+from .sampling import Duplicates, quantise_rgb, sample_values_by_uv
+from .tuning import TuningInputs, TuningOptions, tune, tuned_texture
 
 TEXTURE = 256
 THRESHOLD = 0.5  # tau of the published videos
@@ -55,7 +56,7 @@ class Settings:
     finetune_back: bool = False
     seed: int = 0
     occlusion: bool = True
-    sampling: str = "last"
+    sampling: Duplicates = "last"
     wrap_white: bool = False
     blend: str = "none"
     precision: str = "f32"
@@ -104,6 +105,20 @@ class Photo:
 
 
 @dataclass(frozen=True, eq=False)
+class Materials:
+    """What an avatar is made with, besides the photos.
+
+    checkpoint: a path, or a mapping of published names. assets_folder: of the published code, or None to derive
+    them from the body. lpips: the user's perceptual distance, for tuning.
+    """
+
+    checkpoint: object
+    body: Body
+    assets_folder: object = None
+    lpips: torch.nn.Module | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """The avatar, the textures on the way (stage -> f32[21,256,256] or masks) and figures for the report."""
 
@@ -114,63 +129,89 @@ class Result:
     figures: dict
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A photo as the networks take it, and its UV raster: uv f32[2,H,W], mask f32[1,H,W]."""
+
+    photo: Photo
+    sample: Sample
+    raster: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Textures:
+    """What tuning starts from: the texture after and before the copy of the known part f32[21,T,T], the copy's
+    weights f32[T,T], and how frontally the first view sees each texel f32[1,T,T]."""
+
+    copied: np.ndarray
+    decoded: np.ndarray
+    mask: np.ndarray
+    angles: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What every stage needs."""
+
+    materials: Materials
+    settings: Settings
+    assets: Assets
+    progress: bool
+
+    def networks(self, *names: str) -> DinarModel:
+        """These networks of the checkpoint, on the CPU."""
+        return load_checkpoint(self.materials.checkpoint, networks=names)
+
+
 def make_avatar(
     photos: Sequence[Photo],
-    checkpoint,
-    body: Body,
+    materials: Materials,
     settings: Settings,
     *,
     name: str,
     work: Work,
-    assets_folder=None,
-    lpips: torch.nn.Module | None = None,
     licence: str = "",
     progress: bool = True,
 ) -> Result:
-    """Run every stage; finished ones are taken from `work`. checkpoint: a path, or a mapping of published
-    names. lpips: the user's perceptual distance, for tuning. Raises DinarError."""
-    assets, rig = _layout(checkpoint, body, assets_folder, photos)
+    """Run every stage; finished ones are taken from `work`. Raises DinarError."""
+    assets, rig = _layout(materials, photos)
+    job = _Job(materials, settings, assets, progress)
     samples = [_prepare(p, rig) for p in photos]
-    rasters = [
-        rasterize_uv(s.projective[assets.layout.v_inds], assets.layout.faces, assets.layout.uv, (SIZE, SIZE))
-        for s in samples
-    ]
-    views = work.stage("textures", lambda: _view_textures(samples, rasters, checkpoint, assets, settings))
-    merged = _merge(views["texture"], views["normal_angles"], settings)
-    inpainted = work.stage("inpainting", lambda: _inpaint(merged, checkpoint, settings, progress))["decoded"]
+    views = [_View(p, s, _raster(s, assets)) for p, s in zip(photos, samples, strict=True)]
+    seen = work.stage("textures", lambda: _view_textures(job, views))
+    merged = _merge(seen["texture"], seen["normal_angles"], settings)
+    inpainted = work.stage("inpainting", lambda: _inpaint(job, merged))["decoded"]
     mask = copy_mask(merged[CLOSED], assets.binary_uv)
     copied = copy_input_part(inpainted, merged, mask)
     if settings.blend == "poisson":
         copied[RGB] = poisson_blend(inpainted[RGB], merged[RGB], mask > 0.5, assets.binary_uv > 0.5)
-    final, history = copied, []
+    final = copied
+    history: list[list[float]] = []
     if settings.tune_steps:
-        tuned = work.stage(
-            "tuning",
-            lambda: _tune(
-                copied,
-                inpainted,
-                mask,
-                views["normal_angles"][0],
-                samples[0],
-                rasters[0],
-                checkpoint,
-                assets,
-                settings,
-                lpips,
-                progress,
-            ),
-        )
-        final, history = tuned["texture"], tuned["history"].tolist()
-    avatar, errors = _bundle(
-        final, rig, photos, samples[0], rasters[0], checkpoint, settings, name, licence, body.kind
+        textures = _Textures(copied, inpainted, mask, seen["normal_angles"][0])
+        tuned = work.stage("tuning", lambda: _tune(job, views[0], textures))
+        final = tuned["texture"]
+        history = tuned["history"].tolist()
+    spec, errors = _bake(job, views[0], final)
+    avatar = Avatar(
+        name,
+        scaled(rig, photos[0].fit.scale),
+        {"dinar": spec},
+        body_kind=materials.body.kind,
+        licence=licence,
+        provenance={
+            "method": "dinar",
+            "photos": [p.name for p in photos],
+            "settings": asdict(settings),
+        },
     )
     figures = {
         "settings": asdict(settings) | {"device_used": str(settings.torch_device)},
-        "seen": [float((v[CLOSED] > 0).sum() / (assets.binary_uv > 0.5).sum()) for v in views["texture"]],
+        "seen": [float((v[CLOSED] > 0).sum() / (assets.binary_uv > 0.5).sum()) for v in seen["texture"]],
         "parity_max_error": errors,
         "tuning_losses": history,
         "lpips": "not run: its VGG16 backbone was not given"
-        if lpips is None or not settings.tune_steps
+        if materials.lpips is None or not settings.tune_steps
         else "run",
         "seconds": work.seconds,
     }
@@ -179,15 +220,18 @@ def make_avatar(
         "inpainted": inpainted,
         "copy_mask": mask,
         "final": final,
-        "normal_angles": views["normal_angles"][0],
+        "normal_angles": seen["normal_angles"][0],
     }
-    return Result(avatar, samples, [uv for uv, _ in rasters], arrays, figures)
+    avatar = make_checks(avatar, [photos[0].fit.pose])
+    return Result(avatar, samples, [v.raster[0] for v in views], arrays, figures)
 
 
-def _layout(checkpoint, body: Body, folder, photos: Sequence[Photo]) -> tuple[Assets, Rig]:
+def _layout(materials: Materials, photos: Sequence[Photo]) -> tuple[Assets, Rig]:
     """The texture layout (from the checkpoint, checked against the body) and the rig of this person in that
     layout."""
-    layout = load_checkpoint(checkpoint, networks=()).uv_layout
+    body = materials.body
+    folder = materials.assets_folder
+    layout = load_checkpoint(materials.checkpoint, networks=()).uv_layout
     if folder is None:
         assets = derive_assets(body) if layout is None else derive_assets(body, layout.faces, layout.uv)
     else:
@@ -218,20 +262,28 @@ def _prepare(photo: Photo, rig: Rig) -> Sample:
         raise InputError(f"{photo.name}: {e}") from None
 
 
-def _view_textures(samples, rasters, checkpoint, assets: Assets, settings: Settings) -> dict[str, np.ndarray]:
+def _raster(s: Sample, assets: Assets) -> tuple[np.ndarray, np.ndarray]:
+    layout = assets.layout
+    return rasterize_uv(s.projective[layout.v_inds], layout.faces, layout.uv, (SIZE, SIZE))
+
+
+def _view_textures(job: _Job, views: Sequence[_View]) -> dict[str, np.ndarray]:
     """The partial texture of each view [N,21,T,T] (3.1, Algorithm 1) and how frontally it is seen
     [N,1,T,T]."""
+    settings, assets = job.settings, job.assets
     device = settings.torch_device
-    model = load_checkpoint(checkpoint, networks=("encoder", "generator")).to(device)
+    model = job.networks("encoder", "generator").to(device)
+    encoder, generator = required(model.encoder), required(model.generator)
     rng = torch.Generator("cpu").manual_seed(settings.seed)
     textures, angles = [], []
-    for s, (uv, _) in zip(samples, rasters, strict=True):
+    for view in views:
+        s, uv = view.sample, view.raster[0]
         noise = torch.randn(1, 1, SIZE, SIZE, generator=rng)
-        maps = model.generator.fresh_noise(1, rng)
+        maps = generator.fresh_noise(1, rng)
         with torch.inference_mode():
             rgb, segm = (torch.from_numpy(a)[None].to(device) for a in (s.input_rgb, s.segm))
-            style = model.encoder(rgb, segm, noise.to(device))
-            generated = model.generator(style, [m.to(device) for m in maps])[0].float().cpu().numpy()
+            style = encoder(rgb, segm, noise.to(device))
+            generated = generator(style, [m.to(device) for m in maps])[0].float().cpu().numpy()
         seen_uv = erode_occlusions(uv, assets.part_colours) if settings.occlusion else uv
         sampled = sample_values_by_uv(
             seen_uv, quantise_rgb(s.input_rgb, settings.wrap_white), TEXTURE, s.segm, settings.sampling
@@ -256,50 +308,55 @@ def _merge(textures: np.ndarray, angles: np.ndarray, settings: Settings) -> np.n
     return merged
 
 
-def _inpaint(texture: np.ndarray, checkpoint, settings: Settings, progress: bool) -> dict[str, np.ndarray]:
+def _inpaint(job: _Job, texture: np.ndarray) -> dict[str, np.ndarray]:
     """Compress, complete in latent space, decode (3.3)."""
-    device = settings.torch_device
-    model = load_checkpoint(checkpoint, networks=("vq", "unet")).to(device)
-    x = torch.from_numpy(texture)[None].to(device)
+    settings = job.settings
+    model = job.networks("vq", "unet").to(settings.torch_device)
+    vq = required(model.vq)
+    x = torch.from_numpy(texture)[None].to(settings.torch_device)
     with torch.inference_mode():
-        cond = condition(model.vq.encode(x), texture_mask(x))
+        cond = condition(vq.encode(x), texture_mask(x))
     latent = inpaint(
-        model.unet, cond.clone(), steps=settings.steps, eta=settings.eta, seed=settings.seed, progress=progress,
+        required(model.unet), cond.clone(), steps=settings.steps, eta=settings.eta, draws=Draws(settings.seed), progress=job.progress,
         autocast=settings.autocast, compile=settings.compile,
     )  # fmt: skip
     with torch.inference_mode():
-        return {"decoded": model.vq.decode(latent)[0].float().cpu().numpy()}
+        return {"decoded": vq.decode(latent)[0].float().cpu().numpy()}
 
 
-def _tune(
-    copied,
-    decoded,
-    mask,
-    angles,
-    s: Sample,
-    raster,
-    checkpoint,
-    assets: Assets,
-    settings: Settings,
-    lpips,
-    progress: bool,
-) -> dict[str, np.ndarray]:
+def _tune(job: _Job, view: _View, textures: _Textures) -> dict[str, np.ndarray]:
     """RGB tuning on the first view (appendix B)."""
+    settings, assets, lpips = job.settings, job.assets, job.materials.lpips
     device = settings.torch_device
-    model = load_checkpoint(checkpoint, networks=("renderer", "discriminator")).to(device)
+    model = job.networks("renderer", "discriminator").to(device)
 
     def tensor(a: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(device)
 
+    s = view.sample
+    uv, uv_mask = view.raster
     inputs = TuningInputs(
-        texture=tensor(copied)[None], decoded=tensor(decoded)[None], mask=tensor(mask)[None, None], normal_angles=tensor(angles)[None],
-        uv=tensor(raster[0])[None], uv_mask=tensor(raster[1])[None], real_rgb=tensor(s.real_rgb)[None], segm=tensor(s.segm)[None],
+        texture=tensor(textures.copied)[None],
+        decoded=tensor(textures.decoded)[None],
+        mask=tensor(textures.mask)[None, None],
+        normal_angles=tensor(textures.angles)[None],
+        uv=tensor(uv)[None],
+        uv_mask=tensor(uv_mask)[None],
+        real_rgb=tensor(s.real_rgb)[None],
+        segm=tensor(s.segm)[None],
         pixels=s.projective[:, :2] / s.projective[:, 2:],
-    )  # fmt: skip
+    )
+    options = TuningOptions(
+        settings.tune_steps, settings.finetune_back, settings.seed, autocast=settings.autocast
+    )
     state = tune(
-        model.renderer, model.discriminator, inputs, steps=settings.tune_steps, finetune_back=settings.finetune_back, seed=settings.seed,
-        lpips=None if lpips is None else lpips.to(device), progress=progress, autocast=settings.autocast,
-    )  # fmt: skip
+        required(model.renderer),
+        model.discriminator,
+        inputs,
+        options,
+        lpips=None if lpips is None else lpips.to(device),
+        progress=job.progress,
+    )
     texture = tuned_texture(inputs, state, tensor(assets.binary_uv), tensor(assets.additive_uv))
     losses = np.array(
         [[h.get("mse", np.nan), h.get("adversarial", np.nan)] for h in state.history], np.float32
@@ -307,15 +364,13 @@ def _tune(
     return {"texture": texture[0].detach().cpu().numpy(), "history": losses}
 
 
-def _bundle(
-    final, rig: Rig, photos, s: Sample, raster, checkpoint, settings, name, licence, kind
-) -> tuple[Avatar, dict[str, float]]:
-    """Bake the texture, fold and write the network, check both against torch, and make the avatar with its
-    checks."""
-    renderer = load_checkpoint(checkpoint, networks=("renderer",)).renderer
+def _bake(job: _Job, view: _View, final: np.ndarray) -> tuple[RendererSpec, dict[str, float]]:
+    """Bake the texture, fold and write the network, and check both against torch: the renderer and how far
+    they are apart. Raises InputError."""
+    renderer = required(job.networks("renderer").renderer)
     baked = bake_texture(renderer, torch.from_numpy(final)[None])
     model = renderer_onnx(renderer)
-    uv, mask = (torch.from_numpy(a)[None] for a in raster)
+    uv, mask = (torch.from_numpy(a)[None] for a in view.raster)
     with torch.inference_mode():
         sampled = renderer.sample(torch.from_numpy(baked).permute(2, 0, 1)[None].contiguous(), uv, mask)
         features = torch.cat([sampled, uv, mask], 1).numpy()
@@ -324,13 +379,8 @@ def _bundle(
         raise InputError(
             f"renderer: the exported network differs from the checkpoint's by {errors}, expected at most {MAX_PARITY_ERROR:.4f}"
         )
-    scale = photos[0].fit.scale
     spec = RendererSpec(baked, model=model, hardsegm=True, threshold=THRESHOLD, margin=MARGIN, stride=STRIDE)
-    provenance = {"method": "dinar", "photos": [p.name for p in photos], "settings": asdict(settings)}
-    avatar = Avatar(
-        name, scaled(rig, scale), {"dinar": spec}, body_kind=kind, licence=licence, provenance=provenance
-    )
-    return make_checks(avatar, [p.fit.pose for p in photos[:1]]), errors
+    return spec, errors
 
 
 def scaled(rig: Rig, scale: float) -> Rig:

@@ -39,7 +39,7 @@ def rasterize_uv(
     """
     uv01 = rasterize_values(projective, faces, uv, size)
     mask = (uv01 > 0).any(0, keepdims=True)
-    return np.where(mask, 2 * uv01 - 1, np.float32(BACKGROUND)), mask.astype(np.float32)
+    return np.where(mask, 2 * uv01 - 1, np.float32(BACKGROUND)), np.asarray(mask, np.float32)
 
 
 def rasterize_colours(
@@ -48,5 +48,5 @@ def rasterize_colours(
     """Vertex colours f32[V,C] as a picture f32[C,H,W] and its mask f32[1,H,W]: pixels where any channel is
     positive."""
     picture = rasterize_values(projective, faces, colours, size)
-    mask = (picture > 0).any(0, keepdims=True).astype(np.float32)
+    mask = np.asarray((picture > 0).any(0, keepdims=True), np.float32)
     return picture * mask, mask

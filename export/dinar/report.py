@@ -44,6 +44,7 @@ def write_report(out, result: Result) -> tuple[pathlib.Path, pathlib.Path]:
         ("final texture", _picture(a["final"][RGB])),
     ]
     checks = result.avatar.checks
+    assert checks is not None  # `make_avatar` made them
     sides = _sides(result.avatar, Pose(checks.body[0], expression=checks.expression[0]))
     cells += [(f"render {360 * k // SIDES}", image) for k, image in enumerate(sides)]
     images = [captioned(text, image) for text, image in cells]

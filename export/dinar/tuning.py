@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -72,6 +73,43 @@ class TuningInputs:
                 raise InputError(f"{name}: holds NaN or infinite values, expected finite numbers")
 
 
+@dataclass(frozen=True)
+class TuningOptions:
+    """How tuning goes.
+
+    steps: of the texture and the discriminator in turn. finetune_back: first `steps` steps of alpha and beta
+    only (Eq. 7), then `steps` of the texels. seed: of all random numbers. stop_after: stop once that many steps
+    are done in all, to go on later. reuse_render: the discriminator takes the texture step's picture instead of
+    a fresh one (published: fresh); a third less work. autocast: torch.bfloat16 for the renderer (float16 would
+    lose the gradients). Raises InputError.
+    """
+
+    steps: int = STEPS
+    finetune_back: bool = False
+    seed: int = 0
+    stop_after: int | None = None
+    reuse_render: bool = False
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self):
+        if not (isinstance(self.steps, int) and 0 <= self.steps <= 100_000):
+            raise InputError(f"tuning steps: got {self.steps!r}, expected a whole number in 0..100000")
+        if self.autocast not in (None, torch.bfloat16):
+            raise InputError(
+                f"autocast: got {self.autocast}, expected None or torch.bfloat16 (float16 loses the gradients)"
+            )
+
+    @property
+    def rescale(self) -> int:
+        """How many steps are of alpha and beta."""
+        return self.steps if self.finetune_back else 0
+
+    @property
+    def total(self) -> int:
+        """How many steps there are in all."""
+        return self.rescale + self.steps
+
+
 @dataclass(eq=False)
 class TuningState:
     """Where tuning stands: rgb f32[1,3,T,T] (P), alpha, beta f32[1,3,1,1] (Eq. 7), and what it takes to go
@@ -100,46 +138,29 @@ def tune(
     renderer: Callable,
     discriminator: torch.nn.Module | None,
     inputs: TuningInputs,
+    options: TuningOptions,
     *,
-    steps: int = STEPS,
-    finetune_back: bool = False,
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
-    seed: int = 0,
     state: TuningState | None = None,
-    stop_after: int | None = None,
-    reuse_render: bool = False,
     progress: bool = True,
-    autocast: torch.dtype | None = None,
 ) -> TuningState:
-    """Refine the RGB of the texture against the photo for `steps` steps of the texture and the discriminator
-    in turn.
+    """Refine the RGB of the texture against the photo.
 
     renderer(uv, uv_mask, texture, background, threshold) -> (rgb [1,3,H,W] in [-1,1], alpha), in eval mode;
     its parameters get no gradient.
     discriminator: a module rgb -> [1,1], tuned along on a copy of its weights that is put back at the end.
-    finetune_back: first `steps` steps of alpha and beta only (Eq. 7), then `steps` of the texels. lpips(a,
-    b): the user's perceptual distance of pictures in [-1,1]; without it that loss is left out, with a
-    warning. state: go on from there to the same total;
-    stop_after: stop once that many steps are done in all, to go on later.
-    reuse_render: the discriminator takes the texture step's picture instead of a fresh one (published:
-        fresh); a third less work.
-    autocast: torch.bfloat16 for the renderer (float16 would lose the gradients).
+    lpips(a, b): the user's perceptual distance of pictures in [-1,1]; without it that loss is left out, with
+    a warning. state: go on from there to the same total.
     Same seed, same bits on one machine. Raises InputError for bad arguments and for losses that are not
     finite.
     """
-    if not (isinstance(steps, int) and 0 <= steps <= 100_000):
-        raise InputError(f"tuning steps: got {steps!r}, expected a whole number in 0..100000")
-    if autocast not in (None, torch.bfloat16):
-        raise InputError(
-            f"autocast: got {autocast}, expected None or torch.bfloat16 (float16 loses the gradients)"
-        )
     state = state or TuningState(
         rgb=inputs.texture[:, RGB].clone(),
         alpha=torch.ones_like(inputs.texture[:, RGB, :1, :1]),
         beta=torch.zeros_like(inputs.texture[:, RGB, :1, :1]),
     )
-    rescale, total = (steps, 2 * steps) if finetune_back else (0, steps)
-    last = total if stop_after is None else min(total, stop_after)
+    total = options.total
+    last = total if options.stop_after is None else min(total, options.stop_after)
     if state.step >= last:
         return state
     if discriminator is None:
@@ -150,7 +171,7 @@ def tune(
         warnings.warn(
             "tuning runs without the LPIPS loss, because its VGG backbone was not given", stacklevel=2
         )
-    run = _Run(renderer, discriminator, inputs, state, seed, rescale, lpips, reuse_render, autocast)
+    run = _Run(renderer, discriminator, inputs, state, options, lpips)
     try:
         for _ in tqdm(
             range(state.step, last),
@@ -169,10 +190,22 @@ def tune(
 class _Run:
     """One call of `tune`: parameters, optimizers and the random numbers."""
 
-    def __init__(self, renderer, discriminator, inputs, state, seed, rescale, lpips, reuse_render, autocast):
-        self.renderer, self.discriminator, self.inputs = renderer, discriminator, inputs
-        self.rescale, self.lpips, self.reuse_render, self.autocast = rescale, lpips, reuse_render, autocast
-        self.count, self.history = state.step, list(state.history)
+    def __init__(
+        self,
+        renderer: Callable,
+        discriminator: torch.nn.Module,
+        inputs: TuningInputs,
+        state: TuningState,
+        options: TuningOptions,
+        lpips: Callable[[Tensor, Tensor], Tensor] | None,
+    ):
+        self.renderer = renderer
+        self.discriminator = discriminator
+        self.inputs = inputs
+        self.options = options
+        self.lpips = lpips
+        self.count = state.step
+        self.history = list(state.history)
         self.rgb, self.alpha, self.beta = (
             v.detach().clone().requires_grad_(True) for v in (state.rgb, state.alpha, state.beta)
         )
@@ -187,9 +220,8 @@ class _Run:
         self._flags = [(p, p.requires_grad) for m in self._modules for p in m.parameters()]
         self._training = [(m, m.training) for m in self._modules]
         for m in self._modules:
-            m.eval().requires_grad_(False).to(
-                memory_format=torch.channels_last
-            )  # on a CPU a quarter faster, forward and backward
+            m.eval().requires_grad_(False)
+            _arrange(m, torch.channels_last)  # on a CPU a quarter faster, forward and backward
         if state.discriminator is not None:
             discriminator.load_state_dict(state.discriminator)
         self.weights = list(discriminator.parameters())
@@ -200,7 +232,7 @@ class _Run:
         if state.optimizers is not None:
             for optimizer, saved in zip(self.optimizers, state.optimizers, strict=True):
                 optimizer.load_state_dict(copy.deepcopy(saved))  # it would go on in the caller's tensors
-        self.generator = torch.Generator("cpu").manual_seed(seed)
+        self.generator = torch.Generator("cpu").manual_seed(options.seed)
         if state.generator is not None:
             self.generator.set_state(state.generator)
 
@@ -213,7 +245,7 @@ class _Run:
         if regularise:
             loss = losses["r1"] = r1_penalty(self.inputs.real_rgb, self.discriminator)
         else:
-            if not self.reuse_render:
+            if not self.options.reuse_render:
                 with torch.no_grad():
                     fake = self._render()
             loss = losses["discriminator"] = discriminator_loss(
@@ -232,15 +264,18 @@ class _Run:
     def _texture_step(self) -> tuple[dict[str, Tensor], Tensor]:
         crop = None
         if self.lpips is not None:
-            crop = random_crop(self.inputs.pixels, self.inputs.uv.shape[-2:], self.generator)
+            height, width = self.inputs.uv.shape[-2:]
+            crop = random_crop(self.inputs.pixels, (height, width), self.generator)
         fake = self._render()
         losses = generator_loss(
             fake, self.inputs.real_rgb, self.loss_mask, self.discriminator, self.lpips, crop
         )
-        self._update(self.optimizers[0], [self.rgb, self.alpha, self.beta], sum(losses.values()))
+        self._update(
+            self.optimizers[0], [self.rgb, self.alpha, self.beta], reduce(torch.add, losses.values())
+        )
         return losses, fake
 
-    def _update(self, optimizer: ZeroAdam, parameters: list[Tensor], loss: Tensor) -> None:
+    def _update(self, optimizer: ZeroAdam, parameters: Sequence[Tensor], loss: Tensor) -> None:
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g * self.texel_weight if p is self.rgb and g is not None else g
@@ -249,24 +284,26 @@ class _Run:
 
     def _texture(self) -> Tensor:
         d = self.inputs.decoded
-        if self.count < self.rescale:
+        if self.count < self.options.rescale:
             rgb = d[:, RGB] * self.alpha + self.beta
         else:
             rgb = blended_rgb(d[:, RGB], self.inputs.mask, self.rgb, self.alpha.detach(), self.beta.detach())
         return torch.cat([d[:, : RGB.start], rgb, d[:, RGB.stop :]], 1)
 
     def _render(self) -> Tensor:
-        with torch.autocast(self.uv.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        autocast = self.options.autocast
+        with torch.autocast(self.uv.device.type, dtype=autocast, enabled=autocast is not None):
             rgb, _ = self.renderer(self.uv, self.uv_mask, self._texture(), self.white, 0.0)
         return rgb.to(self.uv)
 
     def state(self) -> TuningState:
+        texture, discriminator = (copy.deepcopy(o.state_dict()) for o in self.optimizers)
         return TuningState(
             rgb=self.rgb.detach(),
             alpha=self.alpha.detach(),
             beta=self.beta.detach(),
             step=self.count,
-            optimizers=tuple(copy.deepcopy(o.state_dict()) for o in self.optimizers),
+            optimizers=(texture, discriminator),
             discriminator={k: v.detach().clone() for k, v in self.discriminator.state_dict().items()},
             generator=self.generator.get_state(),
             history=self.history,
@@ -278,7 +315,12 @@ class _Run:
         for p, flag in self._flags:
             p.requires_grad_(flag)
         for m, training in self._training:
-            m.train(training).to(memory_format=torch.contiguous_format)
+            _arrange(m.train(training), torch.contiguous_format)
+
+
+def _arrange(module: torch.nn.Module, layout: torch.memory_format) -> None:
+    # torch documents `to(memory_format=...)`; its stub lacks it
+    module.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def final_mask(mask: Tensor, binary_uv: Tensor, additive_uv: Tensor) -> Tensor:

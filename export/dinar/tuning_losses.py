@@ -39,7 +39,7 @@ def generator_loss(
     fake: Tensor, real: Tensor, mask: Tensor, discriminator, lpips=None, crop: tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
     """The texture's losses by name, already weighted: mse, adversarial (non-saturating), and lpips on a crop
-    at (left, top) if given.
+    at `crop` (left, top) if given.
 
     fake, real [B,3,H,W] in [-1,1], mask [B,1,H,W]; discriminator(rgb) -> [B,1]; lpips(a, b) -> a number per
     picture.
@@ -47,6 +47,7 @@ def generator_loss(
     f, r = fake * mask, real * mask
     losses = {"mse": mse_loss(f, r), "adversarial": ADVERSARIAL_WEIGHT * softplus(-discriminator(f)).mean()}
     if lpips is not None:
+        assert crop is not None
         x, y = crop
         window = (..., slice(y, y + LPIPS_CROP), slice(x, x + LPIPS_CROP))
         losses["lpips"] = lpips(f[window], r[window]).mean()
@@ -78,6 +79,8 @@ def random_crop(pixels: np.ndarray, size: tuple[int, int], generator: torch.Gene
             f"picture: got {width}x{height} pixels, expected at least {LPIPS_CROP} a side for the LPIPS crop"
         )
     x, y = pixels[int(torch.randint(len(pixels), (1,), generator=generator))]
-    return tuple(
-        int(np.clip(int(c), half, max(side - half - 1, half))) - half for c, side in ((x, width), (y, height))
-    )
+
+    def start(centre: float, side: int) -> int:
+        return int(np.clip(int(centre), half, max(side - half - 1, half))) - half
+
+    return start(x, width), start(y, height)

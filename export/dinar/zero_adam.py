@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NoReturn, overload
 
 import torch
 
@@ -17,9 +18,15 @@ class ZeroAdam(torch.optim.Optimizer):
     def __init__(self, params: Iterable, lr: float):
         super().__init__(params, {"lr": lr})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> NoReturn: ...
+
     @torch.no_grad()
-    def step(self, closure=None):
-        """One update from the gradients in place."""
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One update from the gradients in place. TypeError for a closure."""
         if closure is not None:
             raise TypeError("ZeroAdam takes no closure")
         for group in self.param_groups:

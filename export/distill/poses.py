@@ -66,6 +66,7 @@ class Source(Protocol):
 
     def pose(self, rng: np.random.Generator, validation: bool) -> Pose:
         """A random one; those for validation are never among those for training."""
+        ...
 
 
 class MotionSource:
@@ -132,7 +133,7 @@ class PoseSampler:
         return Pose(body, base.transl, self._expression(rng, base.expression))
 
     def _natural(self, rng: np.random.Generator, validation: bool) -> Pose:
-        return self.sources[rng.integers(len(self.sources))].pose(rng, validation)
+        return self.sources[int(rng.integers(len(self.sources)))].pose(rng, validation)
 
     def _random(
         self, rng: np.random.Generator, body: np.ndarray, low: np.ndarray, high: np.ndarray

@@ -20,7 +20,7 @@ from dinar_live.export.fit.pipeline import light_renderer
 from dinar_live.export.fit.samples import Crops
 from dinar_live.export.fit.train import Model, Settings, Trainer
 from dinar_live.export.texture_space import texels
-from dinar_live.runtime.avatar import Avatar, RendererSpec, Rig
+from dinar_live.runtime.avatar import Avatar, Checks, RendererSpec, Rig
 from dinar_live.runtime.avatar.avatar import RENDERER_NAME
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
@@ -125,10 +125,11 @@ def with_student(
         **{name: round(float(values.mean()), 4) for name, values in difference.scores.items()},
     }
     both = replace(both, provenance={**avatar.provenance, f"distilled {student.name}": provenance})
-    poses = [capture.pose(i) for i in frames[:CHECKS]] if avatar.checks is None else _check_poses(avatar)
+    poses = (
+        [capture.pose(i) for i in frames[:CHECKS]] if avatar.checks is None else _check_poses(avatar.checks)
+    )
     return make_checks(both, poses), difference
 
 
-def _check_poses(avatar: Avatar) -> list[Pose]:
-    c = avatar.checks
-    return [Pose(*p) for p in zip(c.body, c.transl, c.expression, strict=True)]
+def _check_poses(checks: Checks) -> list[Pose]:
+    return [Pose(*p) for p in zip(checks.body, checks.transl, checks.expression, strict=True)]

@@ -109,7 +109,7 @@ def render_teacher(
         arrays,
     )
     packed = io.BytesIO()
-    np.savez(packed, **arrays)
+    np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]  numpy's stub takes a name for its own option
     _write(folder / "capture.npz", packed.getvalue())
     paths = [folder / "images" / f"{i:06d}.png" for i in range(len(arrays["poses"]))]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]

@@ -89,7 +89,7 @@ def contour_equations(rig: Rig, frame: Frame, offset: np.ndarray, edges: Edges) 
     height, width = frame.size
     found &= (end > BORDER).all(1) & (end[:, 0] < width - BORDER) & (end[:, 1] < height - BORDER)
     found &= (metres < OUTWARD) & (metres > -INWARD)
-    vertex = vertex[found]
+    vertex = np.asarray(vertex[found], np.int64)
     row = np.einsum("na,nab,nbc->nc", normal[found], jacobian[found], linear[vertex]) / scale[found][:, None]
     return Equations(
         vertex[:, None], row[:, None], metres[found] + np.einsum("na,na->n", row, offset[vertex])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,11 @@ class Frame:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the picture."""
-        return self.picture.shape[:2]
+        height, width = self.picture.shape[:2]
+        return height, width
 
 
-def read_frames(capture: Capture, indices: Sequence[int]) -> list[Frame]:
+def read_frames(capture: Capture, indices: Iterable[int]) -> list[Frame]:
     """These frames of a capture, in memory."""
     return [Frame(capture.pose(i), capture.camera(i).matrix, capture.premultiplied(i)) for i in indices]
 

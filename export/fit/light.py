@@ -124,7 +124,7 @@ def random_weights(channels: int = 16, width: int = WIDTH, seed: int = 0) -> dic
 def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     """ONNX file (opset 17, float32, self-contained) with these weights (see `random_weights`). ValueError for
     wrong shapes."""
-    from onnx import TensorProto, helper, numpy_helper
+    from .light_onnx import light_onnx  # needs the onnx package, which the other functions here do not
 
     channels, width = weights["stem"].shape[1] - 3, weights["stem"].shape[0]
     table = {layer.name: layer for layer in layers(channels, width)}
@@ -138,95 +138,4 @@ def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
         raise ValueError(
             "weights of stem: u and v have weights that are not zero, which would colour the background"
         )
-    nodes, initializers = [], []
-
-    def constant(name: str, array) -> str:
-        initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    def node(op: str, inputs: list[str], output: str, **attributes) -> str:
-        nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def conv(name: str, x: str, *, relu: bool = True) -> str:
-        layer = table[name]
-        k, s, (before, after) = layer.kernel, layer.stride, layer.padding
-        weight = constant(f"{name}.weight", np.asarray(weights[name], np.float32))
-        y = node(
-            "Conv",
-            [x, weight],
-            f"{name}.conv",
-            kernel_shape=[k, k],
-            strides=[s, s],
-            pads=[before, before, after, after],
-        )
-        return node("Relu", [y], name) if relu else y
-
-    def up(name: str, x: str, skip: str) -> str:
-        x = node(
-            "Resize",
-            [conv(name, x, relu=False), "", "scale2"],
-            f"{name}.resize",
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
-        return node("Relu", [node("Add", [x, skip], f"{name}.add")], name)
-
-    def channel_slice(name: str, start: int, stop: int) -> str:
-        ends = [constant(f"{name}.from", np.array([start])), constant(f"{name}.to", np.array([stop]))]
-        return node("Slice", ["features", *ends, "axis"], name)
-
-    def mean(x: str, count: int) -> str:
-        """3x3 means; as a convolution, which OpenVINO runs 2 ms faster than AveragePool (512x512, two
-        cores)."""
-        kernel = constant(f"{x}.ninth", np.full((count, 1, 3, 3), 1 / 9, np.float32))
-        return node("Conv", [x, kernel], f"{x}.mean", kernel_shape=[3, 3], pads=[1] * 4, group=count)
-
-    constant("scale2", np.array([1, 1, 2, 2], np.float32))
-    constant("axis", np.array([1]))
-    clamp = [constant("zero", np.float32(0)), constant("one", np.float32(1))]
-    skip2 = conv("encode2", conv("stem", "features"))
-    skip4 = conv("encode4", conv("down4", skip2))
-    x = conv("bottom_b", conv("bottom_a", conv("down8", skip4)))
-    x = conv("decode4", up("up4", x, skip4))
-    x = conv("decode2", up("up2", x, skip2))
-    head = conv("head", x, relu=False)
-    # split at half resolution, where it is small, rather than the finished picture
-    nodes.append(
-        helper.make_node(
-            "Split",
-            [head, constant("parts", np.array([12, 4]))],
-            ["rgb.half", "alpha.half"],
-            axis=1,
-            name="split",
-        )
-    )
-    colour, mask = channel_slice("colour", 0, 3), channel_slice("mask", channels + 2, channels + 3)
-    around = {x: mean(x, count) for x, count in ((colour, 3), (mask, 1))}
-    share = node("Max", [around[mask], constant("least", np.float32(1 / 9))], "share")
-    factor = node(
-        "Div", [node("Sub", ["one", mask], "off"), share], "off.factor"
-    )  # on one channel, where it is cheap
-    base = {
-        "rgb": node("Add", [colour, node("Mul", [around[colour], factor], "beside")], "rgb.base"),
-        "alpha": around[mask],
-    }
-    for name in ("rgb", "alpha"):
-        correction = node("DepthToSpace", [f"{name}.half"], f"{name}.correction", blocksize=2, mode="CRD")
-        node("Clip", [node("Add", [base[name], correction], f"{name}.sum"), *clamp], name)
-
-    def info(name: str, count: int):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count, "H", "W"])
-
-    graph = helper.make_graph(
-        nodes,
-        "light_renderer",
-        [info("features", channels + 3)],
-        [info("rgb", 3), info("alpha", 1)],
-        initializers,
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    return helper.make_model(
-        graph, opset_imports=opsets, ir_version=8, producer_name="dinar-live"
-    ).SerializeToString()
+    return light_onnx(table, weights, channels)

@@ -18,7 +18,7 @@ def check_validation(capture: Capture) -> None:
     """Read the validation frames, so that a damaged one is known before the work is done. Raises InputError
     naming the file."""
     for i in np.flatnonzero(capture.split == SPLITS["validation"]):
-        true_picture(capture, i)
+        true_picture(capture, int(i))
 
 
 def write_report(out, avatar: Avatar, capture: Capture) -> None:

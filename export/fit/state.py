@@ -45,15 +45,16 @@ def load_state(
         raise InputError(f"{file}: not a training state ({e}); delete it to start anew") from e
     step = int(tensors["step"]) if "step" in tensors else -1
     for name, p in model.named_parameters():
-        got = [tensors.get(f"{key}.{name}") for key in ("model", "average", "exp_avg", "exp_avg_sq")]
-        if step < 0 or any(t is None or t.shape != p.shape for t in got):
+        got = {key: tensors.get(f"{key}.{name}") for key in ("model", "average", "exp_avg", "exp_avg_sq")}
+        own = {key: t for key, t in got.items() if t is not None and t.shape == p.shape}
+        if step < 0 or len(own) < len(got):
             raise InputError(f"{file}: the state of another training (at {name}); delete it to start anew")
         with torch.no_grad():
-            p.copy_(got[0])
-            average[name].copy_(got[1])
+            p.copy_(own["model"])
+            average[name].copy_(own["average"])
         optimizer.state[p] = {
             "step": torch.tensor(float(step)),
-            "exp_avg": got[2].to(p.device),
-            "exp_avg_sq": got[3].to(p.device),
+            "exp_avg": own["exp_avg"].to(p.device),
+            "exp_avg_sq": own["exp_avg_sq"].to(p.device),
         }
     return step

@@ -118,14 +118,11 @@ class Trainer:
                 mean = loss if math.isnan(mean) else 0.98 * mean + 0.02 * loss
                 report(self.step, mean)
                 if self._file is not None and (time.monotonic() - saved > SAVE_EVERY or self.step == s.steps):
-                    self._save()
+                    save_state(self._file, self.model, self.average, self._optimizer, self.step)
                     saved = time.monotonic()
         finally:
             source.close()
         return self.averaged()
-
-    def _save(self) -> None:
-        save_state(self._file, self.model, self.average, self._optimizer, self.step)
 
     def averaged(self) -> Model:
         """The model with the averaged weights in place (training can go on afterwards only from a saved
@@ -157,7 +154,9 @@ class Trainer:
         keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             names, parameters = zip(*self.model.named_parameters(), strict=True)
-            torch._foreach_lerp_([self.average[n] for n in names], [p.detach() for p in parameters], 1 - keep)
+            averages, now = [self.average[n] for n in names], [p.detach() for p in parameters]
+            # torch has no public name for it
+            torch._foreach_lerp_(averages, now, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
         return float(loss.detach())
 
 

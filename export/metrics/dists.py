@@ -19,6 +19,12 @@ SMOOTH = 1e-6
 class Dists(nn.Module):
     """Distance of pictures [B,3,H,W] in [0,1], sides of at least 16: f32[B], 0 = equal; frozen."""
 
+    mean: Tensor
+    deviation: Tensor
+    hann: Tensor
+    alpha: Tensor
+    beta: Tensor
+
     def __init__(self, backbone: dict[str, Tensor], weights: dict[str, Tensor]):
         """backbone: features.N.weight and .bias of torchvision's VGG16; weights: alpha and beta [1,1475,1,1]
         of the DISTS authors."""

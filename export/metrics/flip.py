@@ -110,7 +110,8 @@ def _seen(relative: np.ndarray, ppd: float) -> np.ndarray:
 def _features(y: np.ndarray, ppd: float) -> tuple[np.ndarray, np.ndarray]:
     """Strength of edges and of points in the luminance y [H,W]."""
     g, first, second = _feature_kernels(ppd)
-    return tuple(np.hypot(_filter(y, k, g), _filter(y, g, k)) for k in (first, second))
+    edges, points = (np.hypot(_filter(y, k, g), _filter(y, g, k)) for k in (first, second))
+    return edges, points
 
 
 def flip_map(truth: np.ndarray, picture: np.ndarray, ppd: float = PIXELS_PER_DEGREE) -> np.ndarray:

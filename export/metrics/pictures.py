@@ -46,10 +46,12 @@ def person_box(alpha: np.ndarray) -> tuple[slice, slice] | None:
     rows, columns = np.flatnonzero(person.any(1)), np.flatnonzero(person.any(0))
     if not len(rows):
         return None
-    return tuple(
-        slice(max(0, i[0] - BORDER), min(n, i[-1] + 1 + BORDER))
-        for i, n in zip((rows, columns), alpha.shape, strict=True)
-    )
+    height, width = alpha.shape
+    return _with_border(rows, height), _with_border(columns, width)
+
+
+def _with_border(indices: np.ndarray, size: int) -> slice:
+    return slice(max(0, int(indices[0]) - BORDER), min(size, int(indices[-1]) + 1 + BORDER))
 
 
 def _padded(x: np.ndarray) -> np.ndarray:

@@ -88,9 +88,9 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that always uses the running statistics: an avatar maker never trains these networks' norms,
     whatever `train()` says."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
         )
 
 
@@ -119,6 +119,8 @@ def upfirdn(x: Tensor, kernel: Tensor, up: int = 1, pad: tuple[int, int] = (0, 0
 class Blur(nn.Module):
     """Low-pass x [B,C,H,W] with the binomial kernel; `gain` 4 restores the level after a 2x upsampling with
     zeros."""
+
+    kernel: Tensor
 
     def __init__(self, pad: tuple[int, int], gain: float = 1.0, up: int = 1):
         super().__init__()

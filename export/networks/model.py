@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,16 @@ NORMAL_FACES_KEY = FIRST_STAGE + "normal_rasterizer.faces"
 LAYOUT_KEYS = (FACES_KEY, UV_KEY, NORMAL_FACES_KEY)
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def required(network: Network | None) -> Network:
+    """A network of a `DinarModel` that the caller needs. Raises InputError where the model has none."""
+    if network is None:
+        raise InputError("networks: got a model without one that is needed; load it by name")
+    return network
+
+
 class UvLayout(NamedTuple):
     """The texture layout that a checkpoint was trained with: faces i32[F,3] into uv f32[T,2] in [0,1], v
     downwards."""
@@ -63,7 +73,9 @@ class EmaWeights(nn.Module):
         for name, parameter in self._unet[0].named_parameters():
             destination[prefix + ema_name(name)] = parameter if keep_vars else parameter.detach()
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ):
         # model_ema comes after model, so averages replace the raw weights: they are what sampling uses.
         with torch.no_grad():
             for name, parameter in self._unet[0].named_parameters():
@@ -74,11 +86,16 @@ class EmaWeights(nn.Module):
             for name, _ in self.named_buffers()
             if prefix + name in state_dict
         }
-        super()._load_from_state_dict(own, prefix, *args)
+        super()._load_from_state_dict(
+            own, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
 
 class LayoutBuffers(nn.Module):
     """Buffers of a published rasterizer."""
+
+    faces: torch.Tensor
+    vertice_values: torch.Tensor
 
     def __init__(self, **arrays: np.ndarray):
         super().__init__()
@@ -144,7 +161,7 @@ class DinarModel(nn.Module):
 
     @property
     def unet(self) -> UNet | None:
-        return self._modules.get("model")
+        return getattr(self, "model", None)
 
     @property
     def renderer(self) -> Renderer | None:

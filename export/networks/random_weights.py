@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from .model import EMA, PREFIXES, UNET, DinarModel, UvLayout, ema_name
+from .model import EMA, PREFIXES, UNET, DinarModel, UvLayout, ema_name, required
 
 DISPLAY_LAYERS = (
     "rgb_head.8.weight",
@@ -28,7 +28,8 @@ class RandomStateDict(Mapping[str, Tensor]):
         self._plan = {
             key: value for key, value in model.state_dict().items() if ema or not key.startswith(EMA)
         }
-        self._parameter_of = {EMA + ema_name(name): UNET + name for name, _ in model.unet.named_parameters()}
+        names = [name for name, _ in required(model.unet).named_parameters()]
+        self._parameter_of = {EMA + ema_name(name): UNET + name for name in names}
 
     def __len__(self) -> int:
         return len(self._plan)

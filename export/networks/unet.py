@@ -89,8 +89,11 @@ class AttentionBlock(nn.Module):
         return x + h.transpose(1, 2).reshape(batch, channels, height, width)
 
 
-class Stage(nn.Sequential):
+class Stage(nn.ModuleList):
     """Layers in a row, of which the residual blocks also get the time embedding."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__(layers)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         for layer in self:
@@ -161,7 +164,7 @@ class UNet(nn.Module):
         expect("x", x, (None, LATENT_CHANNELS, None, None))
         expect("t", t, (x.shape[0],))
         expect("cond", cond, (x.shape[0], CONDITION_CHANNELS, *x.shape[2:]))
-        dtype = self.out[2].weight.dtype
+        dtype = next(self.out[2].parameters()).dtype
         h = torch.cat([x, cond], 1).to(dtype)
         # Channels 8:11 and 11:13 pass convolutions of their own. In a texture the last five are colour and
         # masks; published so for latents.

@@ -85,9 +85,18 @@ class Resample(nn.Module):
 class Level(nn.Module):
     """The residual blocks of one resolution and the change to the next."""
 
-    def __init__(self, channels: list[int]):
+    def __init__(self, channels: list[int], change: str | None = None):
+        """channels: before and after each block. change: "downsample" or "upsample", the published name of
+        what follows the blocks; None at the last resolution."""
         super().__init__()
         self.block = nn.Sequential(*(ResnetBlock(a, b) for a, b in zip(channels, channels[1:], strict=False)))
+        self._change = change
+        if change is not None:
+            self.add_module(change, Resample(channels[-1], down=change == "downsample"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block(x)
+        return x if self._change is None else self.get_submodule(self._change)(x)
 
 
 class Middle(nn.Module):
@@ -113,10 +122,8 @@ class TextureEncoder(nn.Module):
         self.down = nn.ModuleList()
         below = LEVEL_CHANNELS[0]
         for i, channels in enumerate(LEVEL_CHANNELS):
-            level = Level([below, channels, channels])
-            if i + 1 < len(LEVEL_CHANNELS):
-                level.downsample = Resample(channels, down=True)
-            self.down.append(level)
+            last = i + 1 == len(LEVEL_CHANNELS)
+            self.down.append(Level([below, channels, channels], None if last else "downsample"))
             below = channels
         self.mid = Middle(top)
         self.norm_out = norm(top)
@@ -124,10 +131,8 @@ class TextureEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
-        for i, level in enumerate(self.down):
-            x = level.block(x)
-            if i + 1 < len(self.down):
-                x = level.downsample(x)
+        for level in self.down:
+            x = level(x)
         return self.conv_out(activation(self.norm_out(self.mid(x))))
 
 
@@ -143,10 +148,7 @@ class TextureDecoder(nn.Module):
         below = top
         for i in reversed(range(len(LEVEL_CHANNELS))):
             channels = LEVEL_CHANNELS[i]
-            level = Level([below, channels, channels, channels])
-            if i > 0:
-                level.upsample = Resample(channels, down=False)
-            levels.append(level)
+            levels.append(Level([below, channels, channels, channels], "upsample" if i > 0 else None))
             below = channels
         self.up = nn.ModuleList(reversed(levels))  # stored finest first, run coarsest first
         self.norm_out = norm(below)
@@ -156,10 +158,8 @@ class TextureDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
-        for i in reversed(range(len(self.up))):
-            x = self.up[i].block(x)
-            if i > 0:
-                x = self.up[i].upsample(x)
+        for level in reversed(list(self.up)):
+            x = level(x)
         x = self.conv_out(activation(self.norm_out(x)))
         return torch.cat([x[:, :16], self.rgb_proc(x[:, 16:19]), self.segm_proc(x[:, 19:21])], 1)
 

@@ -22,8 +22,8 @@ MAX_PSNR = 99.0  # dB; what identical pictures are reported as
 # silhouette pixels.
 CHECK_PSNR = 40.0
 FRAME_PSNR = 35.0  # bf16 against f32
-# The person's share of a square as high as the picture, standing at 85 % of the height: about 0.1; arms wide,
-# crouching, sideways and narrow pictures stay within these.
+# The person's share of a square as high as the frame, standing at 85 % of the height: about 0.1; arms wide,
+# crouching, sideways and narrow frames stay within these.
 COVERAGE = 0.01, 0.75
 STEP = 8  # every 8th pixel both ways is enough to see whether somebody is there
 
@@ -55,8 +55,8 @@ def compare(image: np.ndarray, reference: np.ndarray) -> Difference:
 
 
 def coverage_fault(rgba: np.ndarray) -> str | None:
-    """Why a frame u8[H,W,4] cannot be a picture of a whole person (empty or flooded, which is what NaN turns
-    into); None if it can."""
+    """Why a frame u8[H,W,4] cannot show a whole person (empty or flooded, which is what NaN turns into); None
+    if it can."""
     height, width = rgba.shape[:2]
     sample = rgba[STEP // 2 :: STEP, STEP // 2 :: STEP, 3] if min(height, width) >= 8 * STEP else rgba[..., 3]
     covered = np.count_nonzero(sample > 127) / sample.size
@@ -64,11 +64,11 @@ def coverage_fault(rgba: np.ndarray) -> str | None:
     low, high = COVERAGE
     if low * min(1.0, width / height) <= share <= high:
         return None
-    return f"a frame is {'empty' if share < low else 'flooded'}: alpha covers {100 * covered:.1f} % of the picture"
+    return f"a frame is {'empty' if share < low else 'flooded'}: alpha covers {100 * covered:.1f} % of it"
 
 
 class References:
-    """Renders what a frame should look like: f32, the whole picture at once, on the CPU, in this process.
+    """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
     """
@@ -130,7 +130,7 @@ class References:
 
 
 def judge(check: Difference | None, frames: Difference | None) -> list[str]:
-    """What is wrong with the pictures, as sentences; empty if nothing is."""
+    """What is wrong with the frames, as sentences; empty if nothing is."""
     faults = []
     if check is not None and check.psnr < CHECK_PSNR:
         faults.append(

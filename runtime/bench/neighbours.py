@@ -1,5 +1,5 @@
-"""Bad company for the client of a benchmark, in a process of its own: one that reads at a third of the rate,
-one that never reads."""
+"""Two other clients beside that of a benchmark, in a process of their own: one reads at a third of the rate, one
+never reads. A server must not let them slow down the client that is measured."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ HELLO_SECONDS = 12.0  # a client that does not read is dropped by then, and come
 END_SECONDS = 10.0
 
 
-class Company:
-    """Both clients for as long as the block lasts, asking for pictures of `size` (height, width) at `rate` Hz
+class Neighbours:
+    """Both clients for as long as the `with` block lasts, asking for frames of `size` (height, width) at `rate` Hz
     each.
 
     access: keys, as keyword arguments of Client. `result` afterwards: reads and age_ms (p50, p90, p95, p99,
@@ -53,14 +53,16 @@ class Company:
         )
         self.result: dict = {}
 
-    def __enter__(self) -> Company:
+    def __enter__(self) -> Neighbours:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        orders, answers = self._process.stdin, self._process.stdout
+        assert orders is not None and answers is not None  # both are pipes
         try:
-            self._process.stdin.write(self._orders + "\n")  # not an argument: there may be a secret key in it
-            self._process.stdin.flush()
-            if self._process.stdout.readline() != "ready\n":
+            orders.write(self._orders + "\n")  # not an argument: there may be a secret key in it
+            orders.flush()
+            if answers.readline() != "ready\n":
                 raise DinarError("the other clients could not start; their process says why")
         except BaseException:
             self._process.kill()
@@ -154,7 +156,9 @@ def main() -> None:
     endpoint, size, rate, access = orders["endpoint"], tuple(orders["size"]), orders["rate"], orders["access"]
     if access:
         access["key"] = KeyPair(*access["key"])
-    ended, ages, asked = threading.Event(), [], []
+    ended = threading.Event()
+    ages: list[float] = []
+    asked: list[int] = []
     with Client(endpoint, name="reads a third", **access) as client:
         works = [_Work(client.capabilities, size, rate) for _ in range(2)]
         settle_memory()

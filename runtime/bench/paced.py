@@ -10,22 +10,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
 
-from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
 from dinar_live.runtime.core.process import settle_memory
-from dinar_live.runtime.motion.motion import Motion
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
 from .measurement import Measurement
-from .neighbours import Company
+from .neighbours import Neighbours
+from .served import Served
 from .stats import frame_times, stages, staleness
 from .workload import Shot, shots, window_examples
 
@@ -44,13 +42,13 @@ class _Reader:
     """Takes and decodes frames as they come, on a thread of its own, so that the ticks never wait for one."""
 
     def __init__(self, client: Client, planned: np.ndarray):
-        self._client, self._tick = client, {int(t): k for k, t in enumerate(planned)}
+        self._client = client
+        self._tick = {int(t): k for k, t in enumerate(planned)}
         self._wanted = np.linspace(0, len(planned) - 1, min(len(planned), SAMPLES)).astype(int).tolist()
         self._closing = threading.Event()
-        self.rows: list[
-            tuple[int, tuple[int, ...], dict[str, float]]
-        ] = []  # planned time, the five times of `stages`, timings
-        self.pictures: list[tuple[int, np.ndarray]] = []
+        # planned time, the five times of `stages`, timings
+        self.rows: list[tuple[int, tuple[int, ...], dict[str, float]]] = []
+        self.kept: list[tuple[int, np.ndarray]] = []  # tick and frame, to compare with their references
         self.fault: str | None = None
         self.error: DinarError | None = None
         self.newest = -1
@@ -78,7 +76,7 @@ class _Reader:
             self.fault = f"{fault} (tick {tick})"
         if self._wanted and tick >= self._wanted[0]:
             self._wanted.pop(0)
-            self.pictures.append((tick, frame.rgba))
+            self.kept.append((tick, frame.rgba))
         self.newest = max(self.newest, tick)
 
     def close(self) -> None:
@@ -96,42 +94,38 @@ def tick_count(rate: float, seconds: float) -> int:
 
 
 def run_paced(
-    avatar: Avatar,
-    motion: Motion,
-    endpoint: str,
+    served: Served,
     rate: float,
     seconds: float,
-    options: dict,
     *,
-    access: Mapping | None = None,
-    alive: Callable[[], None] = lambda: None,
     progress: bool = False,
     neighbours: bool = False,
 ) -> Measurement:
-    """Send poses to the server of `avatar` at `endpoint` at `rate` Hz for `seconds` and time what comes back.
+    """Send poses to a server at `rate` Hz for `seconds` and time what comes back.
 
-    options: keyword arguments of Renderer that the server was started with. access: keys, as keyword
-        arguments of Client.
-    alive: raises if the server is gone. neighbours: with the two of `Company` at the same server.
-    Raises InputError, DinarError.
+    neighbours: with two other clients at the same server (`neighbours.Neighbours`). Raises InputError,
+    DinarError.
     """
-    size, ticks = options["size"], tick_count(rate, seconds)
-    work = shots(avatar, motion, size, ticks, rate)
-    notes = []
+    size, endpoint = served.size, served.endpoint
+    ticks = tick_count(rate, seconds)
+    work = shots(served.avatar, served.motion, size, ticks, rate)
+    notes: list[str] = []
     with (
-        Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **(access or {})) as client,
+        Client(endpoint, timeout=CLIENT_SECONDS, name="dinar bench", **served.access) as client,
         contextlib.ExitStack() as stack,
     ):
         caps = client.capabilities
         began = time.monotonic()
         client.render(*work[0], size)
         first = time.monotonic() - began
-        with Renderer(avatar, **{**options, "renderer": caps["renderer"]}) as renderer:
+        with Renderer(served.avatar, **{**served.options, "renderer": caps["renderer"]}) as renderer:
             windows = window_examples(renderer, work)
         if not _warm(client, work, windows, size):
             notes.append(f"the server did not settle within {WARM_SECONDS:g} s of warming up")
         settle_memory()  # as the programs that drive a server do
-        company = stack.enter_context(Company(endpoint, size, rate, access)) if neighbours else None
+        others = Neighbours(endpoint, size, rate, served.access) if neighbours else None
+        if others is not None:
+            stack.enter_context(others)
         planned = (
             time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
         )
@@ -139,7 +133,7 @@ def run_paced(
         try:
             for k in tqdm(range(ticks), desc="paced", unit="tick", disable=not progress, leave=False):
                 _sleep_until(int(planned[k]))
-                alive()
+                served.alive()
                 if reader.error is not None:
                     raise reader.error
                 client.send(*work[k % len(work)], size, pose_time_ns=int(planned[k]))
@@ -148,16 +142,16 @@ def run_paced(
                 time.sleep(0.01)
         finally:
             reader.close()
-        alive()
+        served.alive()
     if not reader.rows:
         raise DinarError(
             f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s"
         )
-    measurement = _measurement(avatar, work, reader, planned, options, caps, first, notes)
-    if company is None:
+    measurement = _measurement(served, work, reader, planned, caps, first, notes)
+    if others is None:
         return measurement
     return replace(
-        measurement, scenario="neighbours", extra=measurement.extra | {"neighbours": company.result}
+        measurement, scenario="neighbours", extra=measurement.extra | {"neighbours": others.result}
     )
 
 
@@ -171,9 +165,9 @@ def _warm(client: Client, work: list[Shot], windows: dict, size: tuple[int, int]
     end = time.monotonic() + WARM_SECONDS
     while True:
         took = []
-        for shot in chosen:
+        for pose, camera in chosen:
             start = time.monotonic()
-            client.render(*shot, size)
+            client.render(pose, camera, size)
             took.append(time.monotonic() - start)
             if time.monotonic() > end:
                 return False
@@ -190,11 +184,10 @@ def _sleep_until(planned_ns: int) -> None:
 
 
 def _measurement(
-    avatar: Avatar,
+    served: Served,
     work: list[Shot],
     reader: _Reader,
     planned: np.ndarray,
-    options: dict,
     caps: dict,
     first: float,
     notes: list[str],
@@ -204,10 +197,10 @@ def _measurement(
     table = stages(sent_for, times, [row[2] for row in reader.rows])
     if caps["engine"] == "none":
         table["server"] += table.pop("network")  # two readings of the clock with nothing between them
-    references = images.References(avatar, {**options, "renderer": caps["renderer"]})
+    references = images.References(served.avatar, {**served.options, "renderer": caps["renderer"]})
     check = references.check_pictures()
     difference = references.frames(
-        ((*work[tick % len(work)], rgba) for tick, rgba in reader.pictures), options["size"], FORMAT
+        ((*work[tick % len(work)], rgba) for tick, rgba in reader.kept), served.size, FORMAT
     )
     if check is None:
         notes.append(
@@ -219,7 +212,7 @@ def _measurement(
         latency_ms=(times[:, -1] - sent_for) / 1e6,
         stages_ms=table,
         fps=len(sent_for) / seconds,
-        size=options["size"],
+        size=served.size,
         renderer=caps["renderer"],
         engine=caps["engine"],
         precision=caps["precision"],

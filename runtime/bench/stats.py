@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.frame import GPU_TIME, STAGES
@@ -15,7 +16,7 @@ PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.975
 
 
-def percentiles(values) -> dict[str, float]:
+def percentiles(values: ArrayLike) -> dict[str, float]:
     """p50, p90, p95, p99 (linear between samples, as numpy does) and max of `values` [n], in their unit.
 
     Raises InputError for no values or ones that are not finite.
@@ -48,7 +49,7 @@ def too_few(count: int) -> dict[str, int]:
     return {name: samples_for(q) for name, q in PERCENTILES.items() if count < samples_for(q)}
 
 
-def residual(total, stages: Mapping[str, Sequence[float]]) -> np.ndarray:
+def residual(total: ArrayLike, stages: Mapping[str, ArrayLike]) -> np.ndarray:
     """What of `total` [n] no stage accounts for, per frame: f64[n], negative where stages overlap.
 
     Raises InputError for unequal lengths.
@@ -93,7 +94,7 @@ def stages(
     return {**result, "transport": residual((decoded - planned_ns) / 1e6, result)}
 
 
-def stage_table(stages: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+def stage_table(stages: Mapping[str, ArrayLike]) -> dict[str, dict[str, float]]:
     """Stage -> {p50, p99}, in the stages' own order and unit."""
     return {
         name: {key: value for key, value in percentiles(values).items() if key in ("p50", "p99")}
@@ -113,7 +114,8 @@ def thirds(values) -> list[float]:
 class Staleness:
     """ticks: how many were judged. stale: how many showed an old frame. runs: length of each unbroken run of
     stale ticks.
-    age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame)."""
+    age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame).
+    """
 
     ticks: int
     stale: int

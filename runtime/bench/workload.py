@@ -1,4 +1,4 @@
-"""What every scenario renders: a motion, the whole body in view at 85 % of the picture's height."""
+"""What every scenario renders: a motion, the whole body in view at 85 % of the frame's height."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shot = tuple[Pose, Camera]
 
 
 def shots(avatar: Avatar, motion: Motion, size: tuple[int, int], count: int, rate: float) -> list[Shot]:
-    """Up to `count` frames of `motion` at `rate` Hz for a picture of `size` (height, width): one pass of the
+    """Up to `count` frames of `motion` at `rate` Hz for `size` (height, width) pixels: one pass of the
     motion, to be looped.
 
     The camera keeps still while the body moves about a spot and goes along when it leaves it.

@@ -8,8 +8,9 @@ import pytest
 
 from dinar_live.runtime import Renderer
 from dinar_live.runtime.bench import images
-from dinar_live.runtime.bench.neighbours import Company
+from dinar_live.runtime.bench.neighbours import Neighbours
 from dinar_live.runtime.bench.paced import run_paced, tick_count
+from dinar_live.runtime.bench.served import Served
 from dinar_live.runtime.bench.single import run_single
 from dinar_live.runtime.bench.stats import stages
 from dinar_live.runtime.bench.stereo import eyes, run_stereo
@@ -57,7 +58,7 @@ def paced(avatar, motion, rate=30.0, seconds=1.0, change=None):
     with AvatarService(avatar, **OPTIONS) as service:
         render = service.render if change is None else Wrong(service, change).render
         with Server(render, service.capabilities()) as server:
-            return run_paced(avatar, motion, server.endpoint, rate, seconds, OPTIONS)
+            return run_paced(Served(avatar, motion, server.endpoint, OPTIONS), rate, seconds)
 
 
 def test_the_whole_body_stands_at_85_percent_of_the_height(avatar, motion):
@@ -171,7 +172,7 @@ def test_neighbours_are_there_and_told_of(avatar, motion):
         AvatarService(avatar, **OPTIONS) as service,
         Server(service.render, service.capabilities()) as server,
     ):
-        m = run_paced(avatar, motion, server.endpoint, 15.0, 2.0, OPTIONS, neighbours=True)
+        m = run_paced(Served(avatar, motion, server.endpoint, OPTIONS), 15.0, 2.0, neighbours=True)
         stats = server.stats()
     others = m.extra["neighbours"]
     assert m.scenario == "neighbours" and m.faults == []
@@ -180,7 +181,7 @@ def test_neighbours_are_there_and_told_of(avatar, motion):
 
 
 def test_company_that_cannot_start_is_an_error():
-    with pytest.raises(DinarError, match="could not start"), Company("nonsense", SIZE, 15.0):
+    with pytest.raises(DinarError, match="could not start"), Neighbours("nonsense", SIZE, 15.0):
         pass
 
 
@@ -189,7 +190,7 @@ def test_stereo(avatar, motion):
         AvatarService(avatar, **OPTIONS) as service,
         Server(service.render, service.capabilities()) as server,
     ):
-        m = run_stereo(avatar, motion, server.endpoint, 12, OPTIONS)
+        m = run_stereo(Served(avatar, motion, server.endpoint, OPTIONS), 12)
     assert m.scenario == "stereo" and m.faults == [] and m.frame_difference.psnr > 40 and m.fps > 0
     assert len(m.latency_ms) == 12 - m.extra["dropped"] > 0
     assert np.allclose(sum(m.stages_ms.values()), m.latency_ms, atol=1e-3)
@@ -209,7 +210,7 @@ def test_stereo_wrong_pictures_are_invalid(avatar, motion):
         return service.render(request)[::-1]
 
     with AvatarService(avatar, **OPTIONS) as service, Server(swapped, service.capabilities()) as server:
-        m = run_stereo(avatar, motion, server.endpoint, 4, OPTIONS)
+        m = run_stereo(Served(avatar, motion, server.endpoint, OPTIONS), 4)
     assert any("from its f32 reference" in f for f in m.faults)
 
 
@@ -231,7 +232,7 @@ def test_a_server_that_dies_ends_the_run_at_once(avatar, motion):
     ):
         began = time.monotonic()
         with pytest.raises(DinarError, match="the server ended"):
-            run_paced(avatar, motion, server.endpoint, 30, 60, OPTIONS, alive=gone)
+            run_paced(Served(avatar, motion, server.endpoint, OPTIONS, alive=gone), 30, 60)
         assert time.monotonic() - began < 30
 
 

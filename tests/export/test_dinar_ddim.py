@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dinar_live.export.dinar.ddim import condition, erode, sample  # noqa: E402
+from dinar_live.export.dinar.ddim import Draws, condition, erode, sample  # noqa: E402
 from dinar_live.export.dinar.schedule import ddim_steps, ddim_timesteps  # noqa: E402
 from dinar_live.export.networks.schedule import noise_schedule  # noqa: E402
 from dinar_live.runtime.core.errors import InputError  # noqa: E402
@@ -62,7 +62,8 @@ def test_sample_against_float64(steps, eta):
     )
     cond = make_cond()
     noise = torch.from_numpy(n1), torch.from_numpy(n2)
-    got = sample(unet, cond, steps=steps, eta=eta, x_T=torch.from_numpy(x_T), noise=noise, progress=False)
+    draws = Draws(x_T=torch.from_numpy(x_T), noise=noise)
+    got = sample(unet, cond, steps=steps, eta=eta, draws=draws, progress=False)
     want = rederived(cond, x_T, n1, n2, steps, eta)
     assert np.abs(got.numpy() - want).max() < 1e-4 * max(1, np.abs(want).max())
     assert got.dtype == torch.float32 and tuple(got.shape) == SHAPE
@@ -72,8 +73,9 @@ def test_noise_may_be_a_function():
     r = np.random.RandomState(3)
     n = torch.from_numpy(r.randn(2, 4, *SHAPE).astype(np.float32))
     x_T = torch.from_numpy(r.randn(*SHAPE).astype(np.float32))
-    a = sample(unet, make_cond(), steps=4, x_T=x_T, noise=(n[0], n[1]), progress=False)
-    b = sample(unet, make_cond(), steps=4, x_T=x_T, noise=lambda i: (n[0, i], n[1, i]), progress=False)
+    a = sample(unet, make_cond(), steps=4, draws=Draws(x_T=x_T, noise=(n[0], n[1])), progress=False)
+    draws = Draws(x_T=x_T, noise=lambda i: (n[0, i], n[1, i]))
+    b = sample(unet, make_cond(), steps=4, draws=draws, progress=False)
     assert torch.equal(a, b)
 
 
@@ -81,15 +83,22 @@ def test_draw_order_and_seed():
     g = torch.Generator().manual_seed(11)
     draws = [torch.randn(SHAPE, generator=g) for _ in range(7)]
     noise = torch.stack([draws[1], draws[3]]), torch.stack([draws[2], draws[4]])
-    want = sample(unet, make_cond(), steps=2, x_T=draws[0], noise=noise, progress=False)
-    assert torch.equal(sample(unet, make_cond(), steps=2, seed=11, progress=False), want)
+    want = sample(unet, make_cond(), steps=2, draws=Draws(x_T=draws[0], noise=noise), progress=False)
+    assert torch.equal(sample(unet, make_cond(), steps=2, draws=Draws(seed=11), progress=False), want)
     torch.manual_seed(5)  # the global state neither matters nor moves
     state = torch.get_rng_state()
     assert torch.equal(
-        sample(unet, make_cond(), steps=2, generator=torch.Generator().manual_seed(11), progress=False), want
+        sample(
+            unet,
+            make_cond(),
+            steps=2,
+            draws=Draws(generator=torch.Generator().manual_seed(11)),
+            progress=False,
+        ),
+        want,
     )
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(sample(unet, make_cond(), steps=2, seed=12, progress=False), want)
+    assert not torch.equal(sample(unet, make_cond(), steps=2, draws=Draws(seed=12), progress=False), want)
 
 
 def test_the_network_sees_whole_timesteps_downwards():
@@ -176,9 +185,9 @@ def test_autocast_stays_close():
         (dict(steps=2.5), "steps"),
         (dict(eta=-1), "eta"),
         (dict(eta=float("nan")), "eta"),
-        (dict(x_T=torch.zeros(1, 6, 12, 12)), "x_T"),
-        (dict(noise=(torch.zeros(3, *SHAPE), torch.zeros(4, *SHAPE))), "noise"),
-        (dict(noise=lambda i: (torch.zeros(1), torch.zeros(1))), "noise 0"),
+        (dict(draws=Draws(x_T=torch.zeros(1, 6, 12, 12))), "x_T"),
+        (dict(draws=Draws(noise=(torch.zeros(3, *SHAPE), torch.zeros(4, *SHAPE)))), "noise"),
+        (dict(draws=Draws(noise=lambda i: (torch.zeros(1), torch.zeros(1)))), "noise 0"),
         (dict(cond=torch.zeros(1, 6, 4, 4)), "cond"),
         (dict(cond=torch.full((1, 7, 4, 4), torch.nan)), "cond"),
     ],

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dinar_live.export.dinar.blend import poisson_blend, pyramid_blend
-from dinar_live.export.dinar.colour import match_colours
 from dinar_live.export.dinar.copy_known import copy_input_part, copy_mask
 from dinar_live.export.dinar.masks import assemble_texture, texture_mask
 from dinar_live.export.dinar.merge import merge_textures, view_weights
@@ -338,21 +337,6 @@ def test_copy_input_part_copies_all_channels():
     np.testing.assert_array_equal(copy_input_part(decoded, source, m), (1 - m) * decoded + m * source)
     with pytest.raises(InputError, match="textures and mask"):
         copy_input_part(decoded, source[:3], m)
-
-
-def test_match_colours_finds_the_line():
-    r = np.random.RandomState(7)
-    decoded = r.rand(3, 32, 32)
-    weight = (r.rand(32, 32) > 0.5).astype(float)
-    alpha, beta = np.float32([0.8, 1.1, 1.4])[:, None, None], np.float32([0.1, -0.2, 0.0])[:, None, None]
-    known = np.where(weight > 0, decoded * alpha + beta, 99)  # what is not known does not count
-    a, b = match_colours(decoded, known, weight)
-    np.testing.assert_allclose(a, alpha, atol=1e-4)
-    np.testing.assert_allclose(b, beta, atol=1e-4)
-    a, b = match_colours(decoded, known, weight * 0)
-    assert (a == 1).all() and (b == 0).all()
-    a, b = match_colours(np.full((3, 32, 32), 0.5), np.full((3, 32, 32), 0.7), weight)
-    assert (a == 1).all() and np.allclose(b, 0.2)
 
 
 def test_pyramid_blend_widens_the_seam_and_keeps_what_is_equal():

@@ -10,7 +10,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dinar_live.export.dinar.tuning import TuningInputs, blended_rgb, final_mask, tune, tuned_texture  # noqa: E402
+from dinar_live.export.dinar.tuning import (  # noqa: E402
+    TuningInputs,
+    TuningOptions,
+    blended_rgb,
+    final_mask,
+    tune,
+    tuned_texture,
+)
 from dinar_live.export.dinar.tuning_losses import (  # noqa: E402
     gradient_mask,
     loss_mask,
@@ -189,7 +196,11 @@ def rederived(inputs, steps, rescale, lpips=None, crops=None):
 @pytest.mark.parametrize("steps, back", [(20, False), (3, True), (1, False)])
 def test_tune_against_float64(steps, back):
     got = tune(
-        ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, finetune_back=back, progress=False
+        ToyRenderer(),
+        toy_discriminator(),
+        make_inputs(),
+        TuningOptions(steps=steps, finetune_back=back),
+        progress=False,
     )
     want = rederived(make_inputs(dtype=torch.float64), 2 * steps if back else steps, steps if back else 0)
     inputs = make_inputs()
@@ -206,7 +217,14 @@ def test_tune_against_float64(steps, back):
 def test_tune_with_a_perceptual_loss():
     distance = lambda a, b: (a - b).abs().mean((1, 2, 3))  # noqa: E731
     inputs = make_inputs(size=272)
-    got = tune(ToyRenderer(), toy_discriminator(272), inputs, steps=3, lpips=distance, seed=4, progress=False)
+    got = tune(
+        ToyRenderer(),
+        toy_discriminator(272),
+        inputs,
+        TuningOptions(steps=3, seed=4),
+        lpips=distance,
+        progress=False,
+    )
     g = torch.Generator().manual_seed(4)
     crops = []
     for _ in range(3):
@@ -230,21 +248,23 @@ def test_random_crop_stays_inside():
 
 def test_the_missing_loss_is_said():
     with pytest.warns(UserWarning, match="without the LPIPS"):
-        tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=1, progress=False)
+        tune(ToyRenderer(), toy_discriminator(), make_inputs(), TuningOptions(steps=1), progress=False)
 
 
 @QUIET
 def test_interrupted_tuning_goes_on_as_if_it_had_not_been():
     whole = tune(
-        ToyRenderer(), toy_discriminator(), make_inputs(), steps=6, finetune_back=True, progress=False
+        ToyRenderer(),
+        toy_discriminator(),
+        make_inputs(),
+        TuningOptions(steps=6, finetune_back=True),
+        progress=False,
     )
     half = tune(
         ToyRenderer(),
         toy_discriminator(),
         make_inputs(),
-        steps=6,
-        finetune_back=True,
-        stop_after=7,
+        TuningOptions(steps=6, finetune_back=True, stop_after=7),
         progress=False,
     )
     assert half.step == 7
@@ -253,8 +273,7 @@ def test_interrupted_tuning_goes_on_as_if_it_had_not_been():
         ToyRenderer(),
         toy_discriminator(),
         make_inputs(),
-        steps=6,
-        finetune_back=True,
+        TuningOptions(steps=6, finetune_back=True),
         state=half,
         progress=False,
     )
@@ -269,7 +288,14 @@ def test_interrupted_tuning_goes_on_as_if_it_had_not_been():
         for i in a["state"]:
             assert torch.equal(a["state"][i]["v"], b["state"][i]["v"])
     assert (
-        tune(ToyRenderer(), None, make_inputs(), steps=6, finetune_back=True, state=rest, progress=False)
+        tune(
+            ToyRenderer(),
+            None,
+            make_inputs(),
+            TuningOptions(steps=6, finetune_back=True),
+            state=rest,
+            progress=False,
+        )
         is rest
     )
 
@@ -281,7 +307,7 @@ def test_modules_are_left_as_they_were():
     before = {k: v.clone() for k, v in discriminator.state_dict().items()} | {
         k: v.clone() for k, v in renderer.state_dict().items()
     }
-    state = tune(renderer, discriminator, make_inputs(), steps=2, progress=False)
+    state = tune(renderer, discriminator, make_inputs(), TuningOptions(steps=2), progress=False)
     after = discriminator.state_dict() | renderer.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert (
@@ -294,11 +320,20 @@ def test_modules_are_left_as_they_were():
 @QUIET
 def test_steps_seed_and_reuse():
     inputs = make_inputs()
-    none = tune(ToyRenderer(), None, inputs, steps=0, progress=False)
+    none = tune(ToyRenderer(), None, inputs, TuningOptions(steps=0), progress=False)
     assert torch.equal(none.rgb, inputs.texture[:, 16:19]) and none.step == 0
-    a, b = (tune(ToyRenderer(), toy_discriminator(), inputs, steps=5, progress=False) for _ in range(2))
+    a, b = (
+        tune(ToyRenderer(), toy_discriminator(), inputs, TuningOptions(steps=5), progress=False)
+        for _ in range(2)
+    )
     assert torch.equal(a.rgb, b.rgb)
-    half = tune(ToyRenderer(), toy_discriminator(), inputs, steps=5, autocast=torch.bfloat16, progress=False)
+    half = tune(
+        ToyRenderer(),
+        toy_discriminator(),
+        inputs,
+        TuningOptions(steps=5, autocast=torch.bfloat16),
+        progress=False,
+    )
     assert not torch.equal(half.rgb, a.rgb) and (half.rgb - a.rgb).abs().mean() < 2e-3
     calls = []
 
@@ -307,10 +342,10 @@ def test_steps_seed_and_reuse():
             calls.append(torch.is_grad_enabled())
             return super().forward(*arguments)
 
-    tune(Counting(), toy_discriminator(), inputs, steps=5, progress=False)
+    tune(Counting(), toy_discriminator(), inputs, TuningOptions(steps=5), progress=False)
     assert calls.count(True) == 5 and calls.count(False) == 4  # none where R1 stands alone
     calls.clear()
-    tune(Counting(), toy_discriminator(), inputs, steps=5, progress=False, reuse_render=True)
+    tune(Counting(), toy_discriminator(), inputs, TuningOptions(steps=5, reuse_render=True), progress=False)
     assert calls == [True] * 5
 
 
@@ -324,7 +359,7 @@ def test_final_texture_by_hand():
     k = np.clip(np.clip(k - (1 - binary), 0, 1) + additive, 0, 1)
     got = final_mask(inputs.mask, torch.from_numpy(binary), torch.from_numpy(additive))
     np.testing.assert_allclose(got[0, 0].numpy(), k, atol=1e-5)
-    state = tune(ToyRenderer(), None, inputs, steps=0, progress=False)
+    state = tune(ToyRenderer(), None, inputs, TuningOptions(steps=0), progress=False)
     state.alpha[:], state.beta[:] = 0.9, 0.05
     texture = tuned_texture(inputs, state, torch.from_numpy(binary), torch.from_numpy(additive))[0].numpy()
     d, m, p = inputs.decoded[0].numpy(), inputs.mask[0, 0].numpy(), state.rgb[0].numpy()
@@ -354,16 +389,22 @@ def test_bad_inputs(change, says):
 def test_bad_calls():
     for steps in (-1, 2.5, 10**9):
         with pytest.raises(InputError, match="tuning steps"):
-            tune(ToyRenderer(), toy_discriminator(), make_inputs(), steps=steps, progress=False)
+            tune(
+                ToyRenderer(), toy_discriminator(), make_inputs(), TuningOptions(steps=steps), progress=False
+            )
     with pytest.raises(InputError, match="autocast"):
         tune(
-            ToyRenderer(), toy_discriminator(), make_inputs(), steps=1, autocast=torch.float16, progress=False
+            ToyRenderer(),
+            toy_discriminator(),
+            make_inputs(),
+            TuningOptions(steps=1, autocast=torch.float16),
+            progress=False,
         )
     with pytest.raises(InputError, match="no discriminator"):
-        tune(ToyRenderer(), None, make_inputs(), steps=1, progress=False)
+        tune(ToyRenderer(), None, make_inputs(), TuningOptions(steps=1), progress=False)
     discriminator = toy_discriminator()
     with torch.no_grad():
         discriminator[3].bias[:] = torch.nan
     with pytest.raises(InputError, match="losses"):
-        tune(ToyRenderer(), discriminator, make_inputs(), steps=1, progress=False)
+        tune(ToyRenderer(), discriminator, make_inputs(), TuningOptions(steps=1), progress=False)
     assert torch.isnan(discriminator[3].bias).all() and discriminator[0].weight.requires_grad

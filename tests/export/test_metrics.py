@@ -108,6 +108,15 @@ def test_flip_agrees_with_the_authors_implementation(pictures):
     assert flip_map(a, a).max() == 0
 
 
+@pytest.mark.parametrize("ppd", [67.0, 30.0])
+def test_flip_agrees_with_the_authors_program_in_every_pixel(pictures, ppd):
+    program = pytest.importorskip("flip_evaluator")  # BSD-3; not needed for anything but this
+    theirs, mean, _ = program.evaluate(*pictures, "LDR", applyMagma=False, parameters={"ppd": ppd})
+    ours = flip_map(*pictures, ppd=ppd)
+    np.testing.assert_allclose(ours, theirs.reshape(*ours.shape, -1)[..., 0], atol=1e-4)
+    assert ours.mean(dtype=np.float64) == pytest.approx(mean, abs=1e-5)
+
+
 def test_psnr_of_a_known_error():
     a = np.full((20, 20, 3), 0.5, np.float32)
     assert psnr(a, a + np.float32(0.1)) == pytest.approx(20, abs=1e-4)

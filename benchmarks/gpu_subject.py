@@ -1,0 +1,74 @@
+"""What benchmarks/gpu_check.py renders, and with which engines and rasterizers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+
+import gpu_work
+import light_network
+import numpy as np
+
+from dinar_live import engines
+from dinar_live.kernels.cuda import NvdiffrastRasterizer
+from dinar_live.runtime import Avatar
+from dinar_live.runtime.avatar import RendererSpec
+
+
+def subject(path: str | None, wanted: list[str]) -> Avatar:
+    """The avatar at `path` (default: the built-in one); where it has no "light" or "full" renderer, networks
+    of random weights (the second needs torch)."""
+    avatar = Avatar.load(path) if path else Avatar.demo()
+    renderers, rng = dict(avatar.renderers), np.random.default_rng(0)
+    texture = rng.standard_normal((256, 256, 16)).astype(np.float16)
+    renderers.setdefault(
+        "light",
+        RendererSpec(
+            texture,
+            model=light_network.build(),
+            margin=light_network.reach(),
+            stride=light_network.STRIDE,
+            hardsegm=True,
+        ),
+    )
+    if "full" in wanted and importlib.util.find_spec("torch") is not None:
+        from dinar_live.export.checkpoint import load_checkpoint
+        from dinar_live.export.dinar.bake import renderer_onnx
+        from dinar_live.export.networks import random_state_dict
+        from dinar_live.export.networks.model import required
+
+        checkpoint = load_checkpoint(random_state_dict(0), networks=("renderer",))
+        model = renderer_onnx(required(checkpoint.renderer))
+        texture = rng.standard_normal((256, 256, 21)).astype(np.float16)
+        renderers.setdefault(
+            "full", RendererSpec(texture, model=model, hardsegm=True, threshold=0.5, margin=64, stride=32)
+        )
+    return replace(
+        avatar, renderers={name: renderers[name] for name in wanted if name in renderers}, checks=None
+    )
+
+
+def missing_engines() -> dict[str, str]:
+    """Engine for a GPU -> "" or why it cannot be tried."""
+    why = engines.available_engines()
+    torch = why["torch"] or (
+        "" if gpu_work.torch_with_cuda() else "torch sees no GPU: install its CUDA build"
+    )
+    return {"tensorrt": why["tensorrt"], "torch": torch}
+
+
+def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
+    """(renderer, options of Renderer) of everything that can run here."""
+    rasterizers = ["native"] + (["nvdiffrast"] if NvdiffrastRasterizer.missing() is None else [])
+    usable = [name for name, why in missing_engines().items() if not why]
+    for name, spec in avatar.renderers.items():
+        for rasterizer in rasterizers:
+            for engine in usable if spec.type.needs_network else ("auto",):
+                yield name, {"renderer": name, "engine": engine, "rasterizer": rasterizer}
+
+
+def usual(avatar: Avatar) -> str:
+    """The renderer that people use: light, where an engine can run it."""
+    names = [name for name, _ in backends(avatar)]
+    return "light" if "light" in names else names[0]
