@@ -23,26 +23,27 @@ from .messages import (
     Plane,
     Rect,
 )
-from .wire import STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+from .wire import ONLY_FORMAT, STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
 
 NEAR_FAR = struct.Struct("<ff")  # at the start of inverse depth
-_RECT = struct.Struct("<HHHH")
-_TIMING = struct.Struct("<12sf")
-_RGB = struct.Struct("<BBBx")
-_TIME = struct.Struct("<Q")
+RECT_LAYOUT = struct.Struct("<HHHH")
+TIMING_NAME_SIZE = 12
+TIMING_LAYOUT = struct.Struct(f"<{TIMING_NAME_SIZE}sf")
+BACKGROUND_LAYOUT = struct.Struct("<BBBx")
+SOURCE_TIME_LAYOUT = struct.Struct("<Q")
 
 
 def frame_blocks(frame: FrameMessage) -> list:
     """The blocks of `frame`."""
     blocks = []
     if frame.background is not None:
-        blocks.append((BlockType.BACKGROUND, 1, _RGB.pack(*frame.background)))
+        blocks.append((BlockType.BACKGROUND, ONLY_FORMAT, BACKGROUND_LAYOUT.pack(*frame.background)))
     if frame.source_time_ns is not None:
-        blocks.append((BlockType.SOURCE_TIME, 1, _TIME.pack(frame.source_time_ns)))
+        blocks.append((BlockType.SOURCE_TIME, ONLY_FORMAT, SOURCE_TIME_LAYOUT.pack(frame.source_time_ns)))
     for view in frame.views:
         blocks += [
             camera_block(view.camera),
-            (BlockType.RECT, 1, _RECT.pack(*view.rect)),
+            (BlockType.RECT, ONLY_FORMAT, RECT_LAYOUT.pack(*view.rect)),
             (BlockType.COLOR, *view.color),
         ]
         if view.alpha is not None:
@@ -53,8 +54,8 @@ def frame_blocks(frame: FrameMessage) -> list:
     blocks.append(
         (
             BlockType.TIMING,
-            1,
-            b"".join(_TIMING.pack(name.encode("ascii", "replace")[:12], ms) for name, ms in timings),
+            ONLY_FORMAT,
+            b"".join(TIMING_LAYOUT.pack(name.encode("ascii", "replace")[:TIMING_NAME_SIZE], ms) for name, ms in timings),
         )
     )
     return blocks
@@ -80,11 +81,11 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
                     view.setdefault("rect", Rect(0, 0, view["camera"].width, view["camera"].height))
                     view[name.lower()] = _read_plane(name, block, view["rect"])
             case BlockType.BACKGROUND:
-                expect(block, _RGB.size)
-                background = _RGB.unpack(block.data)
+                expect(block, BACKGROUND_LAYOUT.size)
+                background = BACKGROUND_LAYOUT.unpack(block.data)
             case BlockType.SOURCE_TIME:
-                expect(block, _TIME.size)
-                (source_time,) = _TIME.unpack(block.data)
+                expect(block, SOURCE_TIME_LAYOUT.size)
+                (source_time,) = SOURCE_TIME_LAYOUT.unpack(block.data)
             case BlockType.TIMING:
                 expect(block)
                 timings = _read_timings(block)
@@ -107,8 +108,8 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
 
 
 def _read_rect(block: Block, camera: CameraView) -> Rect:
-    expect(block, _RECT.size)
-    rect = Rect(*_RECT.unpack(block.data))
+    expect(block, RECT_LAYOUT.size)
+    rect = Rect(*RECT_LAYOUT.unpack(block.data))
     if not (
         rect.width
         and rect.height
@@ -160,12 +161,12 @@ def _read_plane(name: str, block: Block, rect: Rect) -> Plane:
 
 
 def _read_timings(block: Block) -> dict[str, float]:
-    if len(block.data) % _TIMING.size or len(block.data) > MAX_TIMINGS * _TIMING.size:
+    if len(block.data) % TIMING_LAYOUT.size or len(block.data) > MAX_TIMINGS * TIMING_LAYOUT.size:
         raise WireError(
-            f"TIMING: {len(block.data)} bytes, expected a multiple of {_TIMING.size} up to {MAX_TIMINGS * _TIMING.size}"
+            f"TIMING: {len(block.data)} bytes, expected a multiple of {TIMING_LAYOUT.size} up to {MAX_TIMINGS * TIMING_LAYOUT.size}"
         )
     timings = {}
-    for name, ms in _TIMING.iter_unpack(block.data):
+    for name, ms in TIMING_LAYOUT.iter_unpack(block.data):
         name = name.rstrip(b"\0")
         if not (name.isascii() and name.decode("latin-1").isprintable() and 0 <= ms < math.inf):
             raise WireError(f"TIMING: {name!r} {ms}, expected printable ASCII and a finite time")

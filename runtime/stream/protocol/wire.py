@@ -19,7 +19,14 @@ TYPE_OFFSET = 6
 ID_OFFSET = 16
 SEND_TIME_OFFSET = 40
 MAX_BLOCKS = 32
-STRAIGHT = 1  # flag of FRAME: colour is not multiplied by alpha
+ONLY_FORMAT = 1  # of a block that has one format
+MATRIX_CAMERA = 1  # formats of CAMERA
+OPENXR_CAMERA = 2
+SHORT_FORMAT = 1  # formats of FORMAT
+LONG_FORMAT = 2
+STRAIGHT = 1  # flag of FRAME and FORMAT: colour is not multiplied by alpha
+HAS_BACKGROUND = 2  # flag of FORMAT
+FOLLOW = 1  # flag of SOURCE
 
 
 class MessageType(IntEnum):
