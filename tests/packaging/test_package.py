@@ -1,5 +1,6 @@
 """What is installed: quick to import, without torch; a wheel with everything it needs and nothing else."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -156,3 +157,15 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
         or "/test" in n
     ]
     assert strange == []
+    with zipfile.ZipFile(wheel) as z:
+        z.extractall(tmp_path / "installed")
+    assert page_addresses(tmp_path / "installed" / "dinar_live") >= {"/", "/main.js", "/client/dinar.js"}
+
+
+def page_addresses(package: pathlib.Path) -> set[str]:
+    """What the gateway of an unpacked package serves."""
+    path = package / "runtime" / "viewer" / "http.py"
+    spec = importlib.util.spec_from_file_location("http_of_the_wheel", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return set(module.Pages(module.RequestGuard("127.0.0.1"))._files)
