@@ -8,7 +8,7 @@ import time
 import zmq
 
 from dinar_live.runtime.core.errors import InputError, ProtocolError, StreamTimeout
-from dinar_live.runtime.stream.auth.keys import KeyPair, read_public
+from dinar_live.runtime.stream.auth.keys import KeyPair, connection_keys
 from dinar_live.runtime.stream.auth.zap import present
 from dinar_live.runtime.stream.protocol.messages import FrameMessage
 from dinar_live.runtime.stream.protocol.messages_codec import decode
@@ -37,11 +37,9 @@ class Spectator:
         key: KeyPair | str | os.PathLike | None = None,
     ):
         is_loopback(endpoint)  # refuses what is no endpoint
-        if (server_key is None) != (key is None):
-            raise InputError(
-                "server_key and key: got one of them, expected both (a server with keys) or none"
-            )
-        self.endpoint, self.timeout = endpoint, timeout
+        keys = connection_keys(server_key, key)
+        self.endpoint = endpoint
+        self.timeout = timeout
         self._latest: UndecodedFrame | None = None
         self._context = zmq.Context()
         try:
@@ -49,12 +47,8 @@ class Spectator:
                 self._context, zmq.SUB, send_queue=1, receive_queue=1, max_message=_MAX_MESSAGE
             )
             self._socket.setsockopt(zmq.CONFLATE, 1)  # counts only before connect
-            if key is not None:
-                present(
-                    self._socket,
-                    read_public(server_key),
-                    key if isinstance(key, KeyPair) else KeyPair.load(key),
-                )
+            if keys is not None:
+                present(self._socket, keys.server_key, keys.pair)
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
             self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
             self._socket.connect(endpoint)

@@ -55,7 +55,10 @@ def frame_blocks(frame: FrameMessage) -> list:
         (
             BlockType.TIMING,
             ONLY_FORMAT,
-            b"".join(TIMING_LAYOUT.pack(name.encode("ascii", "replace")[:TIMING_NAME_SIZE], ms) for name, ms in timings),
+            b"".join(
+                TIMING_LAYOUT.pack(name.encode("ascii", "replace")[:TIMING_NAME_SIZE], ms)
+                for name, ms in timings
+            ),
         )
     )
     return blocks

@@ -91,7 +91,9 @@ def encode(message: Message) -> bytearray:
             )
         case Hello():
             return pack(
-                MessageType.HELLO, [(BlockType.JSON, ONLY_FORMAT, _json_bytes(message.info))], session=message.session
+                MessageType.HELLO,
+                [(BlockType.JSON, ONLY_FORMAT, _json_bytes(message.info))],
+                session=message.session,
             )
         case Caps():
             return pack(
@@ -101,7 +103,11 @@ def encode(message: Message) -> bytearray:
                 session=message.session,
             )
         case Describe():
-            blocks = [(BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", message.avatar))] if message.avatar else []
+            blocks = (
+                [(BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", message.avatar))]
+                if message.avatar
+                else []
+            )
             return pack(MessageType.DESCRIBE, blocks, id=message.id, session=message.session)
         case Bye():
             return pack(MessageType.BYE, (), session=message.session)

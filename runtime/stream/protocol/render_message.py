@@ -24,7 +24,19 @@ from .messages import (
     RenderRequest,
     SourceChoice,
 )
-from .wire import FOLLOW, HAS_BACKGROUND, LONG_FORMAT, ONLY_FORMAT, SHORT_FORMAT, STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+from .wire import (
+    FOLLOW,
+    HAS_BACKGROUND,
+    LONG_FORMAT,
+    ONLY_FORMAT,
+    SHORT_FORMAT,
+    STRAIGHT,
+    Block,
+    BlockType,
+    ErrorCode,
+    Header,
+    WireError,
+)
 
 JOINTS = 55
 MAX_ANGLE = float(np.float32(4 * math.pi))  # as the nearest float32: what a client at the limit sends
@@ -57,7 +69,9 @@ def render_blocks(request: RenderRequest) -> list:
             (BlockType.TRANSL, ONLY_FORMAT, floats("pose.transl", request.pose.transl, (3,))),
         ]
         if len(expression):
-            blocks.append((BlockType.EXPRESSION, ONLY_FORMAT, floats("pose.expression", expression, expression.shape)))
+            blocks.append(
+                (BlockType.EXPRESSION, ONLY_FORMAT, floats("pose.expression", expression, expression.shape))
+            )
     if request.source is not None:
         blocks.append(_source_block(request.source, request.pose is not None))
     blocks.append(_format_block(request.format))
@@ -77,7 +91,11 @@ def _source_block(source: SourceChoice, posed: bool):
 
 def _format_block(f: Format):
     if (f.background, f.margin, f.near, f.far) == (None, 0, 0, 0):
-        return BlockType.FORMAT, SHORT_FORMAT, FORMAT_LAYOUT.pack(f.color, f.quality, f.alpha, f.depth, STRAIGHT * f.straight)
+        return (
+            BlockType.FORMAT,
+            SHORT_FORMAT,
+            FORMAT_LAYOUT.pack(f.color, f.quality, f.alpha, f.depth, STRAIGHT * f.straight),
+        )
     flags = STRAIGHT * f.straight | HAS_BACKGROUND * (f.background is not None)
     return (
         BlockType.FORMAT,
