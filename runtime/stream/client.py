@@ -1,4 +1,4 @@
-"""Client: poses out, pictures in."""
+"""Client: poses out, frames in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEFAULT = FrameFormat()
 class Client:
     """A connection to a Server. Every verb may be called from any thread; one thread inside owns the socket.
 
-    format: how pictures come, unless a request says otherwise. avatar: the name of one that the server has,
+    format: how frames come, unless a request says otherwise. avatar: the name of one that the server has,
         "" = its first.
     timeout: seconds to wait for the server, for render() and for a lost answer.
     window: requests on their way at once; a newer one waits for an answer and replaces the one that waited
@@ -166,11 +166,11 @@ class Client:
         source: SourceChoice | None = None,
         pose_time_ns: int | None = None,
     ) -> int:
-        """Asks for a picture without waiting; returns the request's id.
+        """Asks for a frame without waiting; returns the request's id.
 
         pose: has `body` [55,3], `transl` [3], `expression` [E]; None = a source of the server. camera: has
         `K` [3,3] and `world_to_camera` [4,4], or is an OpenXRView; or a pair of such. size: (height, width),
-        default what CameraView and OpenXRView say themselves, or the server's. format: of this picture,
+        default what CameraView and OpenXRView say themselves, or the server's. format: of this frame,
         default the client's. source: without a pose, which of the server's (`sources` in `capabilities`) and
         when. pose_time_ns: the time.monotonic_ns() that latency counts from, default now. Raises InputError.
         """
@@ -196,7 +196,7 @@ class Client:
         source: SourceChoice | None = None,
         timeout: float | None = None,
     ) -> ReceivedFrame:
-        """Asks for a picture as `send` does and waits for it (or for a newer one that another thread asked
+        """Asks for a frame as `send` does and waits for it (or for a newer one that another thread asked
         for meanwhile)."""
         id = self.send(pose, camera, size, format=format, source=source)
         return self._frame_after(id - 1, timeout, f"no frame for request {id}")

@@ -196,7 +196,7 @@ class Connection:
                 if value := ready():
                     return value
                 self.raise_failure(newer_than)
-                if self._refusal in FINAL_REFUSALS:
+                if self._refusal is not None and self._refusal in FINAL_REFUSALS:
                     raise AccessError(f"{self.endpoint}: the server {REFUSALS[self._refusal]}")
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -223,7 +223,7 @@ class Connection:
             now = time.monotonic()
             self._waker.clear()
             if self._monitor in events:
-                event = recv_monitor_message(self._monitor)["event"]
+                event = zmq.Event(recv_monitor_message(self._monitor)["event"])
                 hello_due = now if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else float("inf")
                 self._greeted = False
                 if event != zmq.EVENT_DISCONNECTED:

@@ -7,6 +7,8 @@ from collections import deque
 
 from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
+from .rendering import PendingRequest
+
 
 class TokenBucket:
     """Allows `rate` things a second, and a second's worth of them at once after a pause."""
@@ -29,7 +31,7 @@ class TokenBucket:
 
 class Peer:
     """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while
-    pictures are among them, its newest request waits in `held`, since nobody would look at another picture.
+    frames are among them, its newest request waits in `held`, since nobody would look at another frame.
     number: unlike any other client's. key: its public key, where the server asks for one."""
 
     __slots__ = (
@@ -48,7 +50,8 @@ class Peer:
         self.number, self.key, self.bucket = number, key, TokenBucket(max_rate)
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None
+        self.stalled_since, self.backlog_frames = 0.0, 0
+        self.held: PendingRequest | None = None
 
     def keep(self, message: bytearray) -> None:
         """Puts an answer aside until the client reads again."""

@@ -12,7 +12,7 @@ from dinar_live.runtime.core.errors import DinarError, InputError
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
 HANDSHAKE_MS = 3000
-# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are
+# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of frames that are
 # rendered for nobody.
 KERNEL_BUFFER = 256 * 1024
 CLOSE_LINGER_MS = 500  # not 0: that drops the last large message on its way out

@@ -20,10 +20,10 @@ _MAX_MESSAGE = 512 << 20
 
 
 class Spectator:
-    """A subscription to a server's spectator endpoint; only the newest picture ever waits. Use from one
+    """A subscription to a server's spectator endpoint; only the newest frame ever waits. Use from one
     thread at a time.
 
-    timeout: seconds to wait for a picture. server_key, key: as of Client. Times of a ReceivedFrame that are
+    timeout: seconds to wait for a frame. server_key, key: as of Client. Times of a ReceivedFrame that are
     the client's are on the clock of the client that leads. Connects, and connects again, by itself; a server
     that is not there shows as StreamTimeout.
     """
@@ -59,7 +59,7 @@ class Spectator:
             raise
 
     def read(self, timeout: float | None = None) -> ReceivedFrame:
-        """The next picture that was not returned yet. Raises StreamTimeout, ProtocolError."""
+        """The next frame that was not returned yet. Raises StreamTimeout, ProtocolError."""
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         while self._socket.poll(max(0, int(1e3 * (end - time.monotonic())))):
             if (arrival := self._receive()) is not None:
@@ -70,7 +70,7 @@ class Spectator:
         )
 
     def read_latest(self) -> ReceivedFrame | None:
-        """The newest picture so far, again if there is no newer one; None before the first. Never waits."""
+        """The newest frame so far, again if there is no newer one; None before the first. Never waits."""
         if self._socket.poll(0):
             self._receive()
         return None if self._latest is None else self._latest.frame()

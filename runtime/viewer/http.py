@@ -41,14 +41,18 @@ class RequestGuard:
     """
 
     def __init__(self, host: str, key: str = "", origins: Sequence[str] = ()):
+        names = set(_LOCAL_NAMES)
         for origin in origins:
-            if not _ORIGIN.fullmatch(origin):
+            found = _ORIGIN.fullmatch(origin)
+            if found is None:
                 raise InputError(
                     f"page origin: got {origin!r}, expected scheme and host, as https://avatars.example.org"
                 )
+            names.add(found[1].lower())
         self.local = is_loopback(host)
-        self._key, self._origins = key.encode(), frozenset(o.lower() for o in origins)
-        self._names = _LOCAL_NAMES | {_HOST.fullmatch(o.split("//")[1])[1] for o in self._origins}
+        self._key = key.encode()
+        self._origins = frozenset(o.lower() for o in origins)
+        self._names = names
         if not self.local:
             name = socket.gethostname().lower()
             self._names |= {name, name.partition(".")[0] + ".local"}

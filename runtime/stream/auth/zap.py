@@ -52,9 +52,10 @@ def key_of(part: zmq.Frame) -> str | None:
     """The public key of the peer that sent a part to a guarded socket; None = it came over inproc, from this
     process."""
     try:
-        return part.get("User-Id")
+        key = part.get("User-Id")
     except zmq.ZMQError:
         return None
+    return key if isinstance(key, str) else None
 
 
 class CurveAuthenticator:
@@ -76,11 +77,13 @@ class CurveAuthenticator:
             except zmq.Again:
                 return
             key = self._key(request)
-            name = key and self._keys.name_of(key)
+            name = None if key is None else self._keys.name_of(key)
             if name is None:
                 self.refused += 1
                 log.info("refused: %s with the key %s", request[3][:64] if len(request) > 3 else b"", key)
-            status = (b"200", b"OK", key.encode("ascii")) if name else (b"400", b"no access", b"")
+            status = (b"400", b"no access", b"")
+            if key is not None and name is not None:
+                status = (b"200", b"OK", key.encode("ascii"))
             self.socket.send_multipart([b"1.0", request[1] if len(request) > 1 else b"", *status, b""])
 
     def close(self) -> None:

@@ -10,7 +10,16 @@ import numpy as np
 from dinar_live.runtime.core.errors import InputError
 
 from .messages import MAX_NAME, CameraView, OpenXRView
-from .wire import MATRIX_CAMERA, ONLY_FORMAT, OPENXR_CAMERA, Block, BlockType, ErrorCode, WireError
+from .wire import (
+    MATRIX_CAMERA,
+    ONLY_FORMAT,
+    OPENXR_CAMERA,
+    Block,
+    BlockParts,
+    BlockType,
+    ErrorCode,
+    WireError,
+)
 
 MAX_CAMERA = 1e6
 _SIZE = struct.Struct("<HH")
@@ -52,7 +61,7 @@ def expect(block: Block, length: int | None = None, format: int = ONLY_FORMAT) -
         raise WireError(f"{name}: {len(block.data)} bytes, expected {length}")
 
 
-def camera_block(camera: CameraView | OpenXRView):
+def camera_block(camera: CameraView | OpenXRView) -> BlockParts:
     """The CAMERA block of either kind of camera."""
     try:
         size = _SIZE.pack(camera.width, camera.height)

@@ -1,4 +1,4 @@
-"""FRAME: the blocks of an answer with pictures."""
+"""FRAME: the blocks of an answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .messages import (
     Plane,
     Rect,
 )
-from .wire import ONLY_FORMAT, STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+from .wire import ONLY_FORMAT, STRAIGHT, Block, BlockParts, BlockType, ErrorCode, Header, WireError
 
 NEAR_FAR = struct.Struct("<ff")  # at the start of inverse depth
 RECT_LAYOUT = struct.Struct("<HHHH")
@@ -33,9 +33,9 @@ BACKGROUND_LAYOUT = struct.Struct("<BBBx")
 SOURCE_TIME_LAYOUT = struct.Struct("<Q")
 
 
-def frame_blocks(frame: FrameMessage) -> list:
+def frame_blocks(frame: FrameMessage) -> list[BlockParts]:
     """The blocks of `frame`."""
-    blocks = []
+    blocks: list[BlockParts] = []
     if frame.background is not None:
         blocks.append((BlockType.BACKGROUND, ONLY_FORMAT, BACKGROUND_LAYOUT.pack(*frame.background)))
     if frame.source_time_ns is not None:
@@ -44,12 +44,12 @@ def frame_blocks(frame: FrameMessage) -> list:
         blocks += [
             camera_block(view.camera),
             (BlockType.RECT, ONLY_FORMAT, RECT_LAYOUT.pack(*view.rect)),
-            (BlockType.COLOR, *view.color),
+            (BlockType.COLOR, view.color.encoding, view.color.data),
         ]
         if view.alpha is not None:
-            blocks.append((BlockType.ALPHA, *view.alpha))
+            blocks.append((BlockType.ALPHA, view.alpha.encoding, view.alpha.data))
         if view.depth is not None:
-            blocks.append((BlockType.DEPTH, *view.depth))
+            blocks.append((BlockType.DEPTH, view.depth.encoding, view.depth.data))
     timings = list(frame.timings.items())[:MAX_TIMINGS]
     blocks.append(
         (
@@ -65,7 +65,7 @@ def frame_blocks(frame: FrameMessage) -> list:
 
 
 def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
-    """The pictures in a FRAME message, still encoded. Raises WireError."""
+    """The frames in a FRAME message, still encoded. Raises WireError."""
     views, timings, background, source_time = [], {}, None, None
     for block in blocks:
         match block.type:
@@ -120,7 +120,7 @@ def _read_rect(block: Block, camera: CameraView) -> Rect:
         and rect.y + rect.height <= camera.height
     ):
         raise WireError(
-            f"RECT: {tuple(rect)} is empty or reaches out of the picture of {camera.width}x{camera.height}"
+            f"RECT: {tuple(rect)} is empty or reaches out of the frame of {camera.width}x{camera.height}"
         )
     return rect
 

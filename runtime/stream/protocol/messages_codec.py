@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from dinar_live.runtime.core.errors import InputError
 
@@ -192,7 +194,7 @@ def _decode_describe(header: Header, blocks: list[Block]) -> Describe:
     return Describe(header.id, read_name("AVATAR", block.data), header.session)
 
 
-_DECODERS = {
+_DECODERS: dict[int, Callable[[Any, Header, list[Block]], Message]] = {
     MessageType.HELLO: lambda data, h, blocks: Hello(_decode_json(h, blocks), h.session),
     MessageType.CAPS: lambda data, h, blocks: Caps(_decode_json(h, blocks), h.session, h.id),
     MessageType.RENDER: decode_render,

@@ -32,6 +32,7 @@ from .wire import (
     SHORT_FORMAT,
     STRAIGHT,
     Block,
+    BlockParts,
     BlockType,
     ErrorCode,
     Header,
@@ -53,9 +54,9 @@ for _a in (_ZERO_TRANSL, _NO_EXPRESSION):
     _a.flags.writeable = False
 
 
-def render_blocks(request: RenderRequest) -> list:
+def render_blocks(request: RenderRequest) -> list[BlockParts]:
     """The blocks of `request`. Raises InputError."""
-    blocks = [camera_block(c) for c in request.cameras]
+    blocks: list[BlockParts] = [camera_block(c) for c in request.cameras]
     if request.avatar:
         blocks.append((BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", request.avatar)))
     if request.pose is not None:
@@ -78,7 +79,7 @@ def render_blocks(request: RenderRequest) -> list:
     return blocks
 
 
-def _source_block(source: SourceChoice, posed: bool):
+def _source_block(source: SourceChoice, posed: bool) -> BlockParts:
     index, time, follow = source
     if posed:
         raise InputError("source: the request has a pose too; send one of them")
@@ -89,7 +90,7 @@ def _source_block(source: SourceChoice, posed: bool):
     return BlockType.SOURCE, ONLY_FORMAT, SOURCE_LAYOUT.pack(index, FOLLOW * follow, 0, time)
 
 
-def _format_block(f: Format):
+def _format_block(f: Format) -> BlockParts:
     if (f.background, f.margin, f.near, f.far) == (None, 0, 0, 0):
         return (
             BlockType.FORMAT,
@@ -200,7 +201,7 @@ def _read_format(block: Block) -> Format:
         )
     if background is not None and (alpha != NO_PLANE or flags & STRAIGHT):
         raise WireError(
-            "FORMAT: a picture over a background is opaque, expected alpha 0 and not straight",
+            "FORMAT: a frame over a background is opaque, expected alpha 0 and not straight",
             ErrorCode.ENCODING,
         )
     if not (near == far == 0 or MIN_DEPTH <= near < far <= MAX_DEPTH):
