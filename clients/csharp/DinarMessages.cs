@@ -4,24 +4,6 @@ using System.Collections.Generic;
 
 namespace DinarLive
 {
-    public enum MessageType : ushort
-    {
-        Hello = 1, Caps = 2, Render = 3, Frame = 4, Superseded = 5, Error = 6, Bye = 7, Time = 8, Describe = 9
-    }
-
-    public enum ErrorCode : uint
-    {
-        Malformed = 1, Version = 2, Unexpected = 3, HelloRequired = 4, Encoding = 5, Limit = 6, BadId = 7, Clients = 8, Refused = 9,
-        RenderFailed = 10, Closing = 11, UnknownAvatar = 12, Rate = 13
-    }
-
-    /// <summary>How planes are written. Half is alpha's, with a byte for 2 x 2 pixels; Inverse is depth's, near, far and 16 bits.</summary>
-    public static class PlaneEncoding
-    {
-        public const ushort Jpeg = 1, Raw = 2;
-        public const ushort None = 0, Plain = 1, Deflate = 2, Half = 3, HalfDeflate = 4, Inverse = 3, InverseDeflate = 4;
-    }
-
     /// <summary>Bytes that are no message.</summary>
     public sealed class ProtocolException : Exception
     {

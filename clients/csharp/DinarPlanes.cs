@@ -37,12 +37,13 @@ namespace DinarLive
                 Buffer.BlockCopy(floats, 0, metres, 0, floats.Length);      // little-endian, as every machine that Unity runs on
                 return metres;
             }
-            if (plane.Data.Count < 8)
+            if (plane.Data.Count < Wire.NearFarSize)
                 throw new ProtocolException("DEPTH: " + plane.Data.Count + " bytes, expected near, far and the plane");
             float near = Codec.F32(plane.Data.Array, plane.Data.Offset), far = Codec.F32(plane.Data.Array, plane.Data.Offset + 4);
             if (!(near > 0 && near < far && far < float.PositiveInfinity))
                 throw new ProtocolException("DEPTH: near " + near + " and far " + far);
-            var rest = new ArraySegment<byte>(plane.Data.Array, plane.Data.Offset + 8, plane.Data.Count - 8);
+            var rest = new ArraySegment<byte>(plane.Data.Array, plane.Data.Offset + Wire.NearFarSize,
+                plane.Data.Count - Wire.NearFarSize);
             byte[] values = deflated ? Inflate(rest, 2 * metres.Length) : Copy(rest, 2 * metres.Length);
             double step = (1.0 / near - 1.0 / far) / 65535;
             for (int i = 0; i < metres.Length; i++)

@@ -1,6 +1,6 @@
 // A client of `dinar serve` over its WebSocket (the port of the page), for browsers and node: says hello, keeps a bounded number of requests
 // on their way, replaces the one that waits by a newer one, compares clocks, comes back after a lost connection.
-import { Code, ProtocolError, decode, encode } from "./dinar.js";
+import { ErrorCode, ProtocolError, decode, encode } from "./dinar.js";
 
 const RETRY_FIRST = 200,
   RETRY_MOST = 3000,
@@ -11,7 +11,7 @@ const RETRY_FIRST = 200,
 /** The time that poses and latencies count from: nanoseconds of a clock that never goes back. */
 export const now = () => BigInt(Math.round(performance.now() * 1e6));
 
-/** What the server refused; `code` is one of Code. */
+/** What the server refused; `code` is one of ErrorCode. */
 export class RemoteError extends Error {
   constructor(text, code) {
     super(text);
@@ -209,9 +209,9 @@ export class DinarClient {
       case "error": {
         const error = new RemoteError(message.text, message.code),
           asked = this.#open.has(message.id);
-        if (message.code === Code.HELLO_REQUIRED) this.#greet();
+        if (message.code === ErrorCode.HELLO_REQUIRED) this.#greet();
         else if (!asked) this.onerror(error);
-        this.#answered(message.id, null, asked && message.code !== Code.HELLO_REQUIRED ? error : undefined);
+        this.#answered(message.id, null, asked && message.code !== ErrorCode.HELLO_REQUIRED ? error : undefined);
         break;
       }
       case "bye":

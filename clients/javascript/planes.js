@@ -1,5 +1,5 @@
 // The planes of a view to pixels. Everything but JPEG is decoded here, the same way in node and in browsers.
-import { DEFLATE, HALF, INVERSE, JPEG, PLAIN, ProtocolError } from "./dinar.js";
+import { DEFLATE, HALF, INVERSE, JPEG, NEAR_FAR_SIZE, PLAIN, ProtocolError } from "./dinar.js";
 
 /** `size` bytes from a zlib stream; throws ProtocolError for more or fewer, before more are kept. */
 async function inflate(data, size) {
@@ -53,10 +53,10 @@ export async function depthOf({ rect: { width, height }, depth }) {
     const plain = depth.encoding === PLAIN ? depth.data.slice() : await inflate(depth.data, 4 * pixels); // a copy, for alignment
     return new Float32Array(plain.buffer, plain.byteOffset, pixels);
   }
-  if (depth.data.length < 8) throw new ProtocolError(`depth: ${depth.data.length} bytes, expected near, far and the plane`);
+  if (depth.data.length < NEAR_FAR_SIZE) throw new ProtocolError(`depth: ${depth.data.length} bytes, expected near, far and the plane`);
   const near = view.getFloat32(0, true),
     far = view.getFloat32(4, true),
-    rest = depth.data.subarray(8);
+    rest = depth.data.subarray(NEAR_FAR_SIZE);
   if (!(near > 0 && near < far && far < Infinity)) throw new ProtocolError(`depth: near ${near} and far ${far}, expected 0 < near < far`);
   const plain = depth.encoding === INVERSE ? rest.slice() : await inflate(rest, 2 * pixels),
     values = new Uint16Array(plain.buffer, plain.byteOffset, pixels);

@@ -8,7 +8,8 @@ class LeaderElection:
     acts does. One of a higher rank takes the lead at once."""
 
     def __init__(self, quiet_s: float):
-        self._quiet, self._last = quiet_s, float("-inf")
+        self._quiet = quiet_s
+        self._last = float("-inf")
         self._client: object = None
         self._rank = 0
 
@@ -16,5 +17,7 @@ class LeaderElection:
         """`client` acts at `now` (seconds); whether it leads."""
         if client != self._client and now - self._last <= self._quiet and rank <= self._rank:
             return False
-        self._client, self._last, self._rank = client, now, rank
+        self._client = client
+        self._last = now
+        self._rank = rank
         return True

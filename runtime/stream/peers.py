@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
+from .rendering import PendingRequest
+
 
 class TokenBucket:
     """Allows `rate` things a second, and `most` of them, by default a second's worth, at once after a pause.
@@ -42,7 +44,7 @@ class TokenBucket:
 
 class Peer:
     """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while
-    pictures are among them, its newest request waits in `held`, since nobody would look at another picture.
+    frames are among them, its newest request waits in `held`, since nobody would look at another frame.
     number: unlike any other client's. line, key: its connection, and its public key where the server asks for
         one; who has others is somebody else, even under the same routing id."""
 
@@ -62,7 +64,8 @@ class Peer:
         self.number, self.line, self.key = number, line, key
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.backlog_frames, self.held = 0.0, 0, None
+        self.stalled_since, self.backlog_frames = 0.0, 0
+        self.held: PendingRequest | None = None
 
     def keep(self, message: bytearray) -> None:
         """Puts an answer aside until the client reads again."""

@@ -1,4 +1,4 @@
-"""ReceivedFrame: one picture as a program gets it."""
+"""ReceivedFrame: one frame as a program gets it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage
 
 @dataclass(frozen=True, eq=False)
 class ReceivedFrame:
-    """One picture. Times in nanoseconds; those of the server are on its own clock (see Client.clock).
+    """One frame. Times in nanoseconds; those of the server are on its own clock (see Client.clock).
 
     rgba: u8[H,W,4], premultiplied unless straight was asked for. depth: f32[H,W] metres, 0 = nothing, or
         None.
@@ -59,14 +59,13 @@ class UndecodedFrame:
     reads cost nothing."""
 
     def __init__(self, message: FrameMessage, sent_ns: int, received_ns: int, size: int):
-        self.id, self._message, self._sent_ns, self._received_ns, self._size = (
-            message.id,
-            message,
-            sent_ns,
-            received_ns,
-            size,
-        )
-        self._lock, self._frame = threading.Lock(), None
+        self.id = message.id
+        self._message = message
+        self._sent_ns = sent_ns
+        self._received_ns = received_ns
+        self._size = size
+        self._lock = threading.Lock()
+        self._frame: ReceivedFrame | None = None
 
     def frame(self) -> ReceivedFrame:
         """The decoded frame. Raises ProtocolError."""

@@ -21,7 +21,7 @@ from dinar_live.runtime.stream.protocol.messages_codec import encode
 from dinar_live.runtime.stream.protocol.wire import ErrorCode
 
 from .mailbox import Mailbox
-from .rendering import Refused, checked_frames
+from .rendering import PendingRequest, Refused, RenderedFrame, checked_frames
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,18 @@ class RenderLoop:
 
     def __init__(
         self,
-        mailbox: Mailbox,
-        render: Callable,
+        mailbox: Mailbox[PendingRequest],
+        render: Callable[[RenderRequest], RenderedFrame | tuple[RenderedFrame, ...]],
         ready: Callable[[RenderRequest], bool],
-        post: Callable,
+        post: Callable[[bytes, bytearray, RenderRequest], None],
         *,
         workers: int,
         session: int,
     ):
-        self._mailbox, self._render, self._ready, self._post = mailbox, render, ready, post
+        self._mailbox = mailbox
+        self._render = render
+        self._ready = ready
+        self._post = post
         self._session = session
         self._scratch = threading.local()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="dinar-encode")
@@ -54,7 +57,7 @@ class RenderLoop:
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Waits, once the mailbox is closed, until the last picture is posted, or so long for one that is
+        """Waits, once the mailbox is closed, until the last frame is posted, or so long for one that is
         still being rendered."""
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -68,7 +71,7 @@ class RenderLoop:
     def _run(self) -> None:
         encoding: deque[Future] = deque()
         while (taken := self._mailbox.take(self._is_ready)) is not None:
-            # The renderer may reuse a picture's memory two calls later, so only the last one may still be on
+            # The renderer may reuse a frame's memory two calls later, so only the last one may still be on
             # its way.
             while len(encoding) > 1:
                 encoding.popleft().result()
@@ -83,9 +86,9 @@ class RenderLoop:
             timings["render"] = (time.monotonic_ns() - began_ns) / 1e6
             encoding.append(self._pool.submit(self._encode, client, request, received_ns, frames, timings))
 
-    def _is_ready(self, item: tuple[RenderRequest, int]) -> bool:
+    def _is_ready(self, item: PendingRequest) -> bool:
         try:
-            return self._ready(item[0])
+            return self._ready(item.request)
         except Exception:  # `render` will say what is wrong
             log.exception("ready failed")
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,13 @@ class Limits:
                 raise InputError(f"Limits.{name}: got {value}, expected a positive number")
 
 
+class PendingRequest(NamedTuple):
+    """A request that waits for its turn, and when it came: time.monotonic_ns()."""
+
+    request: RenderRequest
+    received_ns: int
+
+
 class Refused(DinarError):
     """A renderer's refusal of a request with a code of its own; other DinarErrors are told as REFUSED."""
 
@@ -61,7 +69,9 @@ class RenderedFrame:
     source_time_ns: int | None = None
 
 
-def checked_frames(frames, request: RenderRequest) -> tuple[RenderedFrame, ...]:
+def checked_frames(
+    frames: RenderedFrame | tuple[RenderedFrame, ...], request: RenderRequest
+) -> tuple[RenderedFrame, ...]:
     """What the renderer returned, one frame per camera; TypeError where that is not what the contract
     says."""
     frames = frames if isinstance(frames, tuple) else (frames,)

@@ -1,4 +1,4 @@
-"""Server: takes render requests over ZeroMQ, has a function answer them, sends the pictures back."""
+"""Server: takes render requests over ZeroMQ, has a function answer them, sends the frames back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .floods import FloodGate, Verdict, line_of
 from .mailbox import Mailbox
 from .peers import Peer
 from .render_loop import RenderLoop
-from .rendering import Limits, RenderedFrame
+from .rendering import Limits, PendingRequest, RenderedFrame
 from .sockets import Waker, bind, make_socket
 from .spectator_broadcast import SpectatorBroadcast
 
@@ -53,7 +53,11 @@ _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
 _INSIDE = "inproc://dinar"
 _NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
-_COUNTERS = {MessageType.FRAME: "frames", MessageType.SUPERSEDED: "superseded", MessageType.ERROR: "errors"}
+_COUNTERS: dict[int, str] = {
+    MessageType.FRAME: "frames",
+    MessageType.SUPERSEDED: "superseded",
+    MessageType.ERROR: "errors",
+}
 
 
 class Server:
@@ -74,7 +78,7 @@ class Server:
     insecure: allows an endpoint that other machines can reach without keys.
     spectators: a second endpoint, of a PUB socket that shows everybody what the leading client sees; see
         SpectatorBroadcast. overview: a request without a pose that is rendered for spectators while no client
-            gets pictures.
+            gets frames.
 
     A one-slot mailbox per client: a newer request replaces the one that waits, which is answered SUPERSEDED;
     clients take turns. start() raises DinarError where the endpoint cannot be used.
@@ -102,13 +106,13 @@ class Server:
         self._session = secrets.randbits(32) | 1
         self._capabilities = ServerCapabilities(capabilities, avatars or {}, self._limits, self._session)
         self.endpoint = endpoint
-        self._stats = dict.fromkeys(
+        self._stats: dict[str, int] = dict.fromkeys(
             ("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0
         )
         self._peers: dict[bytes, Peer] = {}
         self._gate = FloodGate(self._limits.max_rate)
         self._numbers = itertools.count(1)
-        self._mailbox = Mailbox()
+        self._mailbox: Mailbox[PendingRequest] = Mailbox()
         self._render_loop = RenderLoop(
             self._mailbox, render, ready, self._rendered, workers=workers, session=self._session
         )
@@ -272,9 +276,11 @@ class Server:
 
     def _serve_spectators(self) -> None:
         """Listens to the spectators, and has the overview rendered for them when it is time."""
-        self._broadcast.listen()
-        if self._broadcast.wants_overview(time.monotonic()):
-            self._mailbox.put(_NOBODY, (self._broadcast.overview, time.monotonic_ns()))
+        broadcast = self._broadcast
+        assert broadcast is not None
+        broadcast.listen()
+        if broadcast.overview is not None and broadcast.wants_overview(time.monotonic()):
+            self._mailbox.put(_NOBODY, PendingRequest(broadcast.overview, time.monotonic_ns()))
 
     def _expel(self) -> None:
         """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection,
@@ -308,11 +314,8 @@ class Server:
             verdict = self._gate.judge(client, peer is not None, line, sum(map(len, parts)))
             if verdict is Verdict.CUT:
                 self._cut_off(client)
-            if (
-                verdict in (Verdict.CUT, Verdict.IGNORE)
-                or key is not None
-                and self._keys.name_of(key) is None
-            ):
+            revoked = self._keys is not None and key is not None and self._keys.name_of(key) is None
+            if revoked or verdict in (Verdict.CUT, Verdict.IGNORE):
                 continue
             parts = [part.bytes for part in parts]
             try:
@@ -368,7 +371,8 @@ class Server:
             return
         name, avatar = hello.info.get("name"), hello.info.get("avatar", "")
         caps = self._capabilities.caps(avatar if isinstance(avatar, str) else "")
-        log.info("client says hello: %.80r, key %s", name, self._keys and self._keys.name_of(key))
+        owner = None if self._keys is None or key is None else self._keys.name_of(key)
+        log.info("client says hello: %.80r, key %s", name, owner)
         if peer is None:
             self._peers[client] = Peer(next(self._numbers), line, key)
         else:
@@ -392,7 +396,7 @@ class Server:
         else:
             self._capabilities.check(request.avatar)
             peer.last_id = request.id
-            item = replace(request, client=peer.number), received_ns
+            item = PendingRequest(replace(request, client=peer.number), received_ns)
             if peer.backlog_frames:
                 replaced, peer.held = peer.held or self._mailbox.drop(client), item
             else:
@@ -431,7 +435,7 @@ class Server:
         self._outbox.append((client, message, posed))
 
     def _rendered(self, client: bytes, message: bytearray, request: RenderRequest) -> None:
-        """An answer of the picture loop; called on its threads."""
+        """An answer of the render loop; called on its threads."""
         self._post(client, message, request.pose is not None)
         self._waker.wake()
 
@@ -444,12 +448,12 @@ class Server:
                     continue  # it left, or lost its key, while this was rendered
                 if self._broadcast is not None:
                     _stamp(message)
-                    self._broadcast.show(client or None, message, posed=posed, now=time.monotonic())
+                    self._broadcast.show(client or None, message, posed=bool(posed), now=time.monotonic())
             if client == _NOBODY:
                 continue
             if peer is not None and peer.backlog:
                 peer.keep(message)
-            elif not self._transmit(client, message) and client in self._peers:
+            elif not self._transmit(client, message) and peer is not None and client in self._peers:
                 peer.keep(message)
                 self._stalled.add(client)
 

@@ -20,7 +20,7 @@ KEEPALIVE = {
     zmq.TCP_KEEPALIVE_CNT: 3,
 }
 UNACKNOWLEDGED_MS = 10_000
-# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of pictures that are
+# Bytes. Linux would let megabytes pile up for a client that does not read, seconds of frames that are
 # rendered for nobody.
 KERNEL_BUFFER = 256 * 1024
 CLOSE_LINGER_MS = 500  # not 0: that drops the last large message on its way out

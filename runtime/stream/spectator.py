@@ -8,7 +8,7 @@ import time
 import zmq
 
 from dinar_live.runtime.core.errors import InputError, ProtocolError, StreamTimeout
-from dinar_live.runtime.stream.auth.keys import KeyPair, read_public
+from dinar_live.runtime.stream.auth.keys import KeyPair, connection_keys
 from dinar_live.runtime.stream.auth.zap import present
 from dinar_live.runtime.stream.protocol.messages import FrameMessage
 from dinar_live.runtime.stream.protocol.messages_codec import decode
@@ -20,10 +20,10 @@ _MAX_MESSAGE = 512 << 20
 
 
 class Spectator:
-    """A subscription to a server's spectator endpoint; only the newest picture ever waits. Use from one
+    """A subscription to a server's spectator endpoint; only the newest frame ever waits. Use from one
     thread at a time.
 
-    timeout: seconds to wait for a picture. server_key, key: as of Client. Times of a ReceivedFrame that are
+    timeout: seconds to wait for a frame. server_key, key: as of Client. Times of a ReceivedFrame that are
     the client's are on the clock of the client that leads. Connects, and connects again, by itself; a server
     that is not there shows as StreamTimeout.
     """
@@ -37,11 +37,9 @@ class Spectator:
         key: KeyPair | str | os.PathLike | None = None,
     ):
         is_loopback(endpoint)  # refuses what is no endpoint
-        if (server_key is None) != (key is None):
-            raise InputError(
-                "server_key and key: got one of them, expected both (a server with keys) or none"
-            )
-        self.endpoint, self.timeout = endpoint, timeout
+        keys = connection_keys(server_key, key)
+        self.endpoint = endpoint
+        self.timeout = timeout
         self._latest: UndecodedFrame | None = None
         self._context = zmq.Context()
         try:
@@ -49,12 +47,8 @@ class Spectator:
                 self._context, zmq.SUB, send_queue=1, receive_queue=1, max_message=_MAX_MESSAGE
             )
             self._socket.setsockopt(zmq.CONFLATE, 1)  # counts only before connect
-            if key is not None:
-                present(
-                    self._socket,
-                    read_public(server_key),
-                    key if isinstance(key, KeyPair) else KeyPair.load(key),
-                )
+            if keys is not None:
+                present(self._socket, keys.server_key, keys.pair)
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
             self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
             self._socket.connect(endpoint)
@@ -65,7 +59,7 @@ class Spectator:
             raise
 
     def read(self, timeout: float | None = None) -> ReceivedFrame:
-        """The next picture that was not returned yet. Raises StreamTimeout, ProtocolError."""
+        """The next frame that was not returned yet. Raises StreamTimeout, ProtocolError."""
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         while self._socket.poll(max(0, int(1e3 * (end - time.monotonic())))):
             if (arrival := self._receive()) is not None:
@@ -76,7 +70,7 @@ class Spectator:
         )
 
     def read_latest(self) -> ReceivedFrame | None:
-        """The newest picture so far, again if there is no newer one; None before the first. Never waits."""
+        """The newest frame so far, again if there is no newer one; None before the first. Never waits."""
         if self._socket.poll(0):
             self._receive()
         return None if self._latest is None else self._latest.frame()

@@ -18,11 +18,11 @@ from .sockets import bind, make_socket
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = (
-    0.5  # after which the picture of another client, or the overview, takes the place of the one that stopped
+    0.5  # after which the frame of another client, or the overview, takes the place of the one that stopped
 )
 OVERVIEW_SECONDS = 1 / 30
 _REOPEN_SECONDS = 0.02  # in a row: clients wait meanwhile
-_QUEUE = 2  # pictures that wait for one spectator; the next ones it misses
+_QUEUE = 2  # frames that wait for one spectator; the next ones it misses
 _LISTEN = 256  # messages in a row, so that spectators who say much do not keep the server from its clients
 _MAX_MESSAGE = 4096  # bytes; spectators say nothing but that they subscribe, and their keys
 
@@ -31,9 +31,9 @@ class SpectatorBroadcast:
     """A PUB socket (an XPUB, which knows whether anybody watches). Belongs to the thread that made it, but
     for `watched`.
 
-    Shown are the pictures of the client that leads: one that sends poses before one that does not, the first
+    Shown are the frames of the client that leads: one that sends poses before one that does not, the first
     before later ones.
-    overview: what is asked for in nobody's name while spectators watch and no client gets pictures; None =
+    overview: what is asked for in nobody's name while spectators watch and no client gets frames; None =
         nothing.
     keys, insecure: see Server. Raises DinarError where the endpoint cannot be used.
     """
@@ -46,14 +46,14 @@ class SpectatorBroadcast:
         keys: KeyFolder | None,
         insecure: bool,
     ):
-        self._context, self.endpoint, self.overview, self._keys, self._insecure = (
-            context,
-            endpoint,
-            overview,
-            keys,
-            insecure,
-        )
-        self._lead, self._lead_s, self._asked_s = LeaderElection(QUIET_SECONDS), float("-inf"), float("-inf")
+        self._context = context
+        self.endpoint = endpoint
+        self.overview = overview
+        self._keys = keys
+        self._insecure = insecure
+        self._lead = LeaderElection(QUIET_SECONDS)
+        self._lead_s = float("-inf")  # when the leader showed something
+        self._asked_s = float("-inf")  # when the overview was asked for
         self._allowed: set[str] = set()
         self._open()
 
@@ -91,8 +91,8 @@ class SpectatorBroadcast:
             elif message == b"\0":
                 self.watchers -= 1
 
-    def show(self, client: object, message: bytes, *, posed: bool, now: float) -> None:
-        """Offers a picture of a client's (None = the overview) at `now` seconds; it is sent if that client
+    def show(self, client: object, message: bytes | bytearray, *, posed: bool, now: float) -> None:
+        """Offers a frame of a client's (None = the overview) at `now` seconds; it is sent if that client
         leads and somebody watches."""
         if client is None:
             if now - self._lead_s <= QUIET_SECONDS:

@@ -15,6 +15,7 @@ import zmq
 import zmq.asyncio
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from dinar_live.runtime.core.errors import DinarError, InputError, ProtocolError
 from dinar_live.runtime.stream.protocol.messages import Bye
@@ -50,7 +51,8 @@ class Gateway:
     ):
         if not 0 <= port < 65536:
             raise InputError(f"page port: got {port}, expected 0..65535 (0 picks a free one)")
-        self.host, self.port = host, port
+        self.host = host
+        self.port = port
         self.key = secrets.token_urlsafe(16) if key or not is_loopback(host) else ""
         self._guard = RequestGuard(host, self.key, origins)
         self._pages = Pages(self._guard)
@@ -130,14 +132,15 @@ class Gateway:
             runner.run(self._main(listener, started))
 
     async def _main(self, listener: socket.socket, started: threading.Event) -> None:
-        self._loop, self._finished = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._finished = asyncio.Event()
         quiet = logging.getLogger("dinar_live.viewer.websockets")
         quiet.setLevel(logging.CRITICAL)  # what a stranger sends to the port is no news
         async with serve(
             self._connected,
             sock=listener,
             process_request=lambda _, request: self._pages.answer(request),
-            select_subprotocol=lambda _, offered: PROTOCOL if PROTOCOL in offered else None,
+            select_subprotocol=lambda _, offered: Subprotocol(PROTOCOL) if PROTOCOL in offered else None,
             compression=None,
             max_size=MAX_MESSAGE,
             max_queue=8,
@@ -153,6 +156,7 @@ class Gateway:
             await self._finished.wait()
 
     async def _connected(self, page: ServerConnection) -> None:
+        assert page.request is not None  # there is one once the handshake is done
         offered = [
             p.strip() for h in page.request.headers.get_all("Sec-WebSocket-Protocol") for p in h.split(",")
         ]

@@ -13,12 +13,16 @@ from http import HTTPStatus
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 
 SOCKET_PATH = "/ws"
+CLIENT_PATH = "/client/"  # where the page finds the modules of clients/javascript
 PROTOCOL = "dinar-live"  # the WebSocket subprotocol; a key comes beside it, as KEY_PREFIX + key
 KEY_PREFIX = "key."
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PAGE = pathlib.Path(__file__).resolve().parent / "page"
+# Two folders up, beside runtime, in a checkout and in an installed package.
+_CLIENT = _PAGE.parents[2] / "clients" / "javascript"
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9._-]{1,253})(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://" + _HOST.pattern)
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
@@ -37,14 +41,18 @@ class RequestGuard:
     """
 
     def __init__(self, host: str, key: str = "", origins: Sequence[str] = ()):
+        names = set(_LOCAL_NAMES)
         for origin in origins:
-            if not _ORIGIN.fullmatch(origin):
+            found = _ORIGIN.fullmatch(origin)
+            if found is None:
                 raise InputError(
                     f"page origin: got {origin!r}, expected scheme and host, as https://avatars.example.org"
                 )
+            names.add(found[1].lower())
         self.local = is_loopback(host)
-        self._key, self._origins = key.encode(), frozenset(o.lower() for o in origins)
-        self._names = _LOCAL_NAMES | {_HOST.fullmatch(o.split("//")[1])[1] for o in self._origins}
+        self._key = key.encode()
+        self._origins = frozenset(o.lower() for o in origins)
+        self._names = names
         if not self.local:
             name = socket.gethostname().lower()
             self._names |= {name, name.partition(".")[0] + ".local"}
@@ -70,19 +78,28 @@ class RequestGuard:
         return len(offered) == 1 and hmac.compare_digest(offered[0], self._key)
 
 
+def _read_files(folder: pathlib.Path, address: str, kinds: tuple[str, ...]) -> dict[str, tuple[bytes, str]]:
+    """The files of `folder` that end in one of `kinds`: address -> content and type. Raises DinarError where
+    there are none."""
+    files = {
+        f"{address}{f.name}": (f.read_bytes(), TYPES[f.suffix])
+        for f in sorted(folder.glob("*"))
+        if f.suffix in kinds
+    }
+    if not files:
+        raise DinarError(f"{folder}: the page's files are not there; install dinar-live again")
+    return files
+
+
 class Pages:
     """Answers a request for a page file or refuses it; a good request for the WebSocket passes (None)."""
 
     def __init__(self, guard: RequestGuard):
         self._guard = guard
-        folder = pathlib.Path(__file__).parent / "page"
-        # What is served is what lies in that folder: a path is looked up here and never opened.
-        self._files = {
-            f"/{f.name}": (f.read_bytes(), TYPES[f".{f.name.rpartition('.')[2]}"])
-            for f in folder.iterdir()
-            if f.name.endswith(tuple(TYPES))
-        }
+        # What is served is what lies in these folders: a path is looked up here and never opened.
+        self._files = _read_files(_PAGE, "/", tuple(TYPES))
         self._files["/"] = self._files.pop("/index.html")
+        self._files |= _read_files(_CLIENT, CLIENT_PATH, (".js",))
 
     def answer(self, request: Request) -> Response | None:
         """The response to `request`, or None where the WebSocket handshake may go on."""

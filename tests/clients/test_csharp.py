@@ -19,7 +19,9 @@ from dinar_live.runtime.stream.protocol.messages_codec import decode
 HERE = pathlib.Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "clients" / "csharp"
 MCS, MONO = shutil.which("mcs"), shutil.which("mono")
-PLAIN = [EXAMPLE / f"Dinar{part}.cs" for part in ("Messages", "Codec", "Planes", "Session")]
+PLAIN = [
+    EXAMPLE / f"Dinar{part}.cs" for part in ("Constants", "Messages", "Encode", "Decode", "Planes", "Session")
+]
 
 pytestmark = pytest.mark.skipif(
     not (MCS and MONO), reason="needs mono: apt-get install mono-mcs mono-runtime"

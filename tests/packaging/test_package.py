@@ -1,5 +1,6 @@
 """What is installed: quick to import, without torch; a wheel with everything it needs and nothing else."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -121,10 +122,16 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     expected = {
         name for name in sources.stdout.splitlines() if name.startswith(folders) and name.endswith(kinds)
     }
+    # Of the clients the modules that the page shares, and nothing else.
+    expected |= {
+        n for n in sources.stdout.splitlines() if n.startswith("clients/javascript/") and n.endswith(".js")
+    }
     assert {
         "runtime/viewer/page/index.html",
         "runtime/viewer/page/main.js",
         "runtime/viewer/page/icon.svg",
+        "clients/javascript/dinar.js",
+        "clients/javascript/constants.js",
         "runtime/assets/open_body.npz",
         "runtime/assets/demo_avatar/rig.safetensors",
         "kernels/include/dinar/raster.h",
@@ -137,13 +144,28 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     assert any(n.endswith("licenses/LICENSE") for n in names) and any(
         n.endswith("licenses/NOTICE") for n in names
     )
-    folders = tuple(f"dinar_live/{f}/" for f in ("runtime", "export", "engines", "kernels"))
+    folders = tuple(
+        f"dinar_live/{f}/" for f in ("runtime", "export", "engines", "kernels", "clients/javascript")
+    )
     names = [n for n in names if n not in front]
     strange = [
         n
         for n in names
         if not n.startswith((*folders, "dinar_live-"))
         or n.endswith((".cpp", "CMakeLists.txt", ".pyc"))
+        or (n.startswith("dinar_live/clients/") and n.removeprefix("dinar_live/") not in expected)
         or "/test" in n
     ]
     assert strange == []
+    with zipfile.ZipFile(wheel) as z:
+        z.extractall(tmp_path / "installed")
+    assert page_addresses(tmp_path / "installed" / "dinar_live") >= {"/", "/main.js", "/client/dinar.js"}
+
+
+def page_addresses(package: pathlib.Path) -> set[str]:
+    """What the gateway of an unpacked package serves."""
+    path = package / "runtime" / "viewer" / "http.py"
+    spec = importlib.util.spec_from_file_location("http_of_the_wheel", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return set(module.Pages(module.RequestGuard("127.0.0.1"))._files)

@@ -188,7 +188,7 @@ class TestAvatars:
             thread.start()
         for thread in threads:
             thread.join(10)
-        assert sorted(told) == ["me"] * 4 + ["you"] * 4 and not client._described
+        assert sorted(told) == ["me"] * 4 + ["you"] * 4 and not client._connection.described
 
     def test_nobody_of_that_name(self, server, client, stub, pose, camera):
         with pytest.raises(RemoteError, match="no avatar 'they' here, expected me, you") as e:
@@ -209,7 +209,7 @@ def test_sync_clock(client, eventually):
     assert (
         abs(clock.offset_ns) <= clock.uncertainty_ns < 50e6 and clock.round_trip_ns > 0
     )  # one machine, one clock
-    assert len(client._comparison._samples) >= 5
+    assert len(client._connection.comparison._samples) >= 5
 
 
 def test_a_clock_comparison_trusts_the_quickest_exchange_until_it_is_old():
@@ -230,7 +230,9 @@ def test_another_server_has_another_clock(stub, pose, camera):
     server = Server(stub, {}).start()
     with Client(server.endpoint) as client:
         client.sync_clock(3)
-        client._comparison.add(0, 10**15, 10**15, 1)  # as if the old server's clock had been far ahead
+        client._connection.comparison.add(
+            0, 10**15, 10**15, 1
+        )  # as if the old server's clock had been far ahead
         server.close()
         with Server(stub, {}, server.endpoint):
             client.render(pose(), camera, (64, 48))
@@ -285,7 +287,7 @@ def test_the_window_bounds_what_is_on_its_way(server, stub, pose, camera, window
             client.send(pose(), camera)
             time.sleep(0.002)
         # What the server answers SUPERSEDED gives its place in the window free again.
-        assert len(client._in_flight) <= window
+        assert len(client._connection.in_flight) <= window
         if window == 1:
             assert server.stats()["requests"] == 1
         stub.gate.set()
@@ -297,7 +299,9 @@ def test_old_frames_are_not_decoded(client, pose, camera, monkeypatch, eventuall
     monkeypatch.setattr(frame_module, "decode_view", lambda *a: decoded.append(1) or decode_view(*a))
     for _ in range(10):
         last = client.send(pose(), camera)
-        eventually(lambda last=last: client._latest is not None and client._latest.id == last)
+        eventually(
+            lambda last=last: client._connection.latest is not None and client._connection.latest.id == last
+        )
     assert client.read_latest().id == last and len(decoded) == 1
 
 

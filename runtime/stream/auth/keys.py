@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import zmq
 from zmq.utils import z85
@@ -38,7 +39,7 @@ class KeyPair:
     @classmethod
     def new(cls) -> KeyPair:
         """A fresh random pair."""
-        public = b"-"
+        public, secret = zmq.curve_keypair()
         while public.startswith(b"-"):  # would look like an option on a command line
             public, secret = zmq.curve_keypair()
         return cls(public.decode("ascii"), secret.decode("ascii"))
@@ -100,6 +101,26 @@ def read_public(key: str | os.PathLike) -> str:
     if "public" not in values:
         raise KeyFileError(f"{path}: no public key in it, expected a file that `dinar keys new` made")
     return values["public"]
+
+
+class ConnectionKeys(NamedTuple):
+    """What a connection to a server with keys takes: its public key and the client's own pair."""
+
+    server_key: str
+    pair: KeyPair
+
+
+def connection_keys(
+    server_key: str | os.PathLike | None, key: KeyPair | str | os.PathLike | None
+) -> ConnectionKeys | None:
+    """The keys that a client was given; None for a server without. Raises InputError for one without the
+    other, KeyFileError."""
+    if server_key is None and key is None:
+        return None
+    if server_key is None or key is None:
+        raise InputError("server_key and key: got one of them, expected both (a server with keys) or none")
+    pair = key if isinstance(key, KeyPair) else KeyPair.load(key)
+    return ConnectionKeys(read_public(server_key), pair)
 
 
 def checked_name(name: str) -> str:

@@ -53,9 +53,10 @@ def key_of(part: zmq.Frame) -> str | None:
     """The public key of the peer that sent a part to a guarded socket; None = it came over inproc, from this
     process."""
     try:
-        return part.get("User-Id")
+        key = part.get("User-Id")
     except zmq.ZMQError:
         return None
+    return key if isinstance(key, str) else None
 
 
 class CurveAuthenticator:

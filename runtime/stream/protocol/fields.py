@@ -10,11 +10,21 @@ import numpy as np
 from dinar_live.runtime.core.errors import InputError
 
 from .messages import MAX_NAME, CameraView, OpenXRView
-from .wire import Block, BlockType, ErrorCode, WireError
+from .wire import (
+    MATRIX_CAMERA,
+    ONLY_FORMAT,
+    OPENXR_CAMERA,
+    Block,
+    BlockParts,
+    BlockType,
+    ErrorCode,
+    WireError,
+)
 
 MAX_CAMERA = 1e6
 _SIZE = struct.Struct("<HH")
-_CAMERA_FLOATS, _OPENXR_FLOATS = 25, 11
+MATRIX_CAMERA_FLOATS = 9 + 16  # K, world_to_camera
+OPENXR_CAMERA_FLOATS = 3 + 4 + 4  # position, orientation, fov
 
 
 def floats(name: str, value, shape: tuple[int, ...]) -> bytes:
@@ -40,7 +50,7 @@ def read_floats(data, block: Block, shape: tuple[int, ...], limit: float) -> np.
     return array.reshape(shape)
 
 
-def expect(block: Block, length: int | None = None, format: int = 1) -> None:
+def expect(block: Block, length: int | None = None, format: int = ONLY_FORMAT) -> None:
     """Refuses a block of another format or length."""
     name = BlockType(block.type).name
     if block.format != format:
@@ -51,7 +61,7 @@ def expect(block: Block, length: int | None = None, format: int = 1) -> None:
         raise WireError(f"{name}: {len(block.data)} bytes, expected {length}")
 
 
-def camera_block(camera: CameraView | OpenXRView):
+def camera_block(camera: CameraView | OpenXRView) -> BlockParts:
     """The CAMERA block of either kind of camera."""
     try:
         size = _SIZE.pack(camera.width, camera.height)
@@ -67,26 +77,26 @@ def camera_block(camera: CameraView | OpenXRView):
         )
         return (
             BlockType.CAMERA,
-            2,
+            OPENXR_CAMERA,
             b"".join(floats(f"camera.{name}", value, shape) for name, value, shape in values) + size,
         )
     matrices = floats("camera.K", camera.K, (3, 3)) + floats(
         "camera.world_to_camera", camera.world_to_camera, (4, 4)
     )
-    return BlockType.CAMERA, 1, matrices + size
+    return BlockType.CAMERA, MATRIX_CAMERA, matrices + size
 
 
 def read_camera(data, block: Block) -> CameraView | OpenXRView:
     """The camera in a CAMERA block; its arrays are views."""
-    if block.format not in (1, 2):
+    if block.format not in (MATRIX_CAMERA, OPENXR_CAMERA):
         raise WireError(f"CAMERA: encoding {block.format} is not known, expected 1 or 2", ErrorCode.ENCODING)
-    count = _CAMERA_FLOATS if block.format == 1 else _OPENXR_FLOATS
+    count = MATRIX_CAMERA_FLOATS if block.format == MATRIX_CAMERA else OPENXR_CAMERA_FLOATS
     expect(block, 4 * count + _SIZE.size, block.format)
     values = read_floats(data, block, (count,), MAX_CAMERA)
     width, height = _SIZE.unpack_from(block.data, 4 * count)
     if not (width and height):
         raise WireError(f"CAMERA: size {width}x{height}, expected at least 1 pixel a side")
-    if block.format == 1:
+    if block.format == MATRIX_CAMERA:
         return CameraView(values[:9].reshape(3, 3), values[9:].reshape(4, 4), width, height)
     return OpenXRView(values[:3], values[3:7], values[7:], width, height)
 

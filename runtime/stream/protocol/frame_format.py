@@ -1,4 +1,4 @@
-"""FrameFormat: what a client wants its pictures to be, in words."""
+"""FrameFormat: what a client wants its frames to be, in words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DEPTH = {
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How pictures come.
+    """How frames come.
 
     color: "jpeg" (colour lossy, alpha exact) or "raw" (exact, large). quality: of the JPEG, 1..100.
     alpha: "full", "half" (a quarter of the pixels, smooth edges) or "none" (opaque over black); raw colour
@@ -42,7 +42,7 @@ class FrameFormat:
     straight: colour not multiplied by alpha. background: (r, g, b) in [0,1] to composite over; there is no
         alpha then.
     depth: "none", "metres" (float32) or "inverse" (16 bits over depth_range = (near, far) in metres, None =
-        what each picture needs).
+        what each frame needs).
     margin: pixels around the avatar's box that are sent too. compress: deflate alpha and depth.
     Raises InputError.
     """
@@ -76,7 +76,7 @@ class FrameFormat:
                 )
             if self.straight:
                 raise InputError(
-                    "FrameFormat.straight: a picture over a background is opaque, so nothing in it is straight"
+                    "FrameFormat.straight: a frame over a background is opaque, so nothing in it is straight"
                 )
         r = self.depth_range
         if r is not None and not (len(r) == 2 and MIN_DEPTH <= r[0] < r[1] <= MAX_DEPTH):
@@ -89,7 +89,10 @@ class FrameFormat:
     def wire(self) -> Format:
         """The same in the numbers of the protocol."""
         alpha = "none" if self.color == "raw" or self.background is not None else self.alpha
-        background = None if self.background is None else tuple(int(255 * c + 0.5) for c in self.background)
+        background = None
+        if self.background is not None:
+            red, green, blue = (int(255 * c + 0.5) for c in self.background)
+            background = (red, green, blue)
         near, far = self.depth_range or (0.0, 0.0)
         return Format(
             {"jpeg": JPEG, "raw": RAW}[self.color],

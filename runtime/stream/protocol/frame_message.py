@@ -1,4 +1,4 @@
-"""FRAME: the blocks of an answer with pictures."""
+"""FRAME: the blocks of an answer."""
 
 from __future__ import annotations
 
@@ -23,45 +23,49 @@ from .messages import (
     Plane,
     Rect,
 )
-from .wire import STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+from .wire import ONLY_FORMAT, STRAIGHT, Block, BlockParts, BlockType, ErrorCode, Header, WireError
 
 NEAR_FAR = struct.Struct("<ff")  # at the start of inverse depth
-_RECT = struct.Struct("<HHHH")
-_TIMING = struct.Struct("<12sf")
-_RGB = struct.Struct("<BBBx")
-_TIME = struct.Struct("<Q")
+RECT_LAYOUT = struct.Struct("<HHHH")
+TIMING_NAME_SIZE = 12
+TIMING_LAYOUT = struct.Struct(f"<{TIMING_NAME_SIZE}sf")
+BACKGROUND_LAYOUT = struct.Struct("<BBBx")
+SOURCE_TIME_LAYOUT = struct.Struct("<Q")
 
 
-def frame_blocks(frame: FrameMessage) -> list:
+def frame_blocks(frame: FrameMessage) -> list[BlockParts]:
     """The blocks of `frame`."""
-    blocks = []
+    blocks: list[BlockParts] = []
     if frame.background is not None:
-        blocks.append((BlockType.BACKGROUND, 1, _RGB.pack(*frame.background)))
+        blocks.append((BlockType.BACKGROUND, ONLY_FORMAT, BACKGROUND_LAYOUT.pack(*frame.background)))
     if frame.source_time_ns is not None:
-        blocks.append((BlockType.SOURCE_TIME, 1, _TIME.pack(frame.source_time_ns)))
+        blocks.append((BlockType.SOURCE_TIME, ONLY_FORMAT, SOURCE_TIME_LAYOUT.pack(frame.source_time_ns)))
     for view in frame.views:
         blocks += [
             camera_block(view.camera),
-            (BlockType.RECT, 1, _RECT.pack(*view.rect)),
-            (BlockType.COLOR, *view.color),
+            (BlockType.RECT, ONLY_FORMAT, RECT_LAYOUT.pack(*view.rect)),
+            (BlockType.COLOR, view.color.encoding, view.color.data),
         ]
         if view.alpha is not None:
-            blocks.append((BlockType.ALPHA, *view.alpha))
+            blocks.append((BlockType.ALPHA, view.alpha.encoding, view.alpha.data))
         if view.depth is not None:
-            blocks.append((BlockType.DEPTH, *view.depth))
+            blocks.append((BlockType.DEPTH, view.depth.encoding, view.depth.data))
     timings = list(frame.timings.items())[:MAX_TIMINGS]
     blocks.append(
         (
             BlockType.TIMING,
-            1,
-            b"".join(_TIMING.pack(name.encode("ascii", "replace")[:12], ms) for name, ms in timings),
+            ONLY_FORMAT,
+            b"".join(
+                TIMING_LAYOUT.pack(name.encode("ascii", "replace")[:TIMING_NAME_SIZE], ms)
+                for name, ms in timings
+            ),
         )
     )
     return blocks
 
 
 def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
-    """The pictures in a FRAME message, still encoded. Raises WireError."""
+    """The frames in a FRAME message, still encoded. Raises WireError."""
     views, timings, background, source_time = [], {}, None, None
     for block in blocks:
         match block.type:
@@ -80,11 +84,11 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
                     view.setdefault("rect", Rect(0, 0, view["camera"].width, view["camera"].height))
                     view[name.lower()] = _read_plane(name, block, view["rect"])
             case BlockType.BACKGROUND:
-                expect(block, _RGB.size)
-                background = _RGB.unpack(block.data)
+                expect(block, BACKGROUND_LAYOUT.size)
+                background = BACKGROUND_LAYOUT.unpack(block.data)
             case BlockType.SOURCE_TIME:
-                expect(block, _TIME.size)
-                (source_time,) = _TIME.unpack(block.data)
+                expect(block, SOURCE_TIME_LAYOUT.size)
+                (source_time,) = SOURCE_TIME_LAYOUT.unpack(block.data)
             case BlockType.TIMING:
                 expect(block)
                 timings = _read_timings(block)
@@ -107,8 +111,8 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
 
 
 def _read_rect(block: Block, camera: CameraView) -> Rect:
-    expect(block, _RECT.size)
-    rect = Rect(*_RECT.unpack(block.data))
+    expect(block, RECT_LAYOUT.size)
+    rect = Rect(*RECT_LAYOUT.unpack(block.data))
     if not (
         rect.width
         and rect.height
@@ -116,7 +120,7 @@ def _read_rect(block: Block, camera: CameraView) -> Rect:
         and rect.y + rect.height <= camera.height
     ):
         raise WireError(
-            f"RECT: {tuple(rect)} is empty or reaches out of the picture of {camera.width}x{camera.height}"
+            f"RECT: {tuple(rect)} is empty or reaches out of the frame of {camera.width}x{camera.height}"
         )
     return rect
 
@@ -160,12 +164,12 @@ def _read_plane(name: str, block: Block, rect: Rect) -> Plane:
 
 
 def _read_timings(block: Block) -> dict[str, float]:
-    if len(block.data) % _TIMING.size or len(block.data) > MAX_TIMINGS * _TIMING.size:
+    if len(block.data) % TIMING_LAYOUT.size or len(block.data) > MAX_TIMINGS * TIMING_LAYOUT.size:
         raise WireError(
-            f"TIMING: {len(block.data)} bytes, expected a multiple of {_TIMING.size} up to {MAX_TIMINGS * _TIMING.size}"
+            f"TIMING: {len(block.data)} bytes, expected a multiple of {TIMING_LAYOUT.size} up to {MAX_TIMINGS * TIMING_LAYOUT.size}"
         )
     timings = {}
-    for name, ms in _TIMING.iter_unpack(block.data):
+    for name, ms in TIMING_LAYOUT.iter_unpack(block.data):
         name = name.rstrip(b"\0")
         if not (name.isascii() and name.decode("latin-1").isprintable() and 0 <= ms < math.inf):
             raise WireError(f"TIMING: {name!r} {ms}, expected printable ASCII and a finite time")

@@ -27,6 +27,7 @@ from .messages import (
     Format,
     OpenXRView,
     Plane,
+    PlaneData,
     Rect,
 )
 from .wire import ErrorCode, WireError
@@ -38,14 +39,14 @@ _JPEG_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class DecodedView(NamedTuple):
-    """One decoded picture: rgba u8[H,W,4], depth f32[H,W] metres (0 = nothing) or None."""
+    """One decoded frame: rgba u8[H,W,4], depth f32[H,W] metres (0 = nothing) or None."""
 
     rgba: np.ndarray
     depth: np.ndarray | None
 
 
 class FrameEncoder:
-    """Encodes pictures; keeps its scratch planes, so use one per thread."""
+    """Encodes frames; keeps its scratch planes, so use one per thread."""
 
     def __init__(self):
         self._size = (0, 0)
@@ -65,7 +66,7 @@ class FrameEncoder:
                 np.empty(height * width * n, np.uint8) for n in (1, 1, 3, 4)
             )
         full = cv2.extractChannel(rgba, 3, dst=self._full.reshape(height, width))
-        rect = _align(cv2.boundingRect(full), format.margin, width, height)
+        rect = _align(Rect(*cv2.boundingRect(full)), format.margin, width, height)
         crop, pixels = _slices(rect), rect.width * rect.height
         alpha = self._alpha[:pixels].reshape(rect.height, rect.width)
         alpha[...] = full[crop]
@@ -74,18 +75,18 @@ class FrameEncoder:
             colour = _over(
                 colour, alpha, format.background, self._over[: 4 * pixels].reshape(rect.height, rect.width, 4)
             )
-        depth = None if depth is None else _pack_depth(depth[crop], format)
+        depth_plane = None if depth is None else _pack_depth(depth[crop], format)
         if format.color == RAW:
-            return EncodedView(camera, rect, Plane(RAW, colour), None, depth)
+            return EncodedView(camera, rect, Plane(RAW, colour), None, depth_plane)
         bgr = cv2.cvtColor(
             colour, cv2.COLOR_RGBA2BGR, dst=self._bgr[: 3 * pixels].reshape(rect.height, rect.width, 3)
         )
         ok, jpeg = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, format.quality))
         if not ok:
             raise RuntimeError(
-                f"cv2.imencode refused a {rect.width}x{rect.height} picture at quality {format.quality}"
+                f"cv2.imencode refused a {rect.width}x{rect.height} frame at quality {format.quality}"
             )
-        return EncodedView(camera, rect, Plane(JPEG, jpeg), _pack_alpha(alpha, format.alpha), depth)
+        return EncodedView(camera, rect, Plane(JPEG, jpeg), _pack_alpha(alpha, format.alpha), depth_plane)
 
 
 def decode_view(
@@ -94,8 +95,8 @@ def decode_view(
     """The pixels of `view`. Sizes are checked before anything of that size is allocated. Raises
     ProtocolError.
 
-    Raw planes that cover the whole picture stay views of the message. Premultiplied JPEG colour is clamped to
-    alpha, which removes the JPEG's ringing outside the silhouette; a picture without alpha plane is opaque,
+    Raw planes that cover the whole frame stay views of the message. Premultiplied JPEG colour is clamped to
+    alpha, which removes the JPEG's ringing outside the silhouette; a frame without alpha plane is opaque,
     and `background` (r, g, b) or black around RECT.
     """
     rect, camera = view.rect, view.camera
@@ -124,7 +125,7 @@ def _over(
 ) -> np.ndarray:
     """Premultiplied `rgba` u8[h,w,4] over a colour, opaque, into `out`."""
     uncovered = (
-        np.arange(255, -1, -1, dtype=np.float32)[:, None] / 255 * np.float32((*background, 0))
+        np.arange(255, -1, -1, dtype=np.float32)[:, None] / 255 * np.array((*background, 0), np.float32)
     )  # by alpha
     uncovered[:, 3] = np.arange(255, -1, -1)
     table = np.rint(uncovered).astype(np.uint8).reshape(256, 1, 4)
@@ -134,9 +135,9 @@ def _over(
     return cv2.add(out, rgba, dst=out)
 
 
-def _align(box: tuple[int, int, int, int], margin: int, width: int, height: int) -> Rect:
-    """`box` (x, y, width, height) and `margin` around it, grown to JPEG's blocks of 16 pixels, so that chroma
-    is averaged as without cropping; inside the picture, never empty."""
+def _align(box: Rect, margin: int, width: int, height: int) -> Rect:
+    """`box` and `margin` around it, grown to JPEG's blocks of 16 pixels, so that chroma
+    is averaged as without cropping; inside the frame, never empty."""
     x, y, w, h = box
     if not w:
         margin = 0
@@ -175,7 +176,7 @@ def _pack_alpha(alpha: np.ndarray, encoding: int) -> Plane | None:
             alpha = cv2.copyMakeBorder(alpha, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         alpha = cv2.resize(alpha, (half(width), half(height)), interpolation=cv2.INTER_AREA)
     return Plane(
-        encoding, alpha if encoding in (RAW_PLANE, HALF_RAW) else zlib.compress(alpha, _DEFLATE_LEVEL)
+        encoding, alpha if encoding in (RAW_PLANE, HALF_RAW) else zlib.compress(alpha.data, _DEFLATE_LEVEL)
     )
 
 
@@ -206,7 +207,7 @@ def _pack_depth(depth: np.ndarray, format: Format) -> Plane | None:
         )
     return Plane(
         encoding,
-        depth if encoding == RAW_PLANE else zlib.compress(np.ascontiguousarray(depth), _DEFLATE_LEVEL),
+        depth if encoding == RAW_PLANE else zlib.compress(np.ascontiguousarray(depth).data, _DEFLATE_LEVEL),
     )
 
 
@@ -217,7 +218,7 @@ def _unpack_depth(plane: Plane, rect: Rect) -> np.ndarray:
         return np.frombuffer(data, "<f4").reshape(rect.height, rect.width)
     if len(plane.data) < NEAR_FAR.size:
         raise WireError(f"DEPTH: {len(plane.data)} bytes, expected near, far and the plane")
-    near, far = NEAR_FAR.unpack_from(plane.data)
+    near, far = NEAR_FAR.unpack_from(_buffer(plane.data))
     if not MIN_DEPTH <= near < far <= MAX_DEPTH:
         raise WireError(
             f"DEPTH: near {near:g} and far {far:g}, expected {MIN_DEPTH:g} <= near < far <= {MAX_DEPTH:g}"
@@ -234,7 +235,7 @@ def inverse_depth(depth: np.ndarray, near: float = 0.0, far: float = 0.0) -> tup
 
     As a depth buffer with reversed z has it. What is nearer or farther is moved there; 1 is the smallest
     value of something.
-    near, far: metres; 0, 0 = the range of the picture.
+    near, far: metres; 0, 0 = the range of the frame.
     """
     there = depth > 0
     if near == 0:
@@ -259,6 +260,10 @@ def metres(near: float, far: float, values: np.ndarray) -> np.ndarray:
     return np.divide(np.float32(1), inverse, out=inverse) * (values > 0)
 
 
+def _buffer(data: PlaneData) -> bytes | memoryview:
+    return data.data if isinstance(data, np.ndarray) else data
+
+
 def _unpack(name: str, plane: Plane, size: int, raw: bool):
     """`size` bytes of a plane. Raises WireError for fewer or more."""
     if raw:
@@ -267,7 +272,7 @@ def _unpack(name: str, plane: Plane, size: int, raw: bool):
         return plane.data
     inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(plane.data, size)
+        data = inflater.decompress(_buffer(plane.data), size)
         # The end mark and the checksum may still be unread when exactly `size` bytes came out; one byte more
         # is one too many.
         if len(data) == size and not inflater.eof and inflater.decompress(inflater.unconsumed_tail, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,9 +27,9 @@ class Format:
     it and asks for no plane), `depth` NO_PLANE, RAW_PLANE, DEFLATE_PLANE, INVERSE_RAW or INVERSE_DEFLATE,
     `straight` = not premultiplied.
 
-    background: (r, g, b) in 0..255 to composite over; the picture is then opaque. margin: pixels around the
+    background: (r, g, b) in 0..255 to composite over; the frame is then opaque. margin: pixels around the
         avatar's box that are sent too.
-    near, far: metres, the range of inverse depth; 0, 0 = what each picture needs. `FrameFormat` is the same
+    near, far: metres, the range of inverse depth; 0, 0 = what each frame needs. `FrameFormat` is the same
         in words.
     """
 
@@ -93,7 +93,7 @@ class SourceChoice(NamedTuple):
     follow: the cameras go along: they are given relative to the spot on the ground where the person is.
     """
 
-    index: int = 0
+    index: int = 0  # pyright: ignore[reportIncompatibleMethodOverride] (a field, not tuple.index)
     time: float = 0.0
     follow: bool = False
 
@@ -124,7 +124,7 @@ class Describe:
 
 @dataclass(frozen=True, eq=False)
 class RenderRequest:
-    """One picture (or a stereo pair) asked for. Arrays are read-only views of the message; pose None = one of
+    """One frame (or a stereo pair) asked for. Arrays are read-only views of the message; pose None = one of
     the server's sources, the live one if `source` is None too.
 
     `id` grows with every request of a client; `pose_time_ns` is the client's clock, echoed in the answer.
@@ -143,15 +143,18 @@ class RenderRequest:
     client: int = 0
 
 
+PlaneData: TypeAlias = bytes | memoryview | np.ndarray
+
+
 class Plane(NamedTuple):
-    """One encoded image plane: its encoding and its bytes."""
+    """One encoded image plane: its encoding and its bytes, or an array of them that is still to be copied."""
 
     encoding: int
-    data: object
+    data: PlaneData
 
 
 class Rect(NamedTuple):
-    """The part of a picture that is sent, in pixels from the top left corner; the rest of the picture is
+    """The part of a frame that is sent, in pixels from the top left corner; the rest of the frame is
     empty."""
 
     x: int
@@ -161,7 +164,7 @@ class Rect(NamedTuple):
 
 
 class EncodedView(NamedTuple):
-    """The planes of one camera's picture; all cover `rect`."""
+    """The planes of one camera's frame; all cover `rect`."""
 
     camera: CameraView | OpenXRView
     rect: Rect
@@ -174,7 +177,7 @@ class EncodedView(NamedTuple):
 class FrameMessage:
     """The answer to a RenderRequest: one encoded view per camera and the server's stage times in ms.
 
-    background: (r, g, b) in 0..255 that the pictures lie over. source_time_ns: when the pose was taken, on
+    background: (r, g, b) in 0..255 that the frames lie over. source_time_ns: when the pose was taken, on
     the server's clock, where a source of the server gave it.
     """
 

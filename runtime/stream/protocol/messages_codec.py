@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from dinar_live.runtime.core.errors import InputError
 
@@ -26,6 +28,7 @@ from .messages import (
 )
 from .render_message import decode_render, render_blocks
 from .wire import (
+    ONLY_FORMAT,
     STRAIGHT,
     Block,
     BlockType,
@@ -73,7 +76,7 @@ def encode(message: Message) -> bytearray:
             text = message.text.encode("utf-8", "replace")[:MAX_ERROR_TEXT].decode("utf-8", "ignore").encode()
             return pack(
                 MessageType.ERROR,
-                [(BlockType.ERROR, 1, struct.pack("<I", message.code) + text)],
+                [(BlockType.ERROR, ONLY_FORMAT, struct.pack("<I", message.code) + text)],
                 id=message.id,
                 client_time_ns=message.pose_time_ns,
                 session=message.session,
@@ -90,17 +93,23 @@ def encode(message: Message) -> bytearray:
             )
         case Hello():
             return pack(
-                MessageType.HELLO, [(BlockType.JSON, 1, _json_bytes(message.info))], session=message.session
+                MessageType.HELLO,
+                [(BlockType.JSON, ONLY_FORMAT, _json_bytes(message.info))],
+                session=message.session,
             )
         case Caps():
             return pack(
                 MessageType.CAPS,
-                [(BlockType.JSON, 1, _json_bytes(message.info))],
+                [(BlockType.JSON, ONLY_FORMAT, _json_bytes(message.info))],
                 id=message.id,
                 session=message.session,
             )
         case Describe():
-            blocks = [(BlockType.AVATAR, 1, name_bytes("avatar", message.avatar))] if message.avatar else []
+            blocks = (
+                [(BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", message.avatar))]
+                if message.avatar
+                else []
+            )
             return pack(MessageType.DESCRIBE, blocks, id=message.id, session=message.session)
         case Bye():
             return pack(MessageType.BYE, (), session=message.session)
@@ -185,7 +194,7 @@ def _decode_describe(header: Header, blocks: list[Block]) -> Describe:
     return Describe(header.id, read_name("AVATAR", block.data), header.session)
 
 
-_DECODERS = {
+_DECODERS: dict[int, Callable[[Any, Header, list[Block]], Message]] = {
     MessageType.HELLO: lambda data, h, blocks: Hello(_decode_json(h, blocks), h.session),
     MessageType.CAPS: lambda data, h, blocks: Caps(_decode_json(h, blocks), h.session, h.id),
     MessageType.RENDER: decode_render,

@@ -24,7 +24,20 @@ from .messages import (
     RenderRequest,
     SourceChoice,
 )
-from .wire import STRAIGHT, Block, BlockType, ErrorCode, Header, WireError
+from .wire import (
+    FOLLOW,
+    HAS_BACKGROUND,
+    LONG_FORMAT,
+    ONLY_FORMAT,
+    SHORT_FORMAT,
+    STRAIGHT,
+    Block,
+    BlockParts,
+    BlockType,
+    ErrorCode,
+    Header,
+    WireError,
+)
 
 JOINTS = 55
 MAX_ANGLE = float(np.float32(4 * math.pi))  # as the nearest float32: what a client at the limit sends
@@ -32,22 +45,20 @@ MAX_TRANSL = 1e4
 MAX_COEFFICIENT = 100.0
 MAX_SOURCE_TIME = 1e7
 
-_FORMAT = struct.Struct("<BBBBI")
-_FORMAT_2 = struct.Struct("<BBBBIBBBxHxxff")
-_HAS_BACKGROUND = 2  # flag of FORMAT
-_SOURCE = struct.Struct("<HHId")
-_FOLLOW = 1  # flag of SOURCE
+FORMAT_LAYOUT = struct.Struct("<BBBBI")
+LONG_FORMAT_LAYOUT = struct.Struct("<BBBBIBBBxHxxff")
+SOURCE_LAYOUT = struct.Struct("<HHId")
 _ZERO_TRANSL = np.zeros(3, np.float32)
 _NO_EXPRESSION = np.zeros(0, np.float32)
 for _a in (_ZERO_TRANSL, _NO_EXPRESSION):
     _a.flags.writeable = False
 
 
-def render_blocks(request: RenderRequest) -> list:
+def render_blocks(request: RenderRequest) -> list[BlockParts]:
     """The blocks of `request`. Raises InputError."""
-    blocks = [camera_block(c) for c in request.cameras]
+    blocks: list[BlockParts] = [camera_block(c) for c in request.cameras]
     if request.avatar:
-        blocks.append((BlockType.AVATAR, 1, name_bytes("avatar", request.avatar)))
+        blocks.append((BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", request.avatar)))
     if request.pose is not None:
         expression = np.ravel(request.pose.expression)
         if len(expression) > MAX_EXPRESSION:
@@ -55,18 +66,20 @@ def render_blocks(request: RenderRequest) -> list:
                 f"pose.expression: {len(expression)} coefficients, at most {MAX_EXPRESSION} are allowed"
             )
         blocks += [
-            (BlockType.POSE, 1, floats("pose.body", request.pose.body, (JOINTS, 3))),
-            (BlockType.TRANSL, 1, floats("pose.transl", request.pose.transl, (3,))),
+            (BlockType.POSE, ONLY_FORMAT, floats("pose.body", request.pose.body, (JOINTS, 3))),
+            (BlockType.TRANSL, ONLY_FORMAT, floats("pose.transl", request.pose.transl, (3,))),
         ]
         if len(expression):
-            blocks.append((BlockType.EXPRESSION, 1, floats("pose.expression", expression, expression.shape)))
+            blocks.append(
+                (BlockType.EXPRESSION, ONLY_FORMAT, floats("pose.expression", expression, expression.shape))
+            )
     if request.source is not None:
         blocks.append(_source_block(request.source, request.pose is not None))
     blocks.append(_format_block(request.format))
     return blocks
 
 
-def _source_block(source: SourceChoice, posed: bool):
+def _source_block(source: SourceChoice, posed: bool) -> BlockParts:
     index, time, follow = source
     if posed:
         raise InputError("source: the request has a pose too; send one of them")
@@ -74,17 +87,21 @@ def _source_block(source: SourceChoice, posed: bool):
         raise InputError(
             f"source: got index {index} and time {time:g}, expected 0..65535 and at most {MAX_SOURCE_TIME:g} seconds"
         )
-    return BlockType.SOURCE, 1, _SOURCE.pack(index, _FOLLOW * follow, 0, time)
+    return BlockType.SOURCE, ONLY_FORMAT, SOURCE_LAYOUT.pack(index, FOLLOW * follow, 0, time)
 
 
-def _format_block(f: Format):
+def _format_block(f: Format) -> BlockParts:
     if (f.background, f.margin, f.near, f.far) == (None, 0, 0, 0):
-        return BlockType.FORMAT, 1, _FORMAT.pack(f.color, f.quality, f.alpha, f.depth, STRAIGHT * f.straight)
-    flags = STRAIGHT * f.straight | _HAS_BACKGROUND * (f.background is not None)
+        return (
+            BlockType.FORMAT,
+            SHORT_FORMAT,
+            FORMAT_LAYOUT.pack(f.color, f.quality, f.alpha, f.depth, STRAIGHT * f.straight),
+        )
+    flags = STRAIGHT * f.straight | HAS_BACKGROUND * (f.background is not None)
     return (
         BlockType.FORMAT,
-        2,
-        _FORMAT_2.pack(
+        LONG_FORMAT,
+        LONG_FORMAT_LAYOUT.pack(
             f.color, f.quality, f.alpha, f.depth, flags, *(f.background or (0, 0, 0)), f.margin, f.near, f.far
         ),
     )
@@ -153,22 +170,22 @@ def decode_render(data, header: Header, blocks: list[Block]) -> RenderRequest:
 
 
 def _read_source(block: Block) -> SourceChoice:
-    expect(block, _SOURCE.size)
-    index, flags, _, time = _SOURCE.unpack(block.data)
+    expect(block, SOURCE_LAYOUT.size)
+    index, flags, _, time = SOURCE_LAYOUT.unpack(block.data)
     if not abs(time) <= MAX_SOURCE_TIME:  # NaN fails this as well
         raise WireError(f"SOURCE: time {time}, expected at most {MAX_SOURCE_TIME:g} seconds in magnitude")
-    return SourceChoice(index, time, bool(flags & _FOLLOW))
+    return SourceChoice(index, time, bool(flags & FOLLOW))
 
 
 def _read_format(block: Block) -> Format:
     background, margin, near, far = None, 0, 0.0, 0.0
-    if block.format == 2:
-        expect(block, _FORMAT_2.size, 2)
-        color, quality, alpha, depth, flags, *rgb, margin, near, far = _FORMAT_2.unpack(block.data)
-        background = tuple(rgb) if flags & _HAS_BACKGROUND else None
+    if block.format == LONG_FORMAT:
+        expect(block, LONG_FORMAT_LAYOUT.size, LONG_FORMAT)
+        color, quality, alpha, depth, flags, *rgb, margin, near, far = LONG_FORMAT_LAYOUT.unpack(block.data)
+        background = tuple(rgb) if flags & HAS_BACKGROUND else None
     else:
-        expect(block, _FORMAT.size)
-        color, quality, alpha, depth, flags = _FORMAT.unpack(block.data)
+        expect(block, FORMAT_LAYOUT.size)
+        color, quality, alpha, depth, flags = FORMAT_LAYOUT.unpack(block.data)
     if color not in (JPEG, RAW) or alpha > INVERSE_DEFLATE or depth > INVERSE_DEFLATE:
         raise WireError(
             f"FORMAT: colour encoding {color}, alpha {alpha}, depth {depth}; expected colour {JPEG} (JPEG) or {RAW} (RGBA), "
@@ -184,7 +201,7 @@ def _read_format(block: Block) -> Format:
         )
     if background is not None and (alpha != NO_PLANE or flags & STRAIGHT):
         raise WireError(
-            "FORMAT: a picture over a background is opaque, expected alpha 0 and not straight",
+            "FORMAT: a frame over a background is opaque, expected alpha 0 and not straight",
             ErrorCode.ENCODING,
         )
     if not (near == far == 0 or MIN_DEPTH <= near < far <= MAX_DEPTH):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,7 +20,14 @@ TYPE_OFFSET = 6
 ID_OFFSET = 16
 SEND_TIME_OFFSET = 40
 MAX_BLOCKS = 32
-STRAIGHT = 1  # flag of FRAME: colour is not multiplied by alpha
+ONLY_FORMAT = 1  # of a block that has one format
+MATRIX_CAMERA = 1  # formats of CAMERA
+OPENXR_CAMERA = 2
+SHORT_FORMAT = 1  # formats of FORMAT
+LONG_FORMAT = 2
+STRAIGHT = 1  # flag of FRAME and FORMAT: colour is not multiplied by alpha
+HAS_BACKGROUND = 2  # flag of FORMAT
+FOLLOW = 1  # flag of SOURCE
 
 
 class MessageType(IntEnum):
@@ -101,11 +109,24 @@ class Block(NamedTuple):
     data: memoryview
 
 
+BlockParts: TypeAlias = tuple[int, int, bytes | bytearray | memoryview | np.ndarray]
+"""A block to be written: its type, its format and its data."""
+
+
 def pack(
-    type: int, blocks, *, flags=0, id=0, client_time_ns=0, server_recv_ns=0, server_send_ns=0, session=0
+    type: int,
+    blocks: Iterable[BlockParts],
+    *,
+    flags=0,
+    id=0,
+    client_time_ns=0,
+    server_recv_ns=0,
+    server_send_ns=0,
+    session=0,
 ) -> bytearray:
     """One message from `blocks` = [(type, format, bytes-like or array, strided ones too)]; every payload is
     copied exactly once."""
+    blocks = list(blocks)
     sizes = [v.nbytes if isinstance(v, np.ndarray) else len(v) for _, _, v in blocks]
     body = sum(BLOCK.size + (n + 7 & ~7) for n in sizes)
     out = bytearray(HEADER_SIZE + body)  # zeroed, so is the padding

@@ -1,5 +1,5 @@
 // The connection: says hello, keeps count of what is asked for and not yet drawn, compares clocks, comes back by itself.
-import * as wire from "./wire.js";
+import { ErrorCode, decode, encode } from "./client/dinar.js";
 
 const RETRY_FIRST = 300, RETRY_MOST = 1000, TIME_EVERY = 2000, LOST_AFTER = 60_000;
 const WRONG_KEY = 4401, FULL = 1013;
@@ -34,7 +34,7 @@ export class Link {
     socket.onopen = () => this.#greet();
     socket.onmessage = ({ data }) => {
       try {
-        this.#hear(wire.decode(data));
+        this.#hear(decode(data));
       } catch (error) {
         this.onproblem(`The server said something that this page does not understand: ${error.message}`);
       }
@@ -44,35 +44,35 @@ export class Link {
 
   get live() { return this.caps !== null; }
 
-  /** Sends a request: the fields of wire.render without id, time and avatar. */
+  /** Sends a request: the fields of a "render" message (client/encode.js) without id, time and avatar. */
   ask(fields) {
     const id = this.nextId++, at = performance.now();
     this.open.set(id, { ...fields, at });
-    this.#send(wire.render({ ...fields, id, time: nanoseconds(), avatar: this.avatar }));
+    this.#send({ type: "render", ...fields, id, poseTimeNs: nanoseconds(), avatar: this.avatar });
   }
 
   /** Turns to another avatar as soon as the server has said what it is like. */
   choose(avatar) {
     this.chosen = avatar;
-    this.#send(wire.describe(this.nextId++, avatar));
+    this.#send({ type: "describe", id: this.nextId++, avatar });
   }
 
   done(id) { this.open.delete(id); }
 
   #send(message) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(message);
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(encode(message));
   }
 
   #greet() {
     this.open.clear();
     this.nextId = 1n;
     this.newest = 0n;
-    this.#send(wire.hello({ name: "dinar page", window: 2, avatar: this.avatar }));
-    this.#send(wire.time(nanoseconds()));
+    this.#send({ type: "hello", info: { name: "dinar page", window: 2, avatar: this.avatar } });
+    this.#send({ type: "time", clientNs: nanoseconds() });
   }
 
   #every() {
-    this.#send(wire.time(nanoseconds()));
+    this.#send({ type: "time", clientNs: nanoseconds() });
     const now = performance.now();
     for (const [id, { at }] of this.open) if (now - at > LOST_AFTER) this.open.delete(id);
   }
@@ -80,14 +80,14 @@ export class Link {
   #hear(message) {
     const asked = this.open.get(message.id);
     switch (message.type) {
-      case wire.Type.CAPS:
+      case "caps":
         this.retry = RETRY_FIRST;
         if (message.id) this.avatar = this.chosen;
         this.caps = message.info;
         this.oncaps(message.info);
         this.onstate("live");
         break;
-      case wire.Type.FRAME:
+      case "frame":
         if (!asked || message.id < this.newest) {       // encoders may overtake each other
           this.done(message.id);
           break;
@@ -96,20 +96,20 @@ export class Link {
         this.onproblem("");
         this.onframe(message, asked);
         break;
-      case wire.Type.SUPERSEDED:
+      case "superseded":
         this.done(message.id);
         break;
-      case wire.Type.TIME:
-        this.roundTrip = Number(nanoseconds() - message.clientTime - (message.sent - message.received)) / 1e6;
+      case "time":
+        this.roundTrip = Number(nanoseconds() - message.clientNs - (message.serverSendNs - message.serverRecvNs)) / 1e6;
         break;
-      case wire.Type.ERROR:
+      case "error":
         this.done(message.id);
-        if (message.code === wire.Code.UNKNOWN_AVATAR) this.avatar = "";         // a server that has others now
-        if ([wire.Code.HELLO_REQUIRED, wire.Code.UNKNOWN_AVATAR].includes(message.code)) this.#greet();
-        else if (message.code === wire.Code.CLIENTS) this.socket.close(4000 + message.code);
+        if (message.code === ErrorCode.UNKNOWN_AVATAR) this.avatar = "";         // a server that has others now
+        if ([ErrorCode.HELLO_REQUIRED, ErrorCode.UNKNOWN_AVATAR].includes(message.code)) this.#greet();
+        else if (message.code === ErrorCode.CLIENTS) this.socket.close(4000 + message.code);
         else this.onproblem(message.text);
         break;
-      case wire.Type.BYE:
+      case "bye":
         this.socket.close();
         break;
     }
@@ -123,7 +123,7 @@ export class Link {
       this.onstate("refused");
       return;
     }
-    this.onstate(code === FULL || code === 4000 + wire.Code.CLIENTS ? "full" : "connecting");
+    this.onstate(code === FULL || code === 4000 + ErrorCode.CLIENTS ? "full" : "connecting");
     setTimeout(() => this.connect(), this.retry);
     this.retry = Math.min(this.retry * 1.6, RETRY_MOST);
   }

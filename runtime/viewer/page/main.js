@@ -1,14 +1,14 @@
 // The page: asks for pictures at a steady rate as long as there is room, draws the newest, and wires the controls.
-import { canInflate, decodePicture } from "./decode.js";
+import { DEFLATE, JPEG, NONE, PLAIN, RAW } from "./client/dinar.js";
 import { Link } from "./link.js";
 import { Meter } from "./meter.js";
 import { Orbit } from "./orbit.js";
 import { createPainter } from "./paint.js";
 import { asText, show } from "./panel.js";
+import { canInflate, pixelsOf } from "./pixels.js";
 import { Player } from "./player.js";
 import { steer } from "./pointer.js";
 import { fitting, heights, Settings } from "./settings.js";
-import { DEFLATE_PLANE, JPEG, NO_PLANE, RAW, RAW_PLANE } from "./wire.js";
 
 const IN_FLIGHT = 2;            // pictures asked for and not drawn: one is rendered while the other travels
 const FIGURES_EVERY = 250, SILENT = 2500, RESIZE_AFTER = 350, SHEET = 860;
@@ -24,8 +24,8 @@ let state = "connecting", problem = "", wanted = hash.get("source") ?? "";
 // ---- asking and drawing
 
 function format() {
-  if (settings.quality === "raw") return { color: RAW, quality: 0, alpha: NO_PLANE };
-  return { color: JPEG, quality: Number(settings.quality), alpha: canInflate ? DEFLATE_PLANE : RAW_PLANE };
+  if (settings.quality === "raw") return { color: RAW, quality: 0, alpha: NONE };
+  return { color: JPEG, quality: Number(settings.quality), alpha: canInflate ? DEFLATE : PLAIN };
 }
 
 function turn(now) {
@@ -35,7 +35,7 @@ function turn(now) {
   nextAt = Math.max(nextAt + period, now - period);
   meter.tick(now);
   const source = player.now();
-  if (link.open.size < IN_FLIGHT) link.ask({ camera: orbit.camera(), ...size, format: format(), source });
+  if (link.open.size < IN_FLIGHT) link.ask({ cameras: [{ ...orbit.camera(), ...size }], format: format(), source });
 }
 
 link.onframe = (message, asked) => {
@@ -50,13 +50,13 @@ async function draw() {
     const { message, asked, at } = arrival;
     arrival = null;
     try {
-      const picture = await decodePicture(message.picture, message.straight);
+      const [view] = message.views, picture = await pixelsOf(view, message.straight);
       painter.paint(picture);
       shown?.image?.close();
       shown = picture;
       lastDrawn = performance.now();
       $("view").dataset.drawn = message.id;
-      const server = Number(message.sent - message.received) / 1e6, { color, alpha } = message.picture;
+      const server = Number(message.serverSendNs - message.serverRecvNs) / 1e6, { color, alpha } = view;
       meter.picture({ asked: asked.at, arrived: at, drawn: lastDrawn, timings: message.timings, server,
                       size: color.data.length + (alpha?.data.length ?? 0) });
       if (state === "live") stage.classList.remove("lost");

@@ -19,7 +19,7 @@ void main() {
   color = vec4(straight ? texel.rgb * alpha : min(texel.rgb, vec3(alpha)), alpha);
 }`;
 
-/** The best painter this browser has for `canvas`: paint(picture) (see decode.js), and `name`. */
+/** The best painter this browser has for `canvas`: paint(picture) (see pixels.js), and `name`. */
 export function createPainter(canvas, forced = "") {
   if (forced !== "2d") {
     const gl = canvas.getContext("webgl2", { alpha: true, premultipliedAlpha: true, antialias: false, depth: false });
