@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.stream import Format
 from dinar_live.runtime.stream.protocol.image_codec import FrameEncoder, decode_view
 from dinar_live.runtime.stream.protocol.messages import CameraView
@@ -73,31 +74,31 @@ class References:
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
     """
 
-    def __init__(self, avatar: Avatar, options: dict[str, Any]):
-        engine = options.get("engine", "auto")
-        if engines.engine_runs_on(engine) == "gpu":
-            engine = engines.AUTO
-        reference: dict[str, Any] = {
-            "device": "cpu",
-            "rasterizer": "native",
-            "engine": engine,
-            "precision": "f32",
-            "crop": False,
-        }
+    def __init__(self, avatar: Avatar, options: Mapping[str, Any]):
+        asked = RenderOptions(**options)
+        engine = engines.AUTO if engines.engine_runs_on(asked.engine) == "gpu" else asked.engine
         self._avatar = avatar
-        self._options: dict[str, Any] = {**options, **reference, "background_compile": False}
+        self._options = asked.changed(
+            device="cpu",
+            rasterizer="native",
+            engine=engine,
+            precision="f32",
+            crop=False,
+            background_compile=False,
+        )
 
     def _renderer(self, size: tuple[int, int]) -> Renderer:
-        return Renderer(self._avatar, **(self._options | {"size": size}))
+        return Renderer(self._avatar, size, options=self._options)
 
     def check_pictures(self) -> Difference | None:
         """The worst difference from the pictures in the bundle; None if it has none."""
         checks, worst = self._avatar.checks, None
         if checks is None or not len(checks.body):
             return None
-        name = self._options["renderer"]
+        name = self._options.renderer
         pictures = checks.rgba[next(iter(self._avatar.renderers)) if name == "auto" else name]
-        with self._renderer(pictures.shape[1:3]) as renderer:
+        _, height, width, _ = pictures.shape
+        with self._renderer((height, width)) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
                 frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))

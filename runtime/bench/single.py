@@ -14,6 +14,7 @@ from dinar_live.runtime.motion.motion import Motion
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.compiled_sizes import MAX_SESSIONS
 from dinar_live.runtime.render.frame import GPU_TIME, STAGES
+from dinar_live.runtime.render.options import RenderOptions
 
 from . import images
 from .measurement import Measurement
@@ -108,7 +109,8 @@ def run_single(
 def _gpu_stages(avatar: Avatar, work, options: dict) -> dict:
     """What each stage takes on a GPU when a frame's work is launched one by one: "gpu_stages", p50 and p99 in
     ms."""
-    with Renderer(avatar, **{**options, "stage_times": True}, background_compile=False) as renderer:
+    stage_by_stage = RenderOptions(**options).changed(stage_times=True, background_compile=False)
+    with Renderer(avatar, options=stage_by_stage) as renderer:
         chosen = [work[i % len(work)] for i in range(GPU_STAGE_FRAMES)]
         for shot in chosen[:WARM_FRAMES]:
             renderer.render(*shot)
