@@ -32,10 +32,11 @@ with AvatarService(avatar, size=(SIZE, SIZE)) as service:
         frame = client.render(pose, eyes)
 
 left, right = frame.views  # each has rgba u8[H,W,4], premultiplied, and depth f32[H,W] in metres, 0 = nothing
-there = left.depth > 0
-near, far = left.depth[there].min(), left.depth[there].max()
+depth = frame.depth if frame.depth is not None else np.zeros((SIZE, SIZE))  # the left eye's
+there = depth > 0
+near, far = depth[there].min(), depth[there].max()
 grey = np.zeros_like(left.rgba)
-grey[there, :3] = (255 - 200 * (left.depth[there] - near) / (far - near))[:, None]
+grey[there, :3] = (255 - 200 * (depth[there] - near) / (far - near))[:, None]
 grey[there, 3] = 255
 print(f"{near:.2f} to {far:.2f} m away, {frame.bytes / 1000:.0f} kB, {frame.latency_ms:.0f} ms")
 write_png("out/04_stereo.png", contact_sheet([left.rgba, right.rgba, grey], 3))

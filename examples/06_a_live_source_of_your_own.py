@@ -16,11 +16,11 @@ from dinar_live.runtime.render.sinks import contact_sheet, write_png
 
 SIZE, SECONDS, LOOKS = (384, 256), 2.0, 6
 
+BODY = Skeleton(leg_length=0.8)  # metres: the body that the poses were made for
+
 
 class Waver(Source):
     """Waves its right hand; a real one would have a thread that listens, and keep the newest sample here."""
-
-    skeleton = Skeleton(leg_length=0.8)  # metres, of the body that the poses were made for
 
     def start(self) -> None:
         self._began = time.monotonic()
@@ -37,6 +37,10 @@ class Waver(Source):
         body[JOINT_INDEX["right_elbow"]] = (0, 0, -1.3 + 0.5 * math.sin(5 * t))
         pelvis = np.array((0.1 * math.sin(2 * t), 0.95, 0.0))
         return Sample(t, now, int(60 * t), body, pelvis, np.zeros(0, np.float32))
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return BODY
 
     @property
     def state(self) -> SourceState:
