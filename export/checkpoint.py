@@ -209,15 +209,16 @@ def _places(model: DinarModel) -> Iterable[tuple[nn.Module, str, str]]:
     averages are the U-Net's own."""
     for prefix, module in model.named_modules():
         for name in (*module._parameters, *module._buffers):
-            if (
-                _member(module, name) is not None
-                and (key := f"{prefix}.{name}".lstrip(".")) not in LAYOUT_KEYS
-            ):
+            empty = {**module._parameters, **module._buffers}[name] is None
+            if not empty and (key := f"{prefix}.{name}".lstrip(".")) not in LAYOUT_KEYS:
                 yield module, name, key
 
 
-def _member(module: nn.Module, name: str) -> Tensor | None:
-    return module._parameters.get(name) if name in module._parameters else module._buffers[name]
+def _member(module: nn.Module, name: str) -> Tensor:
+    tensors: dict[str, Tensor | None] = {**module._buffers, **module._parameters}
+    tensor = tensors[name]
+    assert tensor is not None  # only what is there has a place, see _places
+    return tensor
 
 
 def _mismatch(place: Tensor, entry: StoredTensor) -> str | None:

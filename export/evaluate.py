@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def evaluate(
     frames: Sequence[int] | np.ndarray,
     renderer: str,
     *,
-    options: dict | None = None,
+    options: dict[str, Any] | None = None,
     perceptual: dict[str, Perceptual] | None = None,
     progress: Progress = iter,
 ) -> Evaluation:
@@ -88,7 +89,7 @@ def evaluate(
     """
     capture.check_body(avatar.rig)
     rows, worst, more = [], [], perceptual or {}
-    with Renderer(avatar, capture.size, renderer=renderer, crop=False, **(options or {})) as r:
+    with Renderer(avatar, capture.size, renderer=renderer, crop=False, **dict[str, Any](options or {})) as r:
         description = r.describe()
         for i in progress(frames):
             c = true_picture(capture, i).compare(r.render(capture.pose(i), capture.camera(i)).rgba)
@@ -107,9 +108,15 @@ def evaluate(
 
 
 def measure_flicker(
-    avatar: Avatar, renderer: str, count: int, size: tuple[int, int], *, motion: Motion | None = None, options: dict | None = None,
+    avatar: Avatar,
+    renderer: str,
+    count: int,
+    size: tuple[int, int],
+    *,
+    motion: Motion | None = None,
+    options: dict[str, Any] | None = None,
     progress: Progress = iter,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Flicker over `count` consecutive frames of a motion at 30 fps (None = the built-in one) seen from the
     front, by renderer name: of `renderer`, and for scale of a static texture: the avatar's own `texture`
         renderer, else one baked from two renders (`static`)."""
@@ -119,7 +126,7 @@ def measure_flicker(
     for name in names:
         follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), size)
         poses = (fitted_motion.pose_at(i / FLICKER_FPS) for i in range(count))
-        with Renderer(avatar, size, renderer=name, crop=False, **(options or {})) as r:
+        with Renderer(avatar, size, renderer=name, crop=False, **dict[str, Any](options or {})) as r:
             out[name] = flicker(r, progress([(p, follow.at(p.transl, 0.3, 0.1)) for p in poses]))
     return out
 
@@ -134,7 +141,7 @@ class _Body:
         return self._rig
 
 
-def _with_static(avatar: Avatar, renderer: str, options: dict | None) -> tuple[Avatar, list[str]]:
+def _with_static(avatar: Avatar, renderer: str, options: dict[str, Any] | None) -> tuple[Avatar, list[str]]:
     """The avatar with a static texture to compare with, and the names of the two renderers."""
     static = next((name for name, spec in avatar.renderers.items() if not spec.type.needs_network), None)
     if static is not None:
@@ -143,7 +150,9 @@ def _with_static(avatar: Avatar, renderer: str, options: dict | None) -> tuple[A
     body = np.zeros((55, 3), np.float32)
     body[16, 2], body[17, 2] = -0.6, 0.6  # arms down, off the body
     pose, views = Pose(body), []
-    with Renderer(avatar, size, renderer=renderer, crop=False, straight=True, **(options or {})) as r:
+    with Renderer(
+        avatar, size, renderer=renderer, crop=False, straight=True, **dict[str, Any](options or {})
+    ) as r:
         for name, azimuth in (("front", 0.0), ("back", np.pi)):
             camera = whole_body_camera(avatar.rig, avatar.rig.joints[0], size, azimuth=azimuth)
             rgba = r.render(pose, camera).rgba

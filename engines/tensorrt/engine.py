@@ -206,7 +206,7 @@ class TensorRTEngine(Engine):
         timing_key = EngineKey(
             "timing", "", (), key.engine, key.gpu, key.compute_capability, key.platform, ()
         )
-        timing = self._cache.load(timing_key) or b""
+        timing = bytes(self._cache.load(timing_key) or b"")
         data, measured = build_plan(self.lowered(size, io), log, BuildSettings(level), timing, self._progress)
         plan = _deserialize(data, log)  # before it is kept: a plan that cannot be loaded here is of no use
         self.built += 1
@@ -229,7 +229,7 @@ class TensorRTEngine(Engine):
         ).SerializeToString()
 
 
-def _deserialize(data: bytes, log: Log) -> Plan:
+def _deserialize(data: bytes | memoryview, log: Log) -> Plan:
     try:
         runtime = trt.Runtime(log)  # engine_host_code_allowed stays False: a plan brings no host code
     except (TypeError, RuntimeError) as error:  # as for the builder

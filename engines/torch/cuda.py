@@ -173,11 +173,7 @@ class TorchCudaSession(Session):
             {name: t.numpy() for name, t in self._in.items()},
             {name: t.numpy() for name, t in self._out.items()},
         )
-
-    @property
-    def mode(self) -> str:
-        """How it runs: "graph", or "eager: " and why."""
-        return self._device_session.mode
+        self.mode = self._device_session.mode
 
     def _start(self) -> None:
         session = self._device_session

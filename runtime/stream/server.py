@@ -232,7 +232,9 @@ class Server:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker.receiver, zmq.POLLIN)
-        poller.register(self._authenticator.socket, zmq.POLLIN)
+        authenticator = self._authenticator
+        assert authenticator is not None  # made by start()
+        poller.register(authenticator.socket, zmq.POLLIN)
         if self._broadcast is not None:
             poller.register(self._broadcast.socket, zmq.POLLIN)
         sweep = time.monotonic()
@@ -244,7 +246,7 @@ class Server:
             self._flush()
             emptied = self._drain()
             if emptied:  # first who is inside: nobody can come faster than what they say is read
-                self._authenticator.answer()
+                authenticator.answer()
             if (loud := self._gate.keep_up(emptied)) is not None:
                 self._cut_off(loud)
             for client in list(self._stalled):
