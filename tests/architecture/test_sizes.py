@@ -17,7 +17,7 @@ PARAMETERS = 8  # self and cls are not counted
 FILES = {
     "runtime/motion/authored.py": 453,
     "runtime/stream/client.py": 502,
-    "runtime/stream/server.py": 476,
+    "runtime/stream/server.py": 509,
 }
 # file, name within it: parameters
 MANY_PARAMETERS = {
