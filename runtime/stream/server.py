@@ -51,6 +51,7 @@ _POLL_MS = 500
 _STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
+_GOODBYE_SECONDS = 0.1  # for clients to read BYE and the last frame
 _INSIDE = "inproc://dinar"
 _NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
 _COUNTERS: dict[int, str] = {
@@ -267,6 +268,8 @@ class Server:
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
         self._flush()
+        if self._peers:  # with IMMEDIATE, libzmq drops what is unread when the connection ends
+            time.sleep(_GOODBYE_SECONDS)
 
     def _poll_ms(self) -> int:
         wait = _STALLED_POLL_MS if self._stalled else _POLL_MS
