@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -265,12 +266,12 @@ class Connection:
             return False
         return True
 
-    def _poll_ms(self) -> float:
+    def _poll_ms(self) -> int:
         """Until what waits may go, if only the time between replacements holds it back."""
         with self.changed:
             full = self.waiting is None or not self._greeted or len(self.in_flight) >= self._most
             left = 0.0 if full else self._replaceable_at() - time.monotonic()
-        return min(max(1000 * left, 1.0), POLL_MS) if left > 0 else POLL_MS
+        return min(math.ceil(1000 * left), POLL_MS) if left > 0 else POLL_MS
 
     def _replaceable_at(self) -> float:
         """time.monotonic() from which another request may go, though one is rendered and one waits."""
