@@ -18,7 +18,7 @@ import time
 import numpy as np
 from zmtp import PING, ZmtpPeer, frame
 
-import dinar_live.runtime.stream.connection as connection_module
+import dinar_live.runtime.stream.client as client_module
 from dinar_live.runtime.stream import Client, RenderedFrame, Server
 from dinar_live.runtime.stream.protocol.messages import Caps, Time
 from dinar_live.runtime.stream.protocol.messages_codec import encode
@@ -69,7 +69,7 @@ def attack_server(how: str, twin: bool) -> None:
 
 
 def attack_client(how: str) -> None:
-    held = connection_module.decode = Held(connection_module.decode)
+    held = client_module.decode = Held(client_module.decode)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
