@@ -174,7 +174,7 @@ class Batches:
             shards = self.people.available()
             if not shards:
                 raise InputError(
-                    f"{self.people.folder}: no shards to train on; python -m dinar_live.export.synthetic makes them"
+                    f"{self.people.folder}: no shards; python -m dinar_live.export.synthetic makes them"
                 )
             self._plan.append(shards)
             if self._file is not None:

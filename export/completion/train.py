@@ -138,11 +138,10 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 if self.step % 100 == 0:
-                    self._log(
-                        "log.csv", time.monotonic() - began, {k: v / count for k, v in sums.items()}
-                    )
                     mean = {k: v / count for k, v in sums.items()}
-                    bar.set_postfix_str(f"colour {mean['colour']:.4f} offset {1e3 * mean['offset']:.2f} mm")
+                    self._log("log.csv", time.monotonic() - began, mean)
+                    said = f"colour {mean['colour']:.4f} offset {1e3 * mean['offset']:.2f} mm"
+                    bar.set_postfix_str(said)
                     sums, count = dict.fromkeys(sums, 0.0), 0
                 if self.step % s.check_every == 0:
                     self._log("validation.csv", time.monotonic() - began, self.validate())
@@ -214,7 +213,8 @@ class Trainer:
         photos = len(self.batches._order[1]) if self.batches._order else 0
         row = (
             self.step, round(seconds, 1), f"{self.settings.rate_at(self.step):.2e}",
-            f"{terms['colour']:.5f}", f"{1e3 * terms['offset']:.3f}", f"{terms['error']:.4f}", f"{terms['drape']:.5f}",
+            f"{terms['colour']:.5f}", f"{1e3 * terms['offset']:.3f}",
+            f"{terms['error']:.4f}", f"{terms['drape']:.5f}",
             photos,
         )  # fmt: skip
         with path.open("a", newline="") as file:

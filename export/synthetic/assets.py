@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ...runtime.errors import InputError
 
-# what no training sees when it is to be judged by people whose clothes, hair, skin and brows are new to it
+# what no training sees when it is to be judged by people whose clothes, hair and skin are new to it
 HELD_OUT = (
     "female_elegantsuit01",
     "ponytail01",

@@ -149,7 +149,8 @@ def _add(
     part = dict(
         mesh, W=weights, E=np.zeros((n, 3, 62), np.float32), tex=np.full((8, 8, 4), 128, np.uint8),
         mode=0, floor=0.0,
-        kind="hair" if role in ("bun", "tail") else "clothes", role=role, bias=np.full(len(mesh["f"]), bias),
+        kind="hair" if role in ("bun", "tail") else "clothes", role=role,
+        bias=np.full(len(mesh["f"]), bias),
         like_suit=like_suit, style=style,
     )  # fmt: skip
     part["tex"][..., 3] = 255

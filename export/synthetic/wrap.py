@@ -22,7 +22,7 @@ ROBUST = 0.02  # metres: targets that the smooth field misses by more count less
 COLOUR_SAMPLES = 10  # nearest surface points whose mean colour a texel takes
 COLOUR_NORMAL = 0.025  # metres that a unit of normal counts in that search
 DRAPE_WEIGHT = 8.0  # of a skirt's targets: they are exact
-# degrees around a leg (0 = outwards, 90 = front), and the angle of the skirt that this part of the leg becomes
+# degrees around a leg (0 = outwards, 90 = front), and the angle of the skirt that this becomes
 LEG_ANGLE, SKIRT_ANGLE = (0, 90, 140, 180), (0, 62, 94, 94)
 LEG_JOINTS = {s: [J[f"{s}_{n}"] for n in ("hip", "knee", "ankle")] for s in ("left", "right")}
 
