@@ -54,8 +54,8 @@ def mask(rng: np.random.Generator, alpha: np.ndarray, strength: float) -> np.nda
     blurred = cv2.GaussianBlur(alpha, (0, 0), (0.5 + 1.3 * strength * rng.random()) * unit)
     cells = rng.normal(0, 1, (int(rng.integers(6, 30)),) * 2).astype(np.float32)
     wrong = (
-        cv2.resize(cells, (w, h), interpolation=cv2.INTER_CUBIC) * 0.22 * strength
-        + rng.normal(0, 0.12) * strength
+        cv2.resize(cells, (w, h), interpolation=cv2.INTER_CUBIC) * 0.12 * strength
+        + rng.normal(0, 0.06) * strength
     )
     return np.clip((blurred - 0.5 + wrong) * rng.uniform(1.5, 4) + 0.5, 0, 1).astype(np.float32)
 

@@ -170,33 +170,56 @@ def drape(person: Person, rng: np.random.Generator) -> None:
     top = waist if kind == "skirt" else joints[J["spine3"]][1] + rng.uniform(-0.06, 0.02)
     lowest = ankle + 0.07 if kind != "coat" else knee - 0.25
     hem = float(np.interp(rng.beta(1.3, 1.0), [0, 1], [crotch - 0.03, lowest]))
-    flare = abs(rng.normal(0, 0.2)) if kind != "coat" else abs(rng.normal(0, 0.08))
+    flare = min(abs(rng.normal(0, 0.2 if kind != "coat" else 0.08)), 0.5)
     trousers = rng.random() < (0.2 if kind != "coat" else 0.85)
     open_front = kind == "coat" and rng.random() < 0.45
-    if not trousers:  # bare legs: the suit ends at the waist
-        under = lambda v, w, slack: (v[:, 1] < waist - 0.05 + slack) & (w[:, ARMS].sum(1) < 0.5)  # noqa: E731
+    # a shirt may hang over the skirt
+    over = kind == "skirt" and not trousers and rng.random() < 0.45
+    end = waist - (rng.uniform(0.03, 0.17) if over else 0.05)
+    if not trousers:  # bare legs: the suit ends near the waist
+
+        def under(v, w, slack):
+            return (v[:, 1] < end + slack) & (w[:, ARMS].sum(1) < 0.5)
+
         _keep_faces(suit, ~under(suit["v"], suit["W"], 0.0)[suit["f"]].any(1))
         suit["bare"] = [*suit.get("bare", []), under]
-    cloud, weights = _cloud(person, without=ARMS)
+    cloud, weights = _cloud(person, ("skin",) if over else ("suit", "skin"), without=ARMS)
     loft = lofts.hanging(rng, cloud, top, hem, flare=flare, open_front=open_front)
     mesh = loft.mesh(repeats=float(rng.choice([2.0, 3.0, 4.0])))
-    like = {"skirt": 0.25, "dress": 0.75, "coat": 0.75}[kind]
-    _add(
-        person,
-        mesh,
-        hanging_weights(joints, mesh["v"], _near_weights(mesh["v"], cloud, weights)),
-        "drape",
-        bias=0.012,
-        like_suit=like,
-    )
+    w = hanging_weights(joints, mesh["v"], _near_weights(mesh["v"], cloud, weights))
+    _add(person, mesh, w, "drape", bias=0.012, like_suit=0.25 if kind == "skirt" else 0.75)
+    if over:
+        _over(suit, loft, end, waist)
     if not open_front:  # what nobody sees must not poke through
 
         def hidden(v, w):
             return (v[:, 1] > hem + UNDER) & (v[:, 1] < waist - 0.06) & (w[:, ARMS].sum(1) < 0.3)
 
-        _keep_faces(suit, ~hidden(suit["v"], suit["W"])[suit["f"]].all(1))
+        if not over:
+            _keep_faces(suit, ~hidden(suit["v"], suit["W"])[suit["f"]].all(1))
         skin["hidden"] = [hidden]
     person.drapes.append(loft)
+
+
+def _over(suit: dict, loft: lofts.Loft, end: float, waist: float) -> None:
+    """The shirt from its `end` to above the waist is pushed outside of the skirt, and drawn in front."""
+    v = suit["v"].copy()
+    torso = suit["W"][:, ARMS].sum(1) < 0.3
+    near = np.flatnonzero((v[:, 1] < waist + 0.05) & (v[:, 1] > end - 0.08) & torso)
+    if not len(near):
+        return
+    height = np.clip(v[near, 1], loft.height[-1], loft.height[0])
+    centre = np.stack([np.interp(-height, -loft.height, loft.centre[:, c]) for c in (0, 1)], 1)
+    out = v[near][:, [0, 2]] - centre
+    point, _ = loft.surface(height, np.arctan2(out[:, 1], out[:, 0]))
+    least = np.linalg.norm(point[:, [0, 2]] - centre, axis=1) + 0.008
+    radius = np.linalg.norm(out, axis=1) + 1e-9
+    fade = np.clip((waist + 0.05 - v[near, 1]) / 0.05, 0, 1)
+    grown = centre + out * (1 + fade * (np.maximum(least / radius, 1) - 1))[:, None]
+    v[near, 0], v[near, 2] = grown[:, 0], grown[:, 1]
+    suit["v"] = v
+    low = (v[suit["f"]].mean(1)[:, 1] < waist) & torso[suit["f"][:, 0]]
+    suit["bias"] = np.where(low, 0.02, suit["bias"])
 
 
 def add_pieces(person: Person, rng: np.random.Generator) -> None:
