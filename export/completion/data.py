@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ from .atlas import Atlas
 from .features import OWN, input_planes, mirrored, texel_features
 
 REUSE = 4  # epochs in which a photo keeps its disturbances: drawing new ones costs half a training step
+FOLDER = 1_000_000
 VALIDATION = 12  # one shard of this many is kept apart
 MIRROR = np.float32([-1, 1, 1])
 
@@ -66,16 +68,23 @@ class Shapes:
 
 
 class People:
-    """The photos of some shards, with true colours and offsets; read as they are asked for."""
+    """The photos of the shards in some folders, with true colours and offsets; read as they are asked
+    for.
 
-    def __init__(self, folder, atlas: Atlas, body: Body):
-        self.folder, self.atlas, self._shapes = pathlib.Path(folder), atlas, Shapes(body)
+    A shard is named by FOLDER * (place of its folder in the list) + its number.
+    """
+
+    def __init__(self, folders: Sequence, atlas: Atlas, body: Body):
+        self.folders, self.atlas, self._shapes = [pathlib.Path(f) for f in folders], atlas, Shapes(body)
         self._shards: dict[int, dict[str, np.ndarray]] = {}
 
     def available(self, validation: bool = False) -> list[int]:
-        """Numbers of the shards that are there, those kept apart for validation or the others."""
-        found = sorted(int(p.stem.removeprefix("shard_")) for p in self.folder.glob("shard_*.npz"))
-        return [n for n in found if (n % VALIDATION == VALIDATION - 1) == validation]
+        """Names of the shards that are there, those kept apart for validation or the others."""
+        found = []
+        for k, folder in enumerate(self.folders):
+            numbers = sorted(int(p.stem.removeprefix("shard_")) for p in folder.glob("shard_*.npz"))
+            found += [FOLDER * k + n for n in numbers]
+        return [n for n in found if (n % FOLDER % VALIDATION == VALIDATION - 1) == validation]
 
     def photos(self, shard: int) -> int:
         """How many photos the shard holds."""
@@ -83,7 +92,7 @@ class People:
 
     def _shard(self, number: int) -> dict[str, np.ndarray]:
         if number not in self._shards:
-            path = self.folder / f"shard_{number:06d}.npz"
+            path = self.folders[number // FOLDER] / f"shard_{number % FOLDER:06d}.npz"
             try:
                 with np.load(path, allow_pickle=False) as z:
                     self._shards[number] = {k: z[k] for k in z.files}
@@ -173,9 +182,8 @@ class Batches:
         if number == len(self._plan):
             shards = self.people.available()
             if not shards:
-                raise InputError(
-                    f"{self.people.folder}: no shards; python -m dinar_live.export.synthetic makes them"
-                )
+                where = self.people.folders[0]
+                raise InputError(f"{where}: no shards; python -m dinar_live.export.synthetic makes them")
             self._plan.append(shards)
             if self._file is not None:
                 part = self._file.with_suffix(".part")

@@ -1,6 +1,6 @@
 """Train the completion network on shards of synthetic people, resumable bit for bit.
 
-    python -m dinar_live.export.completion.train SHARDS OUT --steps 40000 [--finish 8000]
+    python -m dinar_live.export.completion.train OUT --shards FOLDER [FOLDER ...] --steps 40000
 
 Writes OUT/state.safetensors (everything needed to go on), OUT/average.safetensors (the averaged
 weights), OUT/log.csv and
@@ -14,6 +14,7 @@ import csv
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +102,7 @@ class Trainer:
     """Trains the network in folder `out` on the shards in `shards`; goes on where an earlier run
     stopped."""
 
-    def __init__(self, shards, out, settings: Settings):
+    def __init__(self, shards: Sequence, out, settings: Settings):
         self.settings, self.out = settings, pathlib.Path(out)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
@@ -229,8 +230,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dinar_live.export.completion.train", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("shards", help="folder written by python -m dinar_live.export.synthetic")
     parser.add_argument("out", help="folder for the state, the weights and the log")
+    parser.add_argument("--shards", nargs="+", required=True, help="folders of synthetic people")
     default = Settings()
     for name in ("steps", "finish", "batch", "width", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name))

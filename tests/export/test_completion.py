@@ -1,4 +1,4 @@
-"""The completion network: atlas, features, batches, training that resumes bit for bit, the ONNX file, outlines."""
+"""The completion network: atlas, features, batches, training that resumes, the ONNX file, outlines."""
 
 import cv2
 import numpy as np
@@ -139,7 +139,6 @@ def test_the_mesh_moves_to_a_mask(body, rig):
     np.testing.assert_array_equal(avatar.rig.model.vertices, moved.rig().model.vertices)
 
 
-# ------------------------------------------------------------------------------------------------ training
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory, body):
     """Two shards of three made-up photos of the bare body each."""
@@ -154,8 +153,9 @@ def shards(tmp_path_factory, body):
         png = [cv2.imencode(".png", rgba)[1].ravel()] * 3
         np.savez(
             folder / f"shard_{number:06d}.npz",
-            betas=np.zeros((1, 20), np.float32), offset=rng.normal(0, 0.01, (1, V, 3)).astype(np.float16),
-            draped=np.zeros((1, V), bool), geometry=np.zeros(3, np.int32), colour=rng.integers(0, 256, (3, n, 3), np.uint8),
+            betas=np.zeros((1, 20), np.float32), draped=np.zeros((1, V), bool),
+            offset=rng.normal(0, 0.01, (1, V, 3)).astype(np.float16), geometry=np.zeros(3, np.int32),
+            colour=rng.integers(0, 256, (3, n, 3), np.uint8),
             pose=np.stack([view.pose.body] * 3), transl=np.stack([view.pose.transl] * 3),
             expression=np.zeros((3, 62), np.float32), matrix=np.stack([view.camera.matrix] * 3),
             png=np.concatenate(png), png_end=np.cumsum([len(p) for p in png]),
@@ -171,14 +171,14 @@ def test_training_resumes_bit_for_bit(shards, tmp_path):
     torch = pytest.importorskip("torch")
     from dinar_live.export.completion import train
 
-    whole = train.Trainer(shards, tmp_path / "whole", tiny(train))
+    whole = train.Trainer([shards], tmp_path / "whole", tiny(train))
     whole.train()
-    part = train.Trainer(shards, tmp_path / "part", tiny(train))
+    part = train.Trainer([shards], tmp_path / "part", tiny(train))
     while part.step < 3:
         part._step(part.batches.batch(part.step))
         part.step += 1
     part.save()
-    rest = train.Trainer(shards, tmp_path / "part", tiny(train))
+    rest = train.Trainer([shards], tmp_path / "part", tiny(train))
     assert rest.step == 3
     rest.train()
     for name, value in whole.average.items():
@@ -188,7 +188,7 @@ def test_training_resumes_bit_for_bit(shards, tmp_path):
 def test_new_shards_wait_for_the_next_epoch(shards, tmp_path, atlas, body):
     from dinar_live.export.completion.data import Batches, People
 
-    people = People(shards, atlas, body)
+    people = People([shards], atlas, body)
     batches = Batches(people, 2, 0, tmp_path / "plan.json")
     assert [batches.place(s) for s in (0, 2, 3)] == [(0, 0), (0, 2), (1, 0)]
     first = batches.batch(1)
@@ -196,7 +196,7 @@ def test_new_shards_wait_for_the_next_epoch(shards, tmp_path, atlas, body):
     np.testing.assert_array_equal(first.planes, again.planes)
     np.testing.assert_array_equal(first.colour, again.colour)
     with pytest.raises(InputError, match="no shards"):
-        Batches(People(tmp_path, atlas, body), 2, 0).batch(0)
+        Batches(People([tmp_path], atlas, body), 2, 0).batch(0)
 
 
 def test_the_onnx_file_is_the_network(tmp_path, body):
