@@ -41,7 +41,9 @@ COLUMNS = ("step", "seconds", "rate", "colour", "offset_mm", "error", "drape", "
 @dataclass(frozen=True)
 class Settings:
     """steps in all, the last `finish` of which the rate falls to nothing; batch size; rate; width of
-    the network; seed."""
+    the network; seed;
+    bf16: the network itself in bfloat16 (a third faster where the CPU has it), its parameters in
+    float32."""
 
     steps: int = 40_000
     finish: int = 8_000
@@ -53,6 +55,7 @@ class Settings:
     size: int = 128
     save_every: float = 120.0
     check_every: int = 1000
+    bf16: bool = False
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step: a rise, a plateau, a linear fall."""
@@ -155,7 +158,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate_at(self.step)
         tensors = {k: torch.from_numpy(v) for k, v in vars(batch).items()}
-        terms = self.loss.terms(self.network(tensors["planes"]), tensors)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            out = self.network(tensors["planes"])
+        terms = self.loss.terms({k: v.float() for k, v in out.items()}, tensors)
         self.optimizer.zero_grad(set_to_none=True)
         self.loss.total(terms).backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
@@ -238,11 +243,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=default.rate)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it likes")
+    parser.add_argument(
+        "--bf16", action="store_true", help="the network in bfloat16: faster on CPUs that have it"
+    )
     a = parser.parse_args(arguments)
     if a.threads:
         torch.set_num_threads(a.threads)
     settings = Settings(
-        steps=a.steps, finish=a.finish, batch=a.batch, rate=a.rate, width=a.width, seed=a.seed
+        steps=a.steps,
+        finish=a.finish,
+        batch=a.batch,
+        rate=a.rate,
+        width=a.width,
+        seed=a.seed,
+        bf16=a.bf16,
     )
     Trainer(a.shards, a.out, settings).train(60 * a.minutes)
 
