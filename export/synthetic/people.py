@@ -130,7 +130,7 @@ def _one_sided(person: Person, flat: dict, shade: np.ndarray, rng: np.random.Gen
 def restyle(person: Person, rng: np.random.Generator, assets: Assets) -> None:
     """New colours and prints on a varied person, in place; geometry and light stay."""
     out, tint = [], textures.hair_tint(rng)
-    suit, worn = None, {}  # a pair of boots shares a style
+    mean, suit, worn = None, None, {}  # a pair of boots shares a style
     for p in person.parts:
         t, role = p["tex"], p["role"]
         if role in ("suit", "shoes"):
@@ -138,13 +138,14 @@ def restyle(person: Person, rng: np.random.Generator, assets: Assets) -> None:
             suit = (t, p) if role == "suit" else suit
         elif role == "hair":
             t = textures.tinted(t, tint)
+            mean = t[t[..., 3] > 128][:, :3].mean(0)
         elif role in ("drape", "piece"):
             if not p["style"] or p["style"] not in worn:
                 colour = _torso_colour(*suit, person) if rng.random() < p["like_suit"] else None
                 worn[p["style"]] = textures.fabric(rng, colour=colour)
             t = worn[p["style"]]
         elif role in ("bun", "tail"):
-            t = textures.tinted(textures.strands(rng), tint * 1.1)
+            t = textures.strands(rng, mean)
         elif role == "skin":
             names = [s for s in assets.skins if ("female" in s) == (p["gender"] > 0.5)] or list(
                 assets.skins
