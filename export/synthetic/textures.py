@@ -113,13 +113,13 @@ def fabric(rng: np.random.Generator, size: int = 256, colour: np.ndarray | None 
     return np.dstack([lab_to_rgb(lab), np.full((size, size), 255, np.uint8)])
 
 
-def strands(rng: np.random.Generator, size: int = 128) -> np.ndarray:
-    """A hair texture u8[size,size,4]: light and dark strands along v, to be tinted like the hair beside
-    it."""
+def strands(rng: np.random.Generator, colour: np.ndarray, size: int = 128) -> np.ndarray:
+    """A hair texture u8[size,size,4]: light and dark strands along v about a colour [3], sRGB 0..255."""
     noise = rng.normal(0, 1, (size, size)).astype(np.float32)
     along = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.8, sigmaY=14)
-    grey = np.clip(95 + along / along.std() * 22, 0, 255)
-    return np.dstack([grey * 1.0, grey * 0.85, grey * 0.7, np.full_like(grey, 255)]).astype(np.uint8)
+    light = 1 + 0.22 * along / along.std()
+    rgb = np.clip(light[..., None] * np.float32(colour), 0, 255)
+    return np.dstack([rgb, np.full((size, size), 255)]).astype(np.uint8)
 
 
 def tinted(texture: np.ndarray, tint: np.ndarray) -> np.ndarray:
