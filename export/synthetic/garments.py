@@ -160,7 +160,7 @@ def _add(
 
 def drape(person: Person, rng: np.random.Generator) -> None:
     """Some people wear a skirt, a dress or a coat: cloth hanging over both legs."""
-    kind = rng.choice(["none", "skirt", "dress", "coat"], p=[0.48, 0.25, 0.1, 0.17])
+    kind = rng.choice(["none", "skirt", "dress", "coat"], p=[0.4, 0.36, 0.1, 0.14])
     if kind == "none":
         return
     joints, suit, skin = person.joints, person.part("suit"), person.part("skin")
@@ -171,6 +171,8 @@ def drape(person: Person, rng: np.random.Generator) -> None:
     lowest = ankle + 0.07 if kind != "coat" else knee - 0.25
     hem = float(np.interp(rng.beta(1.3, 1.0), [0, 1], [crotch - 0.03, lowest]))
     flare = min(abs(rng.normal(0, 0.2 if kind != "coat" else 0.08)), 0.5)
+    if kind == "skirt" and rng.random() < 0.5:
+        flare = rng.uniform(-0.04, lofts.NARROW)
     trousers = rng.random() < (0.2 if kind != "coat" else 0.85)
     open_front = kind == "coat" and rng.random() < 0.45
     # a shirt may hang over the skirt

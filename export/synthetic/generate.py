@@ -24,7 +24,7 @@ from ..completion.atlas import Atlas
 from . import people, photos, wrap
 from .assets import HELD_OUT, Assets
 
-VERSION = 3
+VERSION = 4
 ATLAS = 128  # texels a side of the true colours
 NEVER = 1 << 30
 

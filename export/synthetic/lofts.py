@@ -10,6 +10,7 @@ import numpy as np
 SIDES = 72
 RING = 0.02  # metres between rings
 HULL_WINDOW = 0.03  # metres of height that a slice of the person is taken of
+NARROW = 0.06  # flare (metres per metre) below which a skirt follows hips and thighs
 HULL_FAR = 1.3  # radians to each side that bound a slice's convex hull in one direction
 
 
@@ -125,16 +126,18 @@ def hanging(
     t = np.linspace(0, 1, rings)[:, None]
     centre, hull = radial_hull(cloud, height)
     centre = _smooth_rings(np.repeat(centre, 2, 1), 4)[:, [0, 2]] if rings > 4 else centre
-    ease = rng.uniform(0.006, 0.02)
-    cling = rng.uniform(0.9, 1.0) ** (RING / 0.1)  # how much of a ring's width the next lower one keeps
+    narrow = flare < NARROW
+    ease = rng.uniform(0.002, 0.012) if narrow else rng.uniform(0.006, 0.02)
+    # how much of a ring's width the next lower one keeps
+    cling = rng.uniform(0.55 if narrow else 0.9, 1.0) ** (RING / 0.1)
     radius = hull + ease
     for j in range(1, rings):
         radius[j] = np.maximum(radius[j], radius[j - 1] * cling)
     radius = np.maximum(_smooth_rings(radius, 3), hull + 0.004)
     angle = 2 * np.pi * np.arange(SIDES) / SIDES
     length = top - hem
-    radius = radius + flare * length * t ** rng.uniform(0.8, 1.6)
-    count, depth = int(rng.integers(4, 15)), min(flare, 0.35) * length * rng.uniform(0, 0.22)
+    radius = np.maximum(radius + flare * length * t ** rng.uniform(0.8, 1.6), hull + 0.002)
+    count, depth = int(rng.integers(4, 15)), np.clip(flare, 0, 0.35) * length * rng.uniform(0, 0.22)
     if rng.random() < 0.2:  # pleats
         count, depth = int(rng.integers(16, 30)), rng.uniform(0.003, 0.009)
     phase = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.5) * t
