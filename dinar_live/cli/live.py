@@ -11,6 +11,7 @@ import time
 from dinar_live.runtime.live import Follower, open_source
 from dinar_live.runtime.live.registry import CALIBRATED, FORMS, form_of
 from dinar_live.runtime.live.source import Source, SourceState
+from dinar_live.runtime.motion import FootLock
 from dinar_live.runtime.motion.filters import OneEuro, Predictor
 from dinar_live.runtime.stream import Server
 
@@ -62,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)",
     )
+    common.lock_argument(parser, "; shows everything 0.1 s later")
     parser.add_argument(
         "--predict",
         type=float,
@@ -131,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
     )
     avatar = common.open_avatar(args.avatar)
     filters = [] if args.smooth is None else [OneEuro(args.smooth)]
+    filters += [FootLock(avatar.rig.joints)] if args.lock_feet else []
     filters += [] if args.predict is None else [Predictor(args.predict / 1000)]
     follower = Follower(
         source,

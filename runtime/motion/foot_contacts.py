@@ -16,10 +16,10 @@ HEEL, BALL = 0, 1
 BALL_HEIGHT, HEEL_BACK = 0.033, -0.051
 # A mark is low while it is so little above the lowest sole of the last and next half second, in leg lengths:
 # to take hold, and to keep hold. The lowest sole near by, not the floor of the clip: captures drift.
-_LOW_ON, _LOW_OFF = 0.06, 0.09
-_NEAR = 0.5  # seconds
+LOW_ON, LOW_OFF = 0.06, 0.09
+NEAR = 0.5  # seconds
 # Slow, in leg lengths per second: to take hold, and to keep hold.
-_SLOW_ON, _SLOW_OFF = 0.15, 0.20
+SLOW_ON, SLOW_OFF = 0.15, 0.20
 _SHORTEST = 0.06  # seconds
 # A foot that is slow but has come so far, in leg lengths, is shuffling: the contact ends and another begins.
 _FARTHEST = 0.09
@@ -67,11 +67,11 @@ def contact_flags(marks, fps: float, leg: float) -> np.ndarray:
     if n < 2:
         return out
     height = marks[..., 1] / leg - (0.0, BALL_HEIGHT)
-    height = height - lowest_near(height.min(axis=(1, 2)), round(_NEAR * fps))[:, None, None]
+    height = height - lowest_near(height.min(axis=(1, 2)), round(NEAR * fps))[:, None, None]
     height = np.maximum(height[:-1], height[1:])
     speed = step_speeds(marks, fps) / leg
-    on = (height < _LOW_ON) & (speed < _SLOW_ON)
-    keep = (height < _LOW_OFF) & (speed < _SLOW_OFF)
+    on = (height < LOW_ON) & (speed < SLOW_ON)
+    keep = (height < LOW_OFF) & (speed < SLOW_OFF)
     for side in (0, 1):
         for mark in (HEEL, BALL):
             for first, stop in runs(keep[:, side, mark]):

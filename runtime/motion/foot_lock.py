@@ -7,65 +7,28 @@ also gives way, at its ends, where holding it would jerk a joint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
-from dinar_live.runtime.core.skeleton import JOINT_INDEX
 
 from . import kinematics, leg_ik
 from . import reference_body as ref
-from .foot_contacts import BALL, HEEL, Contact, contacts, foot_marks, lowest_near, runs
+from .foot_contacts import BALL, HEEL, Contact, contacts, lowest_near, runs
+from .foot_legs import LEGS, LOWER, Legs, added_turns, legs_of, stepped
+from .foot_metrics import report_legs
 from .motion import Motion
 
 MAX_ADDED = np.radians(2.0)
 """Radians a frame: what the lock may add to the turning of a joint."""
-LEGS = tuple(
-    tuple(JOINT_INDEX[f"{side}_{name}"] for name in ("hip", "knee", "ankle", "foot"))
-    for side in ("left", "right")
-)
-_PARENTS = kinematics.PARENTS[:12]
 _AIM = 0.93 * MAX_ADDED  # with room for what rounding to float32 adds
 _EASE = 0.35  # seconds in which a foot is let go, or caught
 _BRAKE = 0.12  # seconds in which what is let go, or caught, comes to rest
 _PELVIS = 0.07  # seconds, sigma of the smoothing of the pelvis' height
 _PELVIS_MOST = 0.12  # leg lengths
 _ROUNDS = 200
-
-
-@dataclass(frozen=True)
-class Legs:
-    """What the lock works on: the lower body of a clip on one skeleton, metres.
-
-    rest: [55,3] joints. world: [N,12,4] quaternions. pelvis: [N,3]. sole: y of the soles at rest, or None.
-    """
-
-    rest: np.ndarray
-    world: np.ndarray
-    pelvis: np.ndarray
-    sole: float | None = None
-
-    def joints(self) -> np.ndarray:
-        """Positions [N,12,3]."""
-        return kinematics.joint_positions(self.world, self.rest[:12], self.pelvis, _PARENTS)
-
-    def marks(self) -> np.ndarray:
-        """`foot_marks` [N,2,2,3]."""
-        return foot_marks(self.joints(), self.world, self.rest, self.sole)
-
-    def soles(self) -> np.ndarray:
-        """Height [N,2] of the lowest point of each sole."""
-        points = kinematics.foot_points(self.world, self.rest, self.pelvis, self.sole)
-        return points[..., 1].reshape(len(points), 2, -1).min(axis=2)
-
-
-def legs_of(motion: Motion, rest: np.ndarray, sole: float | None = None) -> Legs:
-    """The lower body of a clip on the skeleton rest [55,3], its path scaled to it as `for_avatar` does."""
-    world = kinematics.global_rotations(motion.quaternions[:, :12], _PARENTS)
-    scale = kinematics.leg_length(rest) / motion.leg_length
-    return Legs(rest, world, motion.pelvis.astype(np.float64) * scale, sole)
 
 
 def lock_feet(motion: Motion, *, rig_joints=None, sole: float | None = None) -> Motion:
@@ -83,7 +46,7 @@ def lock_feet(motion: Motion, *, rig_joints=None, sole: float | None = None) -> 
     legs = legs_of(motion, rest, sole)
     found = contacts(legs.marks(), motion.fps, leg)
     locked, held = held_within(legs, found, motion.fps)
-    local = kinematics.local_rotations(locked.world, _PARENTS)
+    local = kinematics.local_rotations(locked.world, LOWER)
     body = motion.body.copy()
     changed = [j for side in LEGS for j in side[:3]]
     body[:, changed] = rot.quaternion_to_axis_angle(local[:, changed])
@@ -92,7 +55,7 @@ def lock_feet(motion: Motion, *, rig_joints=None, sole: float | None = None) -> 
     drop = locked.pelvis[:, 1] - legs.pelvis[:, 1]
     note = f"feet locked: {len(held)} of {len(found)} contacts, {share:.0f} % of their time"
     if held:
-        note += f"; pelvis moved by {100 * drop.min():+.1f} to {100 * drop.max():+.1f} cm"
+        note += f"; {report_legs(legs, locked, held)}; pelvis {100 * drop.min():+.1f} to {100 * drop.max():+.1f} cm"
     return replace(
         motion, body=body, pelvis=locked.pelvis * (motion.leg_length / leg), notes=(*motion.notes, note)
     )
@@ -112,18 +75,6 @@ def held_within(legs: Legs, found: list[Contact], fps: float) -> tuple[Legs, lis
     return legs, []
 
 
-def added_turns(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """How much more, or otherwise, joints turn from frame to frame than before: radians [N-1,2] for each leg,
-    the most of hip, knee and ankle. before, after: world quaternions [N,12,4]."""
-    change = rot.multiply(
-        rot.conjugate(kinematics.local_rotations(before, _PARENTS)),
-        kinematics.local_rotations(after, _PARENTS),
-    )
-    step = rot.multiply(rot.conjugate(change[:-1]), change[1:])
-    angle = 2 * np.arctan2(np.linalg.norm(step[..., 1:], axis=-1), np.abs(step[..., 0]))
-    return np.stack([angle[:, list(side[:3])].max(axis=1) for side in LEGS], axis=1)
-
-
 def _given_way(held: list[Contact], jerks: np.ndarray, shortest: int, attempt: int) -> list[Contact]:
     """The contacts, shortened by a frame at the end that is nearest to each jerk [N-1,2]."""
     cut = {i: [0, 0] for i in range(len(held))}
@@ -131,8 +82,9 @@ def _given_way(held: list[Contact], jerks: np.ndarray, shortest: int, attempt: i
     for side in (0, 1):
         for first, stop in runs(jerks[:, side]):
             at = 0.5 * (first + stop)  # between the frames first and stop
-            own = np.flatnonzero(ends[:, 0] == side) if attempt < _ROUNDS // 2 else np.arange(len(held))
-            own = own if len(own) else np.arange(len(held))
+            own = np.flatnonzero(ends[:, 0] == side)
+            if not len(own) or attempt >= _ROUNDS // 2:  # the other foot, through the pelvis
+                own = np.arange(len(held))
             distance = np.abs(ends[own, 1:] - at)
             i, end = np.unravel_index(distance.argmin(), distance.shape)
             cut[int(own[i])][int(end)] = max(1, attempt // 20)
@@ -176,32 +128,21 @@ def _placed(legs: Legs, joints: np.ndarray, feet, planted: np.ndarray, fps: floa
     lift = _pelvis_lift(legs, joints, feet[1], planted, fps)
     pelvis = legs.pelvis.copy()
     pelvis[:, 1] += lift
-    local = kinematics.local_rotations(legs.world, _PARENTS)
+    local = kinematics.local_rotations(legs.world, LOWER)
     for side, (hip, knee, ankle, _) in enumerate(LEGS):
         turn, target = (values[side] for values in feet)
         on = planted[:, side]
         start = joints[on, hip]
         start[:, 1] += lift[on]
-        world = _stepped(legs.rest, legs.world[on], side, target[on] - start)
+        world = stepped(legs.rest, legs.world[on], side, target[on] - start)
         world[:, ankle] = rot.multiply(turn[on], world[:, ankle])
-        new = kinematics.local_rotations(world, _PARENTS)
+        new = kinematics.local_rotations(world, LOWER)
         for j in (hip, knee, ankle):
             change = np.zeros((len(on), 3))
             change[on] = rot.quaternion_to_axis_angle(rot.multiply(rot.conjugate(local[on, j]), new[:, j]))
             change = rot.axis_angle_to_quaternion(eased(change, on, fps))
             local[:, j] = rot.multiply(local[:, j], change)
-    return replace(legs, world=kinematics.global_rotations(local, _PARENTS), pelvis=pelvis)
-
-
-def _stepped(rest: np.ndarray, world: np.ndarray, side: int, reach: np.ndarray) -> np.ndarray:
-    """World rotations [N,12,4] after the ankle of a leg has been put at `reach` [N,3] from its hip; the foot's own
-    are kept."""
-    hip, knee, ankle, _ = LEGS[side]
-    out = world.copy()
-    out[:, hip], out[:, knee] = leg_ik.move_ankle(
-        world[:, hip], world[:, knee], rest[knee] - rest[hip], rest[ankle] - rest[knee], reach
-    )
-    return out
+    return replace(legs, world=kinematics.global_rotations(local, LOWER), pelvis=pelvis)
 
 
 def _deeper(before: Legs, after: Legs) -> np.ndarray:
@@ -213,14 +154,14 @@ def _deeper(before: Legs, after: Legs) -> np.ndarray:
 
 def _swung_above(before: Legs, legs: Legs, held: list[Contact], fps: float) -> Legs:
     """The locked legs with feet in the air raised, evenly, where they would pass further below the floor than
-    before; not where that would jerk a joint."""
+    before; by less where that would jerk a joint."""
     air = np.ones((len(legs.world), 2), bool)
     for c in held:
         air[c.first : c.stop, c.side] = False
     short = _deeper(before, legs) * air
     joints = legs.joints()
     reach = max(1, round(_PELVIS * fps))
-    for _ in range(8):
+    for _ in range(12):
         if not (short > 1e-4).any():
             break
         world = legs.world.copy()
@@ -229,12 +170,12 @@ def _swung_above(before: Legs, legs: Legs, held: list[Contact], fps: float) -> L
             on = up > 1e-5
             target = joints[on, ankle] - joints[on, hip]
             target[:, 1] += up[on]
-            world[on] = _stepped(legs.rest, world[on], side, target)
+            world[on] = stepped(legs.rest, world[on], side, target)
         jerks = added_turns(before.world, world) > _AIM
         if not jerks.any():
             return replace(legs, world=world)
         near = -lowest_near(-np.pad(jerks, ((0, 1), (0, 0))).astype(float), 3 * reach)
-        short = short * (near < 0.5)
+        short = short * np.where(near > 0.5, 0.6, 1.0)
     return legs
 
 
@@ -257,7 +198,7 @@ def _foot_corrections(marks: np.ndarray, held: list[Contact], fps: float) -> tup
         turn[flat] = rot.quaternion_to_axis_angle(
             rot.between(sole[flat], spot[flat, BALL] - spot[flat, HEEL])
         )
-    turn = eased(turn, flat, fps)
+    turn = eased(turn, np.asarray(flat), fps)
     q = rot.axis_angle_to_quaternion(turn)
     shift = np.zeros((n, 3))
     heel_only = rests[:, HEEL] & ~rests[:, BALL]
@@ -306,14 +247,14 @@ def eased(values: np.ndarray, known: np.ndarray, fps: float) -> np.ndarray:
         brake = max(2, min(round(_BRAKE * fps), b - a + 1))  # in which a slope ends
         if a > 0:
             slope = values[a - 1] - values[max(a - 2, stops[k - 1])]
-            out[a:b] += values[a - 1] * _fall(since / length) + slope * since * _fall(since / brake)
+            out[a:b] += values[a - 1] * fall(since / length) + slope * since * fall(since / brake)
         if b < n:
             slope = values[b] - values[min(b + 1, stops[k + 2] - 1)]
-            out[a:b] += values[b] * _fall(until / length) + slope * until * _fall(until / brake)
+            out[a:b] += values[b] * fall(until / length) + slope * until * fall(until / brake)
     return out
 
 
-def _fall(x) -> np.ndarray:
+def fall(x) -> np.ndarray:
     """From 1 at 0 to 0 at 1 and beyond, level at both."""
     x = np.minimum(x, 1.0)
     return 1 - x * x * (3 - 2 * x)
@@ -325,19 +266,12 @@ def _pelvis_lift(legs: Legs, joints, targets, planted, fps: float) -> np.ndarray
     n = len(joints)
     top, bottom, most = np.zeros(n), np.full(n, 1e-9), np.full(n, np.inf)
     limit = _PELVIS_MOST * kinematics.leg_length(legs.rest)
-    for side, ((hip, knee, ankle, _), target) in enumerate(zip(LEGS, targets, strict=True)):
-        a, b = (float(np.linalg.norm(legs.rest[j] - legs.rest[i])) for i, j in ((hip, knee), (knee, ankle)))
-        given = np.linalg.norm(joints[:, ankle] - joints[:, hip], axis=1)
-        reach = target - joints[:, hip]
-        across = np.hypot(reach[:, 0], reach[:, 2])
-        same = reach[:, 1] + np.sqrt(np.maximum(given**2 - across**2, 0))
-        upright = np.clip(-reach[:, 1] / given, 0, 1)
-        weight = (leg_ik.bend_sensitivity(given, a, b) * upright) ** 2 * planted[:, side]
-        top += weight * np.clip(same, -limit, limit)
-        bottom += weight
-        longest = np.maximum(given, 0.9995 * (a + b))
-        far = reach[:, 1] + np.sqrt(np.maximum(longest**2 - across**2, 0))
-        most = np.where(planted[:, side], np.minimum(most, far), most)
+    for side, (leg, target) in enumerate(zip(LEGS, targets, strict=True)):
+        on = planted[:, side]
+        same, weight, farthest = leg_ik.height_kept(legs.rest, leg, joints, target - joints[:, leg[0]])
+        top += weight * on * np.clip(same, -limit, limit)
+        bottom += weight * on
+        most = np.where(on, np.minimum(most, farthest), most)
     sigma = _PELVIS * fps
     lift = _smoothed(top, sigma) / _smoothed(bottom, sigma)
     short = np.clip(lift - most, 0, limit)

@@ -64,3 +64,21 @@ def move_ankle(hip_turn, knee_turn, thigh_bone, shank_bone, reach) -> tuple[np.n
     more = rot.axis_angle_to_quaternion(axis * further[:, None])
     turn = rot.between(thigh + rot.rotate(more, shank), reach)
     return rot.multiply(turn, hip_turn), rot.multiply(rot.multiply(turn, more), knee_turn)
+
+
+def height_kept(rest, leg, joints, reach) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How much higher [N] a hip must be, metres, for its knee to keep its bend; how much that matters [N]; and how
+    much higher it may be at most [N] for the leg to reach.
+
+    rest: [55,3] joints, leg: indices of hip, knee, ankle, foot; joints: [N,>=12,3] of the pose; reach: [N,3] from
+    the hip of the pose to where the ankle shall be, metres.
+    """
+    hip, knee, ankle, _ = leg
+    thigh, shank = (float(np.linalg.norm(rest[j] - rest[i])) for i, j in ((hip, knee), (knee, ankle)))
+    given = np.linalg.norm(joints[:, ankle] - joints[:, hip], axis=1)
+    across = np.hypot(reach[:, 0], reach[:, 2])
+    same = reach[:, 1] + np.sqrt(np.maximum(given**2 - across**2, 0))
+    upright = np.clip(-reach[:, 1] / given, 0, 1)
+    longest = np.maximum(given, 0.9995 * (thigh + shank))
+    farthest = reach[:, 1] + np.sqrt(np.maximum(longest**2 - across**2, 0))
+    return same, (bend_sensitivity(given, thigh, shank) * upright) ** 2, farthest
