@@ -29,6 +29,7 @@ _BRAKE = 0.12  # seconds in which what is let go, or caught, comes to rest
 _PELVIS = 0.07  # seconds, sigma of the smoothing of the pelvis' height
 _PELVIS_MOST = 0.12  # leg lengths
 _ROUNDS = 200
+_MOST_WRAPPED = 20_000  # frames
 
 
 def lock_feet(motion: Motion, *, rig_joints=None, sole: float | None = None) -> Motion:
@@ -43,22 +44,34 @@ def lock_feet(motion: Motion, *, rig_joints=None, sole: float | None = None) -> 
     if rest.shape != (55, 3) or not np.isfinite(rest).all():
         raise MotionError(f"rig_joints: got shape {list(rest.shape)}, expected [55, 3] finite numbers")
     leg = kinematics.leg_length(rest)
+    n = motion.frames
     legs = legs_of(motion, rest, sole)
+    once = slice(0, n)
+    if motion.cyclic and n <= _MOST_WRAPPED:  # between two more of itself, so that the seam is none
+        legs = replace(legs, world=np.tile(legs.world, (3, 1, 1)), pelvis=np.tile(legs.pelvis, (3, 1)))
+        once = slice(n, 2 * n)
     found = contacts(legs.marks(), motion.fps, leg)
     locked, held = held_within(legs, found, motion.fps)
-    local = kinematics.local_rotations(locked.world, LOWER)
+    local = kinematics.local_rotations(locked.world[once], LOWER)
     body = motion.body.copy()
     changed = [j for side in LEGS for j in side[:3]]
     body[:, changed] = rot.quaternion_to_axis_angle(local[:, changed])
+    pelvis = locked.pelvis[once] * (motion.leg_length / leg)
+    note = _note(
+        legs, locked, *([c for c in some if once.start <= c.first < once.stop] for some in (found, held))
+    )
+    return replace(motion, body=body, pelvis=pelvis, notes=(*motion.notes, note))
+
+
+def _note(legs: Legs, locked: Legs, found: list[Contact], held: list[Contact]) -> str:
+    """What the lock has done, in a line."""
     total = sum(c.stop - c.first for c in found)
     share = 100 * sum(c.stop - c.first for c in held) / total if total else 0.0
-    drop = locked.pelvis[:, 1] - legs.pelvis[:, 1]
-    note = f"feet locked: {len(held)} of {len(found)} contacts, {share:.0f} % of their time"
+    text = f"feet locked: {len(held)} of {len(found)} contacts, {share:.0f} % of their time"
     if held:
-        note += f"; {report_legs(legs, locked, held)}; pelvis {100 * drop.min():+.1f} to {100 * drop.max():+.1f} cm"
-    return replace(
-        motion, body=body, pelvis=locked.pelvis * (motion.leg_length / leg), notes=(*motion.notes, note)
-    )
+        lift = 100 * (locked.pelvis[:, 1] - legs.pelvis[:, 1])
+        text += f"; {report_legs(legs, locked, held)}; pelvis {lift.min():+.1f} to {lift.max():+.1f} cm"
+    return text
 
 
 def held_within(legs: Legs, found: list[Contact], fps: float) -> tuple[Legs, list[Contact]]:
