@@ -21,6 +21,8 @@ NEAR = 0.5  # seconds
 # Slow, in leg lengths per second: to take hold, and to keep hold.
 SLOW_ON, SLOW_OFF = 0.15, 0.20
 _SHORTEST = 0.06  # seconds
+# A hole in a contact no longer than this, seconds, over which the mark comes no further than this, in leg lengths
+_GAP, _STEP = 0.12, 0.025
 # A foot that is slow but has come so far, in leg lengths, is shuffling: the contact ends and another begins.
 _FARTHEST = 0.09
 
@@ -77,7 +79,17 @@ def contact_flags(marks, fps: float, leg: float) -> np.ndarray:
             for first, stop in runs(keep[:, side, mark]):
                 if on[first:stop, side, mark].any():
                     out[first : stop + 1, side, mark] = True
+            _close(out[:, side, mark], marks[:, side, mark], round(_GAP * fps), _STEP * leg)
     return out
+
+
+def _close(flags: np.ndarray, path: np.ndarray, gap: int, nearest: float) -> None:
+    """Fills holes of at most `gap` frames in flags [N], over which the path [N,3] has come no further than
+    `nearest`: a twitch of the capture."""
+    spans = runs(flags)
+    for (_, stop), (first, _) in zip(spans, spans[1:], strict=False):
+        if first - stop <= gap and np.linalg.norm(path[first] - path[stop - 1]) < nearest:
+            flags[stop:first] = True
 
 
 def contacts(marks, fps: float, leg: float) -> list[Contact]:
