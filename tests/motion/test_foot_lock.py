@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.motion import foot_report, kinematics, load_motion, lock_feet
 from dinar_live.runtime.motion.foot_contacts import contacts, extent
@@ -131,3 +132,17 @@ def test_added_turns_of_nothing_is_nothing(demo, rest):
     world = legs_of(demo, rest).world
     assert added_turns(world, world).max() < 1e-6
     assert extent(np.zeros((0, 3))) == 0.0
+
+
+def test_dinar_convert_locks_and_says_how_well(demo, tmp_path, capsys):
+    out = tmp_path / "a.dmot"
+    assert main(["convert", "demo", str(out), "--lock-feet"]) == 0
+    said = capsys.readouterr().out
+    assert "feet locked: " in said and "slide per contact" in said and "degrees a frame" in said
+    locked = load_motion(out)
+    assert foot_report(demo, locked).slide_after.max() < foot_report(demo, demo).slide_after.max()
+
+
+def test_dinar_record_refuses_what_needs_the_whole_clip(tmp_path, capsys):
+    assert main(["record", "vmc", "-o", str(tmp_path / "a.dmot"), "--lock-feet"]) == 2
+    assert "--lock-feet: needs the whole clip" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """The foot lock for live sources: its delay, what it holds, and what becomes of gaps."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 
 from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.live import FileSource, Follower
 from dinar_live.runtime.motion import FootLock, foot_report, load_motion
 from dinar_live.runtime.motion.foot_contacts import Contact, runs
 
@@ -91,3 +93,15 @@ def test_errors(rest):
         FootLock(delay=0.01)
     with pytest.raises(MotionError, match=r"rig_joints: got shape \[3, 3\]"):
         FootLock(rest[:3])
+
+
+def test_the_follower_tells_it_how_long_the_performers_legs_are(demo, rest):
+    small = dataclasses.replace(demo, pelvis=demo.pelvis * 0.5, leg_length=demo.leg_length * 0.5)
+    lock = FootLock(rest)
+    with FileSource(small) as source:
+        follower = Follower(source, rest, filters=[lock])
+        end = time.monotonic() + 20
+        while not follower.following and time.monotonic() < end:
+            time.sleep(0.01)
+        follower.pose_at(0.0)
+    assert lock.leg_length == pytest.approx(small.leg_length)
