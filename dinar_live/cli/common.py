@@ -216,7 +216,7 @@ def open_motion(text: str) -> Motion:
 
 
 def motion_filters(parser: argparse.ArgumentParser) -> None:
-    """--smooth --floor-snap."""
+    """--smooth --floor-snap --lock-feet."""
     parser.add_argument(
         "--smooth",
         type=float,
@@ -230,13 +230,25 @@ def motion_filters(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="lift or lower the body in each frame, so that feet neither sink nor float; for flat ground (default: off)",
     )
+    lock_argument(parser)
+
+
+def lock_argument(parser: argparse.ArgumentParser, text: str = "") -> None:
+    """--lock-feet; text: more for its help."""
+    parser.add_argument(
+        "--lock-feet",
+        action="store_true",
+        help=f"feet stay where they are put down: no sliding on the ground{text} (default: off)",
+    )
 
 
 def filtered(motion: Motion, args: argparse.Namespace, rig_joints=None) -> Motion:
     """The Motion after the filters that `motion_filters` added; rig_joints [55,3]: of the avatar whose feet
     count, if known."""
-    from dinar_live.runtime.motion import smooth, snap_to_floor
+    from dinar_live.runtime.motion import lock_feet, smooth, snap_to_floor
 
     if args.smooth is not None:
         motion = smooth(motion, args.smooth)
-    return snap_to_floor(motion, rig_joints=rig_joints) if args.floor_snap else motion
+    if args.floor_snap:
+        motion = snap_to_floor(motion, rig_joints=rig_joints)
+    return lock_feet(motion, rig_joints=rig_joints) if args.lock_feet else motion

@@ -11,7 +11,8 @@ import time
 from dinar_live.runtime.live import Follower, open_source
 from dinar_live.runtime.live.registry import CALIBRATED, FORMS, form_of
 from dinar_live.runtime.live.source import Source, SourceState
-from dinar_live.runtime.motion.filters import OneEuro, Predictor
+from dinar_live.runtime.motion import FootLock
+from dinar_live.runtime.motion.filters import Filter, OneEuro, Predictor
 from dinar_live.runtime.stream import Server
 
 from . import common
@@ -62,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HZ",
         help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)",
     )
+    common.lock_argument(parser, "; shows everything 0.1 s later")
     parser.add_argument(
         "--predict",
         type=float,
@@ -130,7 +132,11 @@ def run(args: argparse.Namespace) -> int:
         args.source, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after
     )
     avatar = common.open_avatar(args.avatar)
-    filters = [] if args.smooth is None else [OneEuro(args.smooth)]
+    filters: list[Filter] = [] if args.smooth is None else [OneEuro(args.smooth)]
+    if args.lock_feet:
+        lock = FootLock(avatar.rig.joints)
+        filters.append(lock)
+        print(f"--lock-feet: poses are shown {1000 * lock.latency:.0f} ms late")
     filters += [] if args.predict is None else [Predictor(args.predict / 1000)]
     follower = Follower(
         source,

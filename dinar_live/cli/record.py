@@ -57,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
         return _file(args, out)
     from dinar_live.runtime.live import open_source
 
-    if args.floor_snap:
-        raise InputError(
-            "--floor-snap: needs the whole clip; record first, then 'dinar convert TAKE.dmot OUT.dmot --floor-snap'"
-        )
+    for name, given in (("--floor-snap", args.floor_snap), ("--lock-feet", args.lock_feet)):
+        if given:
+            raise InputError(
+                f"{name}: needs the whole clip; record first, then 'dinar convert TAKE.dmot OUT.dmot {name}'"
+            )
     take = Take(out, smooth=args.smooth, overwrite=args.overwrite, name=args.source)
     with open_source(args.source, bind=args.bind, calibrate_after=args.calibrate_after) as source:
         print(f"recording {args.source}; Ctrl-C ends it", flush=True)

@@ -18,7 +18,7 @@ from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.process import settle_memory
-from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion
+from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion, lock_feet
 from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.service import AvatarGroup, AvatarService
 from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person); given several "
         "times, the first one, and the page offers them all",
     )
+    common.lock_argument(parser, ", in the files of --motion")
     server_arguments(parser)
     parser.add_argument(
         "--until-stdin-closes",
@@ -206,6 +207,8 @@ def run(args: argparse.Namespace) -> int:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     avatars = [common.open_avatar(text) for text in args.avatars]
     motions = [common.open_motion(text) for text in args.motion or ()] or [idle_motion()]
+    if args.lock_feet:
+        motions = [lock_feet(m, rig_joints=avatars[0].rig.joints) for m in motions]
     offered = {m.name: m for m in [*motions, demo_motion(), idle_motion()]}
 
     def source_of(avatar: Avatar) -> AvatarMotion:

@@ -12,6 +12,7 @@ from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.motion.authored import idle_motion
 from dinar_live.runtime.motion.filters import Filter
+from dinar_live.runtime.motion.foot_lock_live import FootLock
 from dinar_live.runtime.motion.motion import Motion
 
 from .avatar_fit import AvatarFit
@@ -120,6 +121,8 @@ class _Fitted:
         self._last: tuple[Sample, Sample, Pose] | None = None  # as read, filtered, fitted
         for f in filters:
             f.reset()
+            if isinstance(f, FootLock):  # steps are as long as the performer's legs make them
+                f.leg_length = skeleton.leg_length
 
     def pose(self, sample: Sample) -> Pose:
         """The pose of the newest sample."""
