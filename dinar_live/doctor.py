@@ -205,9 +205,7 @@ def _pictures(options: RenderOptions) -> Callable[[], str]:
 
 
 def _memory() -> str:
-    text = (
-        f"compiled sizes of a server take about {DEFAULT_MEMORY / 2**20:.0f} MiB at most (dinar serve --memory)"
-    )
+    text = f"compiled sizes of a server take about {DEFAULT_MEMORY / 2**20:.0f} MiB at most (dinar serve --memory)"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         text += f"; this machine has {installed / 2**30:.1f} GiB"
