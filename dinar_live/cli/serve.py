@@ -158,12 +158,10 @@ def serving(
                 Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
             )
         )
-        builder = renderer_builder()
-        stack.callback(builder.shutdown, wait=False, cancel_futures=True)
+        stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
+        memory = MemoryBudget(args.memory << 20)
         options = RenderOptions(
-            **common.renderer_options(args),
-            progress=common.BuildProgress(),
-            memory=MemoryBudget(args.memory << 20),
+            **common.renderer_options(args), progress=common.BuildProgress(), memory=memory
         )
         group = stack.enter_context(
             AvatarGroup(
