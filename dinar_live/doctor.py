@@ -17,6 +17,7 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.memory import DEFAULT_MEMORY
 from dinar_live.runtime.render.options import RenderOptions
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
@@ -65,6 +66,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         available = engines.available_engines()
         there = [name for name in engines.engine_names("cpu") if not available[name]]
         yield from _engine_pictures("cpu", there if networks else [])
+    yield _finding("cpu", "memory", _memory, "")
     yield _finding(
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
     )
@@ -200,6 +202,14 @@ def _pictures(options: RenderOptions) -> Callable[[], str]:
         return text
 
     return check
+
+
+def _memory() -> str:
+    text = f"compiled sizes of a server take about {DEFAULT_MEMORY / 2**20:.0f} MiB at most (dinar serve --memory)"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        text += f"; this machine has {installed / 2**30:.1f} GiB"
+    return text
 
 
 def _sockets() -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
+UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
 PRECISIONS = ("auto", "f32", "bf16", "f16")
 Shape = tuple[int | None, ...]
 Progress = Callable[[float, str], None]
@@ -95,6 +96,13 @@ class Session(HostSession, ABC):
         self.inputs = Buffers(inputs)
         self.outputs = Buffers(outputs)
         self._pending = False
+
+    @property
+    def memory(self) -> int:
+        """Bytes that this size takes, by estimate: the buffers, and as much as a light network has between
+        them (measured with OpenVINO)."""
+        buffers = (*self.inputs.values(), *self.outputs.values())
+        return int(UNKNOWN_LAYERS * sum(array.nbytes for array in buffers))
 
     def enqueue(self) -> None:
         """See HostSession."""

@@ -63,7 +63,7 @@ class Backend:
 _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
     "tensorrt": Backend(
         "dinar_live.engines.tensorrt.engine",
-        ("tensorrt", "cuda.bindings", "cuda.core", "onnx"),
+        ("tensorrt", "cuda.bindings", "onnx"),
         'pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com',
         ("device", "cache_dir", "progress", "optimization_level"),
         runs_on="gpu",

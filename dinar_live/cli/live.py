@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from dinar_live.runtime.core.process import leave
 from dinar_live.runtime.live import Follower, open_source
 from dinar_live.runtime.live.registry import CALIBRATED, FORMS, form_of
 from dinar_live.runtime.live.source import Source, SourceState
@@ -161,4 +162,4 @@ def run(args: argparse.Namespace) -> int:
         f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames",
         flush=True,
     )
-    return 0
+    return leave(0)

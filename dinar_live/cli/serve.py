@@ -17,8 +17,9 @@ from dataclasses import asdict
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.core.pose_source import PoseSource
-from dinar_live.runtime.core.process import settle_memory
+from dinar_live.runtime.core.process import leave, settle_memory
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion, lock_feet
+from dinar_live.runtime.render.memory import DEFAULT_MEMORY, MemoryBudget
 from dinar_live.runtime.render.options import RenderOptions
 from dinar_live.runtime.service import AvatarGroup, AvatarService
 from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
@@ -60,7 +61,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def session_arguments(parser: argparse.ArgumentParser) -> None:
-    """--spectators --limit."""
+    """--spectators --limit --memory."""
+    parser.add_argument(
+        "--memory",
+        type=mebibytes,
+        default=DEFAULT_MEMORY >> 20,
+        metavar="MIB",
+        help="on a CPU, how much the renderers of all sizes may take together, about, in MiB; the default size is always there",
+    )
     parser.add_argument(
         "--spectators",
         metavar="ENDPOINT",
@@ -75,6 +83,13 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         help="what clients may cost, may be given several times: "
         + ", ".join(f"{name}={value:g}" for name, value in asdict(Limits()).items()),
     )
+
+
+def mebibytes(text: str) -> int:
+    """A positive whole number of MiB."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1 << 24):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of MiB, such as 1024")
+    return int(text)
 
 
 def limit(text: str) -> tuple[str, float]:
@@ -144,8 +159,11 @@ def serving(
                 Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
             )
         )
-        builder = stack.enter_context(renderer_builder())
-        options = RenderOptions(**common.renderer_options(args), progress=common.BuildProgress())
+        stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
+        memory = MemoryBudget(args.memory << 20)
+        options = RenderOptions(
+            **common.renderer_options(args), progress=common.BuildProgress(), memory=memory
+        )
         group = stack.enter_context(
             AvatarGroup(
                 [
@@ -225,4 +243,4 @@ def run(args: argparse.Namespace) -> int:
         f"served {stats['frames']} frames, {stats['superseded']} superseded, {stats['errors']} errors",
         flush=True,
     )
-    return 0
+    return leave(0)

@@ -22,6 +22,9 @@ from dinar_live.engines.onnx.file import OnnxFile
 from .quiet_import import openvino
 
 _ERRORS = (RuntimeError, ValueError)  # ValueError: a message that quotes damaged names is not UTF-8
+# What OpenVINO takes for a size, in those of its layers' tensors that are alive at one time. Resident memory
+# grew by 1.3 times (f32) and 1.25 times (bf16) as much with the light network at 1024x1024 and 2048x2048.
+_OVERHEAD = 1.3
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
 
 
@@ -121,6 +124,12 @@ class OpenVINOSession(Session):
         self._request = compiled.create_infer_request()
         for name, array in (*self.inputs.items(), *self.outputs.items()):
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        self._memory = int(_OVERHEAD * peak_bytes(compiled.get_runtime_model()))
+
+    @property
+    def memory(self) -> int:
+        """See Session. By what its layers hand on to one another."""
+        return max(self._memory, super().memory // 3)
 
     def _start(self) -> None:
         try:
@@ -138,6 +147,29 @@ class OpenVINOSession(Session):
         request = getattr(self, "_request", None)
         if request is not None and self._pending:
             request.wait()  # it still writes into arrays that are about to be freed
+
+
+def peak_bytes(model: openvino.Model) -> int:
+    """The most that tensors of a compiled model take at one time, bytes, if each is kept until it was last
+    read. Weights are not counted: all sizes share them."""
+    operators = list(model.get_ordered_ops())
+    last_read: dict[str, int] = {}
+    for step, operator in enumerate(operators):
+        for port in operator.inputs():
+            last_read[port.get_source_output().get_node().get_friendly_name()] = step
+    now = most = 0
+    freed: dict[int, int] = {}
+    for step, operator in enumerate(operators):
+        if operator.get_type_name() != "Constant":
+            size = sum(
+                int(np.prod(port.get_shape())) * port.get_element_type().size for port in operator.outputs()
+            )
+            now += size
+            last = last_read.get(operator.get_friendly_name(), step)
+            freed[last] = freed.get(last, 0) + size
+            most = max(most, now)
+        now -= freed.pop(step, 0)
+    return most
 
 
 def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import zmq
 from dinar_live.runtime.core.errors import InputError, MotionError, ProtocolError
 from dinar_live.runtime.core.validate import checked
 from dinar_live.runtime.motion import reference_body as ref
+from dinar_live.runtime.stream.line_watch import LineWatch, can_watch
 from dinar_live.runtime.stream.protocol.messages import MAX_EXPRESSION
 from dinar_live.runtime.stream.protocol.wire import (
     Block,
@@ -105,6 +106,7 @@ class SmplxPublisher:
             self._context, zmq.PUB, send_queue=_QUEUE, receive_queue=_QUEUE, max_message=MAX_MESSAGE
         )
         self._socket.setsockopt(zmq.CONFLATE, 1)  # a full queue of a PUB would drop the newest
+        self._watch = LineWatch(self._socket) if can_watch() else None
         try:
             self.endpoint = bind(self._socket, endpoint, insecure=insecure)
         except BaseException:
@@ -140,6 +142,9 @@ class SmplxPublisher:
 
     def close(self) -> None:
         """Free the socket. May be called twice."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         self._socket.close(0)
         self._context.term()
 

@@ -11,9 +11,11 @@ from typing import Generic, TypeVar
 
 from dinar_live import engines
 
+from .memory import MemoryBudget
+
 MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on a CPU
 
-LATER, NOW = "later", "now"
+LATER, NOW, NEVER = "later", "now", "never"
 
 Key = tuple[int, int, int]
 """(N, height, width)"""
@@ -28,12 +30,17 @@ class CompiledSizes(Generic[S]):
     single view.
 
     compile: makes an instance; called on that thread too, where an error is logged and that size is not tried
-    again. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no more are made. Raises
-        what compile raises.
+    again. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no more are made. budget:
+        what they may hold together with others; where there is no room, larger ones go on serving. Instances
+        that are required are for their owner to account for (`fixed`). Raises what compile raises.
     """
 
-    def __init__(self, compile: Callable[[Key], S], *, evict: bool = True):
+    def __init__(
+        self, compile: Callable[[Key], S], *, evict: bool = True, budget: MemoryBudget | None = None
+    ):
         self._compile = compile
+        self._budget = budget
+        self._per_pixel = 0.0  # bytes, of the first instance
         self._evict = evict
         self._ready: OrderedDict[Key, S] = OrderedDict()
         self._required: set[Key] = set()
@@ -50,18 +57,35 @@ class CompiledSizes(Generic[S]):
             self._required.add(key)
         if key not in self._ready:
             self._add(key)
-        return self._ready[key]
+        session = self._ready[key]
+        if not self._per_pixel:
+            self._per_pixel = memory_of(session) / (key[0] * key[1] * key[2])
+        return session
+
+    @property
+    def fixed(self) -> int:
+        """Bytes of the instances that are required, by estimate."""
+        with self._lock:
+            return sum(memory_of(self._ready[key]) for key in self._required if key in self._ready)
+
+    def _need(self, key: Key) -> int:
+        return int(self._per_pixel * key[0] * key[1] * key[2])
+
+    def _affords(self, key: Key) -> bool:
+        return self._budget is None or key in self._required or self._budget.room(self._need(key))
 
     def get(self, n: int, height: int, width: int, missing: str = LATER) -> tuple[Key, S]:
         """(key, session) of a ready instance that holds the asked-for size, of n views or of one. missing:
-        what to do if the exact one is not there: compile it LATER or NOW (and wait)."""
+        what to do if the exact one is not there: compile it LATER, NOW (and wait) or NEVER."""
         key = (n, height, width)
         with self._lock:
             session = self._ready.get(key)
             if session is not None:
                 self._ready.move_to_end(key)
+                if self._budget is not None:
+                    self._budget.touch((self, key))
                 return key, session
-            room = self._evict or len(self._ready) < MAX_SESSIONS
+            room = (self._evict or len(self._ready) < MAX_SESSIONS) and self._affords(key)
             if missing != NOW or not room:
                 if missing == LATER and room and key not in self._failed:
                     self._order(key)
@@ -71,7 +95,9 @@ class CompiledSizes(Generic[S]):
                 return best, self._ready[best]
         self._add(key)
         with self._lock:
-            return key, self._ready[key]
+            if key in self._ready:
+                return key, self._ready[key]
+        return self.get(n, height, width, NEVER)
 
     def _order(self, key: Key) -> None:
         self._wanted = key
@@ -81,11 +107,34 @@ class CompiledSizes(Generic[S]):
         self._wake.notify()
 
     def _add(self, key: Key) -> None:
-        session = self._compile(key)
+        """Compiles an instance, unless there is no room for it."""
+        budget = None if key in self._required else self._budget
+        owner = (self, key)
+        if budget is not None and not budget.take(owner, self._need(key), lambda: self._drop(key)):
+            return
+        try:
+            session = self._compile(key)
+        except BaseException:
+            if budget is not None:
+                budget.give_back(owner)
+            raise
         with self._lock:
+            if self._closed or budget is not None and not budget.holds(owner):
+                if budget is not None:
+                    budget.give_back(owner)
+                return  # nobody needs it any more, or another one has taken its place meanwhile
             self._ready[key] = session
             while self._evict and len(self._ready) > MAX_SESSIONS:
-                self._ready.pop(next(k for k in self._ready if k not in self._required))
+                oldest = next(k for k in self._ready if k not in self._required)
+                del self._ready[oldest]
+                if self._budget is not None:
+                    self._budget.give_back((self, oldest))
+
+    def _drop(self, key: Key) -> None:
+        """Another one takes its place."""
+        with self._lock:
+            if key not in self._required:
+                self._ready.pop(key, None)
 
     def _work(self) -> None:
         while True:
@@ -109,13 +158,23 @@ class CompiledSizes(Generic[S]):
                 with self._lock:
                     self._failed.add(key)
 
-    def close(self) -> list[S]:
-        """Stop compiling and forget every instance; returns them."""
+    def close(self, wait: bool = True) -> list[S]:
+        """Stop compiling and forget every instance; returns them. wait: for what is being compiled, which
+        nothing can interrupt; else it is forgotten when it is done."""
         with self._lock:
             self._closed = True
             self._wake.notify()
-        if self._thread is not None:
+        if self._thread is not None and wait:
             self._thread.join()
-        sessions = list(self._ready.values())
-        self._ready.clear()
+        with self._lock:
+            sessions = list(self._ready.values())
+            if self._budget is not None:
+                for key in self._ready:
+                    self._budget.give_back((self, key))
+            self._ready.clear()
         return sessions
+
+
+def memory_of(session: engines.HostSession | engines.DeviceSession) -> int:
+    """Bytes that an instance holds, by its engine's estimate; 0 = it gives none."""
+    return getattr(session, "memory", 0)

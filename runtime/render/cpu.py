@@ -72,6 +72,13 @@ class CpuPipeline:
         """None without a network."""
         return self._shader.engine_info
 
+    @property
+    def memory(self) -> int:
+        """Bytes that this size of frame takes and keeps, by estimate."""
+        (H, W), options = self._plan.size, self._plan.options
+        frames = len(self._views) * RING * H * W * (8 if options.depth else 4)
+        return frames + self._id.nbytes + self._barycentrics.nbytes + self._depth.nbytes + self._shader.memory
+
     def describe(self) -> str:
         """What runs, for people."""
         info = self.engine_info

@@ -12,6 +12,7 @@ from dinar_live import engines
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 
+from .memory import DEFAULT_MEMORY, MemoryBudget
 from .window import padded
 
 MAX_SIDE = 4096
@@ -37,6 +38,7 @@ class RenderKeywords(TypedDict, total=False):
     background_compile: bool
     threads: int
     stage_times: bool
+    memory: int | MemoryBudget
     progress: engines.Progress | None
 
 
@@ -53,6 +55,8 @@ class RenderOptions:
     background_compile: False makes a frame with a new window size wait for the compiler.
     threads: 0 = all cores.
     stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
+    memory: on a CPU, bytes that compiled sizes may take, by estimate; the whole frame's is always made. A
+        MemoryBudget is for several renderers, and whoever shares it accounts for `Renderer.memory`.
     progress: called with (fraction, what) while an engine is built that takes long (TensorRT), also from
         another thread.
     Raises InputError, naming the option.
@@ -71,6 +75,7 @@ class RenderOptions:
     background_compile: bool = True
     threads: int = 0
     stage_times: bool = False
+    memory: int | MemoryBudget = field(default=DEFAULT_MEMORY, repr=False)
     progress: engines.Progress | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -94,6 +99,10 @@ class RenderOptions:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"{name}: got {getattr(self, name)!r}, expected {', '.join(known)}")
+        if not isinstance(self.memory, MemoryBudget) and not (
+            isinstance(self.memory, int) and 0 < self.memory < 1 << 62
+        ):
+            raise InputError(f"memory: got {self.memory!r}, expected a positive number of bytes")
         if self.device not in ("auto", "cpu") and self.gpu_index is None:
             raise InputError(f"device: got {self.device!r}, expected auto, cpu, cuda or cuda:N")
         if self.device == "cpu" and self.rasterizer in GPU_RASTERIZERS:

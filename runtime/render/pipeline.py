@@ -26,6 +26,12 @@ class Pipeline(Protocol):
     @property
     def engine_info(self) -> engines.EngineInfo | None: ...
 
+    @property
+    def memory(self) -> int:
+        """Bytes of this machine's memory that it takes and keeps, by estimate; windows of other sizes come on
+        top."""
+        ...
+
     def describe(self) -> str:
         """What runs and why, for people."""
         ...

@@ -12,6 +12,7 @@ from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose import Pose
 
 from .frame import MAX_VIEWS, Frame
+from .memory import MemoryBudget
 from .options import RenderKeywords, RenderOptions, RenderPlan
 from .pipeline import Pipeline, open_pipeline
 from .window import Window
@@ -22,6 +23,7 @@ class Renderer:
 
     avatar: an Avatar. size and keywords: the fields of RenderOptions, which says what they mean; they change
     `options`, if that is given.
+    memory: bytes that it keeps, by estimate, beside windows of other sizes; 0 on a GPU.
     compiles: whether a frame with a window of a new size has a network compiled for it.
     Use from one thread at a time. Raises InputError, DinarError.
     """
@@ -36,7 +38,9 @@ class Renderer:
     ):
         self.avatar = avatar
         self.options = (options or RenderOptions()).changed(size, **keywords)
-        plan = RenderPlan(avatar, self.options)
+        memory = self.options.memory
+        budget = memory if isinstance(memory, MemoryBudget) else MemoryBudget(memory)
+        plan = RenderPlan(avatar, self.options.changed(memory=budget))
         self.size = plan.size
         self.renderer_name = plan.renderer
         self.compiles = plan.spec.type.needs_network
@@ -47,6 +51,9 @@ class Renderer:
             raise
         except (DinarError, engines.EngineError) as e:
             raise DinarError(f"renderer {plan.renderer!r}: {e}") from e
+        self.memory = self._pipeline.memory
+        if budget is not memory:
+            budget.charge(self, self.memory)
         self.device = self._pipeline.device
         self.engine_info = self._pipeline.engine_info
         self.rasterizer_name = self._pipeline.rasterizer_name

@@ -15,6 +15,7 @@ from dinar_live.runtime.avatar import renderer_spec
 from dinar_live.runtime.core.errors import DinarError
 
 from .compiled_sizes import LATER, NOW, CompiledSizes
+from .memory import MemoryBudget
 from .options import RenderPlan
 from .window import BUCKET
 
@@ -46,6 +47,11 @@ class Shader(Protocol):
         """The planes of a window of (height, width) pixels."""
         ...
 
+    @property
+    def memory(self) -> int:
+        """Bytes that stay, by estimate: for the whole frame."""
+        ...
+
     def close(self) -> None:
         """Free the memory."""
         ...
@@ -68,6 +74,10 @@ class TextureShader:
         features = self._features[: n * h * w].reshape(n, h, w)
         return Shading(height, width, features, features[: n - 3], features[-1], _nothing)
 
+    @property
+    def memory(self) -> int:
+        return self._features.nbytes
+
     def close(self) -> None:
         pass
 
@@ -85,7 +95,10 @@ class NetworkShader:
             spec.network, options.engine, precision=options.precision, threads=options.threads, **device
         )
         self.engine_info: engines.EngineInfo | None = self._engine.info
-        self.sessions: CompiledSizes[engines.HostSession] = CompiledSizes(self._engine.compile)
+        self.sessions: CompiledSizes[engines.HostSession] = CompiledSizes(
+            self._engine.compile,
+            budget=options.memory if isinstance(options.memory, MemoryBudget) else None,
+        )
         check_contract(self.sessions.require((1, *plan.padded)), spec.texture.shape[2])
 
     def at(self, height: int, width: int) -> Shading:
@@ -100,8 +113,12 @@ class NetworkShader:
             height, width, session.inputs["features"][0], outputs["rgb"][0], outputs["alpha"][0, 0], run
         )
 
+    @property
+    def memory(self) -> int:
+        return self.sessions.fixed
+
     def close(self) -> None:
-        self.sessions.close()
+        self.sessions.close(wait=False)
         self._engine.close()
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 
 # VP9 is what browsers, VLC and editors all play and what OpenCV's own FFmpeg can write; MPEG-4 part 2 is the
 # fallback.
@@ -18,7 +20,7 @@ CODECS = {".mp4": ("vp09", "mp4v"), ".webm": ("VP90", "VP80"), ".avi": ("MJPG",)
 
 class VideoSink:
     """Writes opaque frames to .mp4, .webm or .avi; the file appears under its name only when it is
-    complete."""
+    complete, which is checked."""
 
     def __init__(self, path, size: tuple[int, int], fps: float):
         self.path = pathlib.Path(path)
@@ -28,11 +30,8 @@ class VideoSink:
             )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._work = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(
-            cv2.utils.logging.LOG_LEVEL_SILENT
-        )  # OpenCV warns about every codec tag it rewrites
-        try:
+        self._frames = 0
+        with quiet_opencv():  # it warns about every codec tag that it rewrites
             for codec in CODECS[self.path.suffix]:
                 fourcc = cv2.VideoWriter.fourcc(*codec)
                 self._writer = cv2.VideoWriter(
@@ -40,8 +39,7 @@ class VideoSink:
                 )
                 if self._writer.isOpened():
                     return
-        finally:
-            cv2.utils.logging.setLogLevel(level)
+        self._work.unlink(missing_ok=True)
         raise InputError(
             f"{path}: this OpenCV has none of the codecs {CODECS[self.path.suffix]}; write a folder of PNGs instead"
         )
@@ -49,37 +47,98 @@ class VideoSink:
     def write(self, rgba: np.ndarray) -> None:
         """Append u8[H,W,4]; alpha is ignored."""
         self._writer.write(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR))
+        self._frames += 1
 
     def close(self, complete: bool = True) -> None:
-        """Finish the file, or drop it."""
+        """Finish the file, or drop it. Raises DinarError, the file being dropped, where not every frame can
+        be read back: OpenCV does not say that a disk is full."""
         self._writer.release()
-        if complete:
-            os.replace(self._work, self.path)
-        else:
+        try:
+            if complete:
+                self._check()
+                os.replace(self._work, self.path)
+        finally:
             self._work.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        reason = ""
+        try:
+            with open(self._work, "rb") as file:
+                os.fsync(file.fileno())  # a disk may say only now that it is full
+        except OSError as e:
+            reason = f" ({e.strerror})"
+        found = 0 if reason else frames_in(self._work)
+        if found != self._frames:
+            raise DinarError(
+                f"{self.path}: only {found} of {self._frames} frames could be written{reason}, and the file was "
+                f"removed; {free_space(self.path.parent)} are free there. Is the disk full, or is there a limit on "
+                "the size of files?"
+            )
 
 
 class PngSink:
-    """Writes frames as NNNNNN.png with straight alpha into a folder."""
+    """Writes frames as NNNNNN.png with straight alpha into a folder, where they appear when all are
+    complete. Raises DinarError from `write` where the disk is full."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
         if self.path.is_file():
             raise InputError(f"{path}: is a file, expected a folder for the PNGs")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        target = self.path.resolve()
+        self._work = target.with_name(f".{target.name}.part")
+        shutil.rmtree(self._work, ignore_errors=True)  # of a run that was killed
+        self._work.mkdir()
         self._count = 0
 
     def write(self, rgba: np.ndarray) -> None:
         """Write u8[H,W,4], straight alpha."""
-        write_png(self.path / f"{self._count:06d}.png", rgba)
+        write_png(self._work / f"{self._count:06d}.png", rgba)
         self._count += 1
 
     def close(self, complete: bool = True) -> None:
-        """Nothing to finish: every frame is whole."""
+        """Put the frames into their folder, or drop them."""
+        try:
+            if complete:
+                self.path.mkdir(exist_ok=True)
+                for i in range(self._count):
+                    name = f"{i:06d}.png"
+                    os.replace(self._work / name, self.path / name)
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+
+def frames_in(path: pathlib.Path) -> int:
+    """How many frames of a video file can be decoded."""
+    with quiet_opencv():
+        reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        try:
+            found = 0
+            while reader.grab():
+                found += 1
+            return found
+        finally:
+            reader.release()
+
+
+def free_space(folder: pathlib.Path) -> str:
+    """How much more fits into a folder's file system, for people."""
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+
+
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """OpenCV does not print what it thinks of codecs and files."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def write_png(path, image: np.ndarray) -> None:
-    """An RGB or RGBA u8 image [H,W,c] as PNG, under its name only when complete."""
+    """An RGB or RGBA u8 image [H,W,c] as PNG, under its name only when complete. Raises DinarError."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
@@ -87,8 +146,16 @@ def write_png(path, image: np.ndarray) -> None:
     if not ok:
         raise InputError(f"{path}: an image of shape {list(image.shape)} cannot be written as PNG")
     work = path.with_name(f".{path.name}.part")
-    work.write_bytes(data.tobytes())
-    os.replace(work, path)
+    try:
+        work.write_bytes(data.tobytes())
+        os.replace(work, path)
+    except OSError as e:
+        raise DinarError(
+            f"{path}: cannot be written ({e.strerror}); {free_space(path.parent)} are free there"
+        ) from e
+    finally:
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)
 
 
 def contact_sheet(

@@ -19,6 +19,7 @@ from dinar_live.runtime.core.skeleton import JOINT_NAMES
 from dinar_live.runtime.motion import Motion
 from dinar_live.runtime.render import Frame, Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
+from dinar_live.runtime.render.memory import MemoryBudget
 from dinar_live.runtime.render.options import RenderKeywords, RenderOptions
 from dinar_live.runtime.stream import RenderedFrame, RenderRequest
 from dinar_live.runtime.stream.protocol.messages import (
@@ -46,6 +47,8 @@ class AvatarService:
         wind.
     size: (height, width), the default told to clients. size and keywords: the fields of RenderOptions; they
         change `options`, if that is given. What clients ask for comes before size, straight and depth.
+    The renderers of all sizes, and their windows, stay within options.memory; the default size is always
+    there. A MemoryBudget is for several services.
     builder: the thread that makes renderers for sizes and kinds of frames that are asked for, default one of
         its own.
 
@@ -69,18 +72,21 @@ class AvatarService:
         self.size = options.size
         self._source = source
         self._sources = SourceMixer(avatar.rig, source, clips)
+        memory = options.memory
+        self._budget = memory if isinstance(memory, MemoryBudget) else MemoryBudget(memory)
         self._builder: ThreadPoolExecutor | None = None  # one of its own
         if builder is None:
             builder = self._builder = renderer_builder()
 
         def make(key: RendererKey) -> Renderer:
-            wanted = replace(options, straight=key.straight, depth=key.depth)
+            wanted = replace(options, straight=key.straight, depth=key.depth, memory=self._budget)
             return Renderer(avatar, key.size, options=wanted)
 
-        self._pool = RendererPool(make, builder)
+        default = RendererKey(self.size)
+        self._pool = RendererPool(make, builder, keep=default, budget=self._budget)
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
         try:
-            self._main = self._pool.get(RendererKey(self.size))
+            self._main = self._pool.get(default)
         except BaseException:
             self.close()
             raise
@@ -93,7 +99,7 @@ class AvatarService:
         """What clients are told, as JSON of at most 12.5 kB: name, body, size (height, width), renderers and
         the chosen one with its engine ("none" without a network), precision and rasterizer, rest_joints
         [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names,
-        expressions (their number), expression_names, and sources (docs/protocol.md).
+        expressions (their number), expression_names, memory (on a CPU: the budget in bytes), and sources (docs/protocol.md).
         """
         rig, engine = self.avatar.rig, self._main.engine_info
         info = {
@@ -114,6 +120,8 @@ class AvatarService:
             "expression_names": list(rig.expression_names[:MAX_EXPRESSION]),
             "sources": self._sources.describe(),
         }
+        if self._main.memory:
+            info["memory"] = self._budget.limit
         if len(json.dumps(info)) > MAX_CAPABILITIES:  # only names in a bundle can be that long
             info["expression_names"] = []
         return info
@@ -165,7 +173,8 @@ class AvatarService:
     def ready(self, request: RenderRequest) -> bool:
         """Whether the renderers for a request are there; if not, they are made from now on, and `render`
         would wait for them."""
-        return all([self._pool.ready(key) for key in renderer_keys(request)])
+        keys = renderer_keys(request)
+        return all([self._pool.ready(key, keys) for key in keys])
 
     def prepare(self, request: RenderRequest) -> None:
         """Has renderers for such requests made in the background."""
@@ -197,7 +206,7 @@ class AvatarService:
         """Frees the renderers."""
         self._pool.close()
         if self._builder is not None:
-            self._builder.shutdown()
+            self._builder.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> AvatarService:
         return self

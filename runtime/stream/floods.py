@@ -67,7 +67,7 @@ class _Connection:
     __slots__ = ("as_client", "as_stranger", "cut_at", "greetings", "heard_at", "identity", "line", "said")
 
     def __init__(self, line: int | None, max_rate: float):
-        self.line, self.identity, self.said, self.heard_at = line, _identity(line), 0, 0.0
+        self.line, self.identity, self.said, self.heard_at = line, identity_of(line), 0, 0.0
         # Both are kept, so that nobody gains by saying HELLO and BYE in turn.
         self.as_client, self.as_stranger = (
             _Allowance(max_rate, max_rate),
@@ -174,7 +174,7 @@ def line_of(part: zmq.Frame) -> int | None:
 def hang_up(line: int | None, identity: tuple | None) -> None:
     """Ends the connection at `line` if it is still the one with this `identity`; libzmq then reads the end of
     it, as if the peer had gone. libzmq itself offers no way to end one connection of a ROUTER."""
-    if identity is None or _identity(line) != identity:
+    if identity is None or identity_of(line) != identity:
         return
     with contextlib.suppress(OSError):
         connection = socket.socket(fileno=line)
@@ -188,7 +188,9 @@ def hang_up(line: int | None, identity: tuple | None) -> None:
             connection.detach()  # it is libzmq's to close
 
 
-def _identity(line: int | None) -> tuple | None:
+def identity_of(line: int | None) -> tuple | None:
+    """What tells the connection at a file descriptor from others that had, or will have, the same one; None =
+    there is none."""
     if line is None:
         return None
     try:
@@ -196,7 +198,8 @@ def _identity(line: int | None) -> tuple | None:
     except OSError:
         return None
     try:
-        return connection.getpeername(), os.fstat(line).st_ino if os.name == "posix" else 0
+        inode = os.fstat(line).st_ino if os.name == "posix" else 0
+        return connection.getpeername(), connection.getsockname(), inode
     except OSError:
         return None
     finally:

@@ -241,11 +241,10 @@ class Server:
         while not self._stopping.is_set():
             poller.poll(self._poll_ms())
             self._waker.clear()
-            if self._broadcast is not None:
-                self._serve_spectators()
+            watched = self._broadcast is None or self._serve_spectators(self._broadcast)
             self._flush()
             emptied = self._drain()
-            if emptied:  # first who is inside: nobody can come faster than what they say is read
+            if emptied and watched:  # first who is inside: nobody can come faster than what they say is read
                 authenticator.answer()
             if (loud := self._gate.keep_up(emptied)) is not None:
                 self._cut_off(loud)
@@ -277,13 +276,13 @@ class Server:
             wait if self._broadcast is None else min(wait, int(self._broadcast.wait_ms(time.monotonic())) + 1)
         )
 
-    def _serve_spectators(self) -> None:
-        """Listens to the spectators, and has the overview rendered for them when it is time."""
-        broadcast = self._broadcast
-        assert broadcast is not None
-        broadcast.listen()
+    def _serve_spectators(self, broadcast: SpectatorBroadcast) -> bool:
+        """Listens to the spectators, and has the overview rendered for them when it is time; whether all that
+        they said was heard."""
+        heard = broadcast.listen()
         if broadcast.overview is not None and broadcast.wants_overview(time.monotonic()):
             self._mailbox.put(_NOBODY, PendingRequest(broadcast.overview, time.monotonic_ns()))
+        return heard
 
     def _expel(self) -> None:
         """Forgets the clients whose keys were revoked after they connected. libzmq cannot cut one connection,

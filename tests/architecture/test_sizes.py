@@ -15,7 +15,7 @@ FUNCTION_LINES = 80
 PARAMETERS = 8  # self and cls are not counted
 
 FILES = {
-    "runtime/stream/server.py": 509,
+    "runtime/stream/server.py": 505,
 }
 # file, name within it: parameters
 MANY_PARAMETERS = {

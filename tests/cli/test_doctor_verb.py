@@ -55,6 +55,7 @@ def test_as_a_user_runs_it(tmp_path):
     } <= {OK, MISSING}
     for name in ("kernels", "demo avatar", "openvino", "pictures", "sockets", "encryption", "engine cache"):
         assert by_name[name]["state"] == OK, by_name[name]
+    assert "1024 MiB" in by_name["memory"]["text"] and by_name["memory"]["state"] == OK
     assert " dB from the bundle" in by_name["pictures"]["text"]
     assert all(bool(f["fix"]) == (f["state"] != OK) for f in report["findings"])
 

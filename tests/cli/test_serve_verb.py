@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from dinar_live.cli.serve import limit
+from dinar_live.cli.serve import limit, mebibytes
 from dinar_live.runtime import Avatar, Body, Camera, Pose
 from dinar_live.runtime.avatar.avatar import RendererSpec
 from dinar_live.runtime.core.errors import RemoteError
@@ -151,6 +151,53 @@ def test_ends_on_sigterm_and_when_standard_input_closes(bundle):
         process.stdin.close()
         process.stdin = None
         assert process.wait(10) == 0
+
+
+def test_memory_is_in_mebibytes():
+    assert mebibytes("1024") == 1024
+    for text in ("1G", "0", "-5", "1.5", "", "99999999999"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of MiB"):
+            mebibytes(text)
+
+
+COMPILING = """
+import sys, time
+from dinar_live.engines.openvino.engine import OpenVINOEngine
+
+compile = OpenVINOEngine.compile
+
+def slow(self, size):
+    if max(size[1:]) > 128:
+        print("compiling", flush=True)
+        time.sleep(60)
+    return compile(self, size)
+
+OpenVINOEngine.compile = slow
+from dinar_live.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_end_waits_for_no_compiler():
+    serve = ["serve", "demo", "--renderer", "light", "--size", "128x128", "--device", "cpu", "--no-page"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILING, *serve, "--endpoint", "tcp://127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(process.stdout.readline, "")
+        endpoint = next(line.split()[1] for line in lines if line.startswith("ready"))
+        with Client(endpoint) as client:
+            client.send(Pose(), Camera.orbit((0.0, 0.0, 0.0), (192, 192)), (192, 192))
+            assert any(line.startswith("compiling") for line in lines)
+            process.terminate()
+            assert process.wait(30) == 0  # and not after a minute
+            assert "served 0 frames" in process.stdout.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_busy_ports_are_one_line_and_code_2(bundle):

@@ -13,6 +13,7 @@ from dinar_live.export.fit.losses import _ssim, picture_loss  # noqa: E402
 from dinar_live.export.fit.network import LightRenderer  # noqa: E402
 from dinar_live.export.fit.pipeline import eight_bits, light_renderer  # noqa: E402
 from dinar_live.export.fit.samples import Crops, surface_uv  # noqa: E402
+from dinar_live.export.fit.state import save_state
 from dinar_live.export.fit.train import Model, Settings, Trainer, leaky_clamp  # noqa: E402
 from dinar_live.export.metrics.structure import ssim  # noqa: E402
 from dinar_live.export.texture_space import texels  # noqa: E402
@@ -164,7 +165,7 @@ def test_training_learns_and_goes_on_where_it_was(person, tmp_path):
 
     def stop(step, _):
         if step == 70:
-            first._save()
+            save_state(file, first.model, first.average, first._optimizer, first.step)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -335,6 +335,21 @@ def test_a_picture_that_needs_a_new_renderer_holds_up_nobody(avatar, source, cam
         assert patient.async_read(5).id == id
 
 
+def test_a_size_that_takes_too_much_memory_is_an_error_and_the_default_stays(avatar, source, camera):
+    with (
+        AvatarService(avatar, source=source, size=SIZE, threads=1, memory=8 << 20) as service,
+        Server(service.render, service.capabilities(), ready=service.ready) as server,
+        Client(server.endpoint) as client,
+    ):
+        assert client.capabilities["memory"] == 8 << 20
+        for _ in range(2):
+            with pytest.raises(RemoteError, match="1024x1024 pixels need about .* budget of 8 MiB"):
+                client.render(wave(), camera, (1024, 1024))
+        for side in range(40, 100, 8):
+            assert client.render(wave(), camera, (side, side)).rgba.shape[:2] == (side, side)
+        assert client.render(wave(), camera).rgba.any()
+
+
 def test_a_renderer_that_cannot_be_made_is_an_error_each_time(avatar, source, camera):
     with (
         AvatarService(avatar, source=source, size=SIZE, threads=1) as service,
@@ -465,6 +480,7 @@ def test_capabilities_are_small_json(service, avatar):
     low, high = info["body_extent"]
     assert 1.5 < high - low < 2.1
     assert info["expression_names"] == list(avatar.rig.expression_names)
+    assert info["memory"] == 1 << 30
 
 
 def test_long_names_do_not_break_the_protocol(avatar):

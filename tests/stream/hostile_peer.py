@@ -1,10 +1,11 @@
 """Provokes `Assertion failed: !_io_error` of libzmq 4.3.5 in this process: a peer fills the queue while
 nobody reads and resets the connection. Prints "alive" if that is not the end. Run by test_floods.py:
 
-    python hostile_peer.py server|client|twin heartbeat|ping
+    python hostile_peer.py server|client|twin|spectators|publisher heartbeat|ping
 
 server, client: who is attacked, its thread that reads being held up meanwhile. twin: a second peer with the
-routing id of a first one, whom nothing holds up but libzmq itself. heartbeat: the queue stays full for longer
+routing id of a first one, whom nothing holds up but libzmq itself. spectators: a spectator of the server;
+publisher: a subscriber of a SmplxPublisher, which only sends. heartbeat: the queue stays full for longer
 than the time between two heartbeats. ping: it is read at once, and a PING of the peer's is in what came
 before the reset.
 """
@@ -18,7 +19,8 @@ import time
 import numpy as np
 from zmtp import PING, ZmtpPeer, frame
 
-import dinar_live.runtime.stream.client as client_module
+import dinar_live.runtime.stream.connection as connection_module
+from dinar_live.runtime.live import SmplxPublisher
 from dinar_live.runtime.stream import Client, RenderedFrame, Server
 from dinar_live.runtime.stream.protocol.messages import Caps, Time
 from dinar_live.runtime.stream.protocol.messages_codec import encode
@@ -38,10 +40,10 @@ class Held:
         return self.function(*args)
 
 
-def attack(peer: ZmtpPeer, held: Held, message: bytes, how: str) -> None:
+def attack(peer: ZmtpPeer, held: Held, message: bytes, how: str, count: int = 900) -> None:
     held.free.clear()
     time.sleep(0.6)  # until the thread waits: it wakes every half second
-    peer.send((message if how == "heartbeat" else PING + message) * 900)
+    peer.send((message if how == "heartbeat" else PING + message) * count)
     time.sleep(0.3)
     peer.reset()
     time.sleep(HEARTBEATS if how == "heartbeat" else 0.1)
@@ -69,7 +71,7 @@ def attack_server(how: str, twin: bool) -> None:
 
 
 def attack_client(how: str) -> None:
-    held = client_module.decode = Held(client_module.decode)
+    held = connection_module.decode = Held(connection_module.decode)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -85,9 +87,50 @@ def attack_client(how: str) -> None:
         assert not thread.is_alive()
 
 
+def attack_spectators(how: str) -> None:
+    held = Held(Server._serve_spectators)
+    Server._serve_spectators = lambda *of: held(*of)
+    with Server(
+        lambda request: RenderedFrame(np.zeros((64, 48, 4), np.uint8)), {}, spectators="tcp://127.0.0.1:0"
+    ) as server:
+        assert server.spectators
+        for size in (300, 900):  # as much as nobody minds, and more
+            peer = ZmtpPeer(server.spectators, type=b"SUB")
+            attack(peer, held, frame(b"\1x"), how, size)
+        peer = ZmtpPeer(server.spectators, type=b"SUB")  # it still serves
+        peer.send(frame(b"\1"))
+        end = time.monotonic() + 10
+        while not server.stats()["spectators"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def attack_publisher(how: str) -> None:
+    with SmplxPublisher("tcp://127.0.0.1:0") as publisher:
+        for size in (300, 900):
+            held = Held(None)  # it reads only while it sends
+            attack(ZmtpPeer(publisher.endpoint, type=b"SUB"), held, frame(b"\1x"), how, size)
+            publisher.send(np.zeros((55, 3)))
+        peer = ZmtpPeer(publisher.endpoint, type=b"SUB")
+        peer.socket.settimeout(0.2)
+        peer.send(frame(b"\1"))
+        for _ in range(50):
+            publisher.send(np.zeros((55, 3)))
+            try:
+                assert peer.socket.recv(1)
+                return
+            except TimeoutError:
+                pass
+        raise AssertionError("it publishes no more")
+
+
 if __name__ == "__main__":
     whom, how = sys.argv[1:]
-    if whom == "client":
+    if whom == "spectators":
+        attack_spectators(how)
+    elif whom == "publisher":
+        attack_publisher(how)
+    elif whom == "client":
         attack_client(how)
     else:
         attack_server(how, twin=whom == "twin")

@@ -1,6 +1,7 @@
 """Who says too much, and what a peer may do to libzmq: docs/security.md, "What a peer can cost"."""
 
 import importlib.util
+import itertools
 import os
 import pathlib
 import socket
@@ -13,7 +14,7 @@ import pytest
 import zmq
 
 import dinar_live.runtime.stream.peers as peers_module
-from dinar_live.runtime.stream import Client, Limits, Server
+from dinar_live.runtime.stream import Client, Limits, Server, Spectator, spectator_broadcast
 from dinar_live.runtime.stream.floods import (
     GREETINGS,
     STRANGER_RATE,
@@ -21,8 +22,10 @@ from dinar_live.runtime.stream.floods import (
     FloodGate,
     Verdict,
     hang_up,
+    identity_of,
     line_of,
 )
+from dinar_live.runtime.stream.line_watch import came_in_at, can_watch, received_bytes
 from dinar_live.runtime.stream.protocol.messages import Caps, Describe, ErrorMessage, Hello
 from dinar_live.runtime.stream.protocol.messages_codec import encode
 from dinar_live.runtime.stream.protocol.wire import ErrorCode
@@ -39,7 +42,18 @@ def zmtp():
 
 
 @pytest.mark.parametrize(
-    "attack", ["server heartbeat", "server ping", "twin heartbeat", "client heartbeat", "client ping"]
+    "attack",
+    [
+        "server heartbeat",
+        "server ping",
+        "twin heartbeat",
+        "client heartbeat",
+        "client ping",
+        "spectators heartbeat",
+        "spectators ping",
+        "publisher heartbeat",
+        "publisher ping",
+    ],
 )
 def test_a_peer_cannot_make_libzmq_abort(attack):
     run = subprocess.run(
@@ -263,3 +277,55 @@ class TestServer:
         second = zmtp.ZmtpPeer(server.endpoint, routing_id=b"twin")
         second.send(zmtp.frame(bytes(encode(Describe(1)))))
         eventually(lambda: server.stats()["clients"] == 0)
+
+    @pytest.mark.skipif(not can_watch(), reason="this system does not count received bytes")
+    @pytest.mark.parametrize("topic", [b"", bytes(900)])
+    def test_a_flood_of_subscriptions_ends_its_connection(
+        self, stub, zmtp, camera, pose, topic, eventually, monkeypatch
+    ):
+        """Of the same one, and of ever new ones, which libzmq needs fifty times their size for."""
+        with (
+            Server(stub, {"size": [64, 48]}, spectators="tcp://127.0.0.1:0") as server,
+            Client(server.endpoint) as client,
+            Spectator(server.spectators) as spectator,
+        ):
+            eventually(lambda: server.stats()["spectators"] == 1)
+            before, number = resident(), itertools.count()
+            for _ in range(3):
+                flooder = zmtp.ZmtpPeer(server.spectators, type=b"SUB")
+                flooder.socket.settimeout(10)
+                with pytest.raises(ConnectionError):
+                    for _ in range(100_000):
+                        number_of = (lambda: next(number).to_bytes(4, "little")) if topic else bytes
+                        flooder.send(b"".join(zmtp.frame(b"\1" + number_of() + topic) for _ in range(100)))
+            id = client.render(pose(), camera).id
+            eventually(lambda: spectator.read().id >= id)
+            eventually(lambda: server.stats()["spectators"] == 1)
+            assert resident() - before < 200 << 20
+
+    @pytest.mark.skipif(not can_watch(), reason="this system does not count received bytes")
+    def test_subscriptions_little_by_little_end_their_connection_too(
+        self, stub, zmtp, monkeypatch, eventually
+    ):
+        monkeypatch.setattr(spectator_broadcast, "_MAX_SUBSCRIBED", 1000)
+        with Server(stub, {}, spectators="tcp://127.0.0.1:0") as server:
+            one, other = (zmtp.ZmtpPeer(server.spectators, type=b"SUB") for _ in range(2))
+            other.send(zmtp.frame(b"\1"))
+            for number in range(3):
+                one.send(zmtp.frame(b"\1" + bytes([number]) + bytes(400)))
+            one.socket.settimeout(10)
+            assert one.socket.recv(1) == b""
+            eventually(lambda: server.stats()["spectators"] == 1)
+            other.send(zmtp.frame(b"\0"))
+            eventually(lambda: server.stats()["spectators"] == 0)
+
+
+@pytest.mark.skipif(not can_watch(), reason="this system does not count received bytes")
+def test_a_connection_of_another_port_is_not_watched(pair):
+    near, _ = pair
+    identity = identity_of(near.fileno())
+    assert came_in_at(identity, str(near.getsockname()[1]))
+    assert not came_in_at(identity, "1") and not came_in_at((("x",), "", 1), "1")
+    assert received_bytes(near.fileno()) == 0 and received_bytes(10_000) is None
+    with open(os.devnull) as file:
+        assert received_bytes(file.fileno()) is None and identity_of(file.fileno()) is None

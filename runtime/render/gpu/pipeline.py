@@ -85,6 +85,11 @@ class GpuPipeline:
                 raise DinarError(f"{gpu.device.name}: {e}") from e
             raise
 
+    @property
+    def memory(self) -> int:
+        """Nothing: what is on the GPU is not counted."""
+        return 0
+
     def describe(self) -> str:
         """What runs, for people."""
         info = self.engine_info
