@@ -12,6 +12,7 @@ from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES
 
 MAX_BYTES = 64 << 10
+_SPINE = {"spine1", "spine2", "spine3"}  # of which a file with fewer joints has several in one
 
 
 def read_map(path) -> dict[str, str]:
@@ -59,11 +60,15 @@ def apply_map(
             continue
         if name not in names:
             raise MotionError(f"{title}: map: {joint}: there is no joint {name!r}{_near(name, names)}")
-        if twice := [other for other, j in given.items() if names[j] == name]:
+        if twice := [o for o, j in given.items() if names[j] == name and not {o, joint} <= _SPINE]:
             raise MotionError(f"{title}: map: {name!r} is given for {twice[0]} and for {joint}")
         given[joint] = list(names).index(name)
-    taken = set(given.values())
-    return {k: j for k, j in source.items() if k not in joint_map and j not in taken} | given
+    kept = {
+        k: j
+        for k, j in source.items()
+        if k not in joint_map and all(j != g or {k, o} <= _SPINE for o, g in given.items())
+    }
+    return kept | given
 
 
 def write_map(

@@ -164,7 +164,7 @@ def _taken_apart(word: str) -> tuple[str, ...]:
     """A word as the fewest words that are known (lefthand -> left, hand), or as it is."""
     if word in _WORDS or len(word) > 40:
         return (word,)
-    best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
+    best: list[tuple[str, ...] | None] = [(), *[None] * len(word)]
     for stop in range(1, len(word) + 1):
         for start in range(stop):
             before = best[start]
