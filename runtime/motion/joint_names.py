@@ -104,6 +104,8 @@ _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _LONE_SIDE = re.compile(r"(?<![A-Za-z])([LR])(?=[A-Z][A-Z]?[a-z])")  # LUArm
 _SHARED = 0.8  # of the names begin or end with it: it says nothing
 
+_FREQUENT = 0.25  # of the names hold it: it says nothing if it is no word that is known
+
 
 @dataclass(frozen=True)
 class Said:
@@ -121,7 +123,7 @@ class Said:
 def understand(names: Sequence[str]) -> list[Said]:
     """What each of a file's joint names says; names that say nothing have no parts."""
     bare = _without_shared([name.replace("|", ":").rsplit(":", 1)[-1].split("#")[0] for name in names])
-    words = _without_shared_words([_words(name) for name in bare])
+    words = _without_frequent(_without_shared_words([_words(name) for name in bare]))
     every = {"".join(w) for w in words}
     return [_said(w, every) for w in words]
 
@@ -157,6 +159,26 @@ def _without_shared_words(names: list[list[str]]) -> list[list[str]]:
             break
         names = [w[:-1] if len(w) > 1 and w[-1] == word else w for w in names]
     return names
+
+
+def _without_frequent(names: list[list[str]]) -> list[list[str]]:
+    """Names without words that mean nothing here and stand in many of them, with the number behind such a word:
+    J_Bip_L_Hand beside hair and clothes, Bip01 L Hand beside weapons."""
+    counts = Counter(word for words in names for word in set(words))
+    often = {
+        word
+        for word, n in counts.items()
+        if n >= max(8, _FREQUENT * len(names)) and word.isalpha() and _taken_apart(word) == (word,)
+    } - (_WORDS | _BESIDE | _EMPTY | set(_SIDES) | set(_MIDDLE) | set(_SPELLED) | {"finger"})
+    out = []
+    for words in names:
+        kept = [
+            w
+            for i, w in enumerate(words)
+            if w not in often and not (w.isdigit() and i and words[i - 1] in often)
+        ]
+        out.append(kept or words)
+    return out
 
 
 @lru_cache(maxsize=4096)

@@ -387,6 +387,15 @@ def test_helpers_between_the_joints(clip):
     assert {j: source.get(j) for j in BODY} == {j: j + 1 for j in BODY}
 
 
+@pytest.mark.parametrize("style", ["vroid", "biped", "humanik", "optitrack"])
+def test_names_among_hair_and_clothes(clip, style):
+    """Joints of other kinds, so many that the limbs' prefix is no longer everybody's."""
+    names = [*names_of(style), *(f"J_Sec_Hair{i}_{k}" for i in range(12) for k in range(3))]
+    parents = [*clip.parents, *[J["head"]] * 36]
+    source = recognise(names, parents).source
+    assert {j: source.get(j) for j in BODY} == {j: j for j in BODY}
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
