@@ -50,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "times, the first one, and the page offers them all",
     )
     common.lock_argument(parser, ", in the files of --motion")
+    common.file_arguments(parser)
     server_arguments(parser)
     parser.add_argument(
         "--until-stdin-closes",
@@ -224,7 +225,9 @@ def run(args: argparse.Namespace) -> int:
     if args.until_stdin_closes:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     avatars = [common.open_avatar(text) for text in args.avatars]
-    motions = [common.open_motion(text) for text in args.motion or ()] or [idle_motion()]
+    if not args.motion:
+        common.file_options(args, "a server without --motion", ())
+    motions = [common.open_motion(text, args) for text in args.motion or ()] or [idle_motion()]
     if args.lock_feet:
         motions = [lock_feet(m, rig_joints=avatars[0].rig.joints) for m in motions]
     offered = {m.name: m for m in [*motions, demo_motion(), idle_motion()]}

@@ -13,7 +13,7 @@ from dinar_live.export.fit.losses import _ssim, picture_loss  # noqa: E402
 from dinar_live.export.fit.network import LightRenderer  # noqa: E402
 from dinar_live.export.fit.pipeline import eight_bits, light_renderer  # noqa: E402
 from dinar_live.export.fit.samples import Crops, surface_uv  # noqa: E402
-from dinar_live.export.fit.state import save_state
+from dinar_live.export.fit.state import save_state  # noqa: E402
 from dinar_live.export.fit.train import Model, Settings, Trainer, leaky_clamp  # noqa: E402
 from dinar_live.export.metrics.structure import ssim  # noqa: E402
 from dinar_live.export.texture_space import texels  # noqa: E402
