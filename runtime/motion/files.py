@@ -8,6 +8,7 @@ from dinar_live.runtime.core.errors import MotionError
 
 from .bvh_retarget import load_bvh
 from .motion import Motion
+from .npy_files import named_npy
 from .recording import SUFFIXES as RECORDINGS
 from .recording import load_recording
 from .smplx_npz import load_smplx_npz
@@ -26,6 +27,8 @@ def load_motion(path, *, resample: float | None = None, **options) -> Motion:
     path = Path(path)
     recording = path.name.lower().endswith(RECORDINGS)
     loader = load_recording if recording else _LOADERS.get(path.suffix.lower())
+    if loader is None and path.suffix.lower() == ".npy" and path.is_file():
+        raise named_npy(path)
     if loader is None and (path.suffix.lower() in _OFFLINE or path.is_dir()):
         raise MotionError(f"{path}: this kind is converted first: dinar convert {path} out.npz")
     if loader is None:
