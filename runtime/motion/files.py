@@ -7,19 +7,26 @@ from pathlib import Path
 from dinar_live.runtime.core.errors import MotionError
 
 from .bvh_retarget import load_bvh
+from .gltf_motion import SUFFIXES as GLTF
+from .gltf_motion import load_gltf
 from .motion import Motion
 from .npy_files import named_npy
 from .recording import SUFFIXES as RECORDINGS
 from .recording import load_recording
 from .smplx_npz import load_smplx_npz
 
-_LOADERS = {".npz": load_smplx_npz, ".bvh": load_bvh, ".dmot": load_recording}
+_LOADERS = {
+    ".npz": load_smplx_npz,
+    ".bvh": load_bvh,
+    ".dmot": load_recording,
+    **dict.fromkeys(GLTF, load_gltf),
+}
 _OFFLINE = (".pt", ".pth", ".pkl", ".pickle", ".joblib")
 
 
 def load_motion(path, *, resample: float | None = None, **options) -> Motion:
-    """Read a clip by its extension: .npz (`load_smplx_npz`), .bvh (`load_bvh`) or .dmot (`load_recording`);
-    `options` go to that loader.
+    """Read a clip by its extension: .npz (`load_smplx_npz`), .bvh (`load_bvh`), .glb, .gltf, .vrma or .vrm
+    (`load_gltf`) or .dmot (`load_recording`); `options` go to that loader.
 
     resample: frames per second to resample to (by slerp); without it the file's own rate stays.
     Raises MotionError.
