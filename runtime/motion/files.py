@@ -10,10 +10,10 @@ from .bvh_retarget import load_bvh
 from .gltf_motion import SUFFIXES as GLTF
 from .gltf_motion import load_gltf
 from .motion import Motion
-from .npy_files import named_npy
 from .recording import SUFFIXES as RECORDINGS
 from .recording import load_recording
 from .smplx_npz import load_smplx_npz
+from .unread_files import fbx, named_npy
 
 _LOADERS = {
     ".npz": load_smplx_npz,
@@ -36,6 +36,8 @@ def load_motion(path, *, resample: float | None = None, **options) -> Motion:
     loader = load_recording if recording else _LOADERS.get(path.suffix.lower())
     if loader is None and path.suffix.lower() == ".npy" and path.is_file():
         raise named_npy(path)
+    if path.suffix.lower() == ".fbx" and path.is_file():
+        raise fbx(path)
     if loader is None and (path.suffix.lower() in _OFFLINE or path.is_dir()):
         raise MotionError(f"{path}: this kind is converted first: dinar convert {path} out.npz")
     if loader is None:

@@ -18,6 +18,7 @@ from dinar_live.runtime.formats.gltf import Gltf, GltfError
 
 from . import gltf_tracks as gt
 from .face_names import PRESETS, arkit_name
+from .families import path_to
 from .motion import Motion
 from .node_clip import MAX_NODES, MAX_VALUES, NodeClip, Transforms, as_motion, worlds
 
@@ -146,14 +147,11 @@ def _kept(tree: gt.Tree, wanted: set[int], bones: set[int]) -> gt.Tree:
     keep: set[int] = set()
     roots: dict[int, int] = {}
     for node in wanted:
-        j = index[node]
-        while j >= 0:
-            keep.add(j)
-            top = j
-            j = tree.parents[j]
-        roots[top] = roots.get(top, 0) + (1000 if node in bones else 1)
+        way = path_to(index[node], tree.parents)
+        keep |= set(way)
+        roots[way[0]] = roots.get(way[0], 0) + (1000 if node in bones else 1)
     best = max(roots, key=lambda k: roots[k])
-    rows = [j for j in sorted(keep) if _top(tree, j) == best]
+    rows = [j for j in sorted(keep) if path_to(j, tree.parents)[0] == best]
     new = {j: k for k, j in enumerate(rows)}
     rest = Transforms(*(v[rows] for v in (tree.rest.place, tree.rest.rotation, tree.rest.scale)))
     return gt.Tree(
@@ -162,12 +160,6 @@ def _kept(tree: gt.Tree, wanted: set[int], bones: set[int]) -> gt.Tree:
         tuple(tree.nodes[j] for j in rows),
         rest,
     )
-
-
-def _top(tree: gt.Tree, j: int) -> int:
-    while tree.parents[j] >= 0:
-        j = tree.parents[j]
-    return j
 
 
 def _bind_matrices(gltf: Gltf) -> dict[int, np.ndarray]:
@@ -260,7 +252,7 @@ def _face(
             for name, spec in (group if isinstance(group, dict) else {}).items():
                 node = spec.get("node") if isinstance(spec, dict) else None
                 gltf.item("nodes", node, f"{_ANIMATION}.expressions.{kind}.{name[:40]}.node")
-                track = tracks.get((node, "translation"))
+                track = None if node is None else tracks.get((node, "translation"))
                 if track is not None:
                     _add(columns, name, track.at(times, False)[:, 0], presets)
         if "lookAt" in animation:

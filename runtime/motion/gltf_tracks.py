@@ -182,6 +182,8 @@ def _track(gltf: Gltf, sampler: dict, path: str, where: str, seen: dict[int, np.
     if step not in _STEPS:
         raise GltfError(f"{where}: interpolation: got {str(step)[:20]!r}, expected {', '.join(_STEPS)}")
     source = sampler.get("input")
+    if not isinstance(source, int):
+        raise GltfError(f"{where}: its sampler has no input")
     if source not in seen:
         times = gltf.accessor(source, "SCALAR", f"{where} times")[:, 0]
         if (np.diff(times) < 0).any() or times[0] < 0:

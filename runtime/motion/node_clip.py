@@ -7,7 +7,7 @@ frame is turned to lie along the world's axes in the rest pose, which changes no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,17 +87,11 @@ def as_motion(clip: NodeClip, name: str, title: str, *, roll: str = "auto", hand
         rest = clip.bind
     elif not _stands(rest[1], source):
         notes.append("neither the nodes' rest pose nor a skin's bind pose is a standing figure")
-    motion = retarget(_bvh(clip, *rest), name=name, title=title, roll=roll, hands=hands)
+    motion = retarget(_bvh(clip, *rest), title=title, roll=roll, hands=hands)
     # The retargeting leaves out a first frame of rest, so one was put there for it.
     kept = motion if motion.frames == frames else motion.slice(1, frames + 1)
     said = [n for n in motion.notes if not n.startswith("frame 0 is a rest pose")]
-    return _noted(kept, (*said, *notes))
-
-
-def _noted(motion: Motion, notes: Sequence[str]) -> Motion:
-    from dataclasses import replace
-
-    return replace(motion, notes=tuple(notes))
+    return replace(kept, name=name, notes=(*said, *notes))
 
 
 def _bvh(clip: NodeClip, rest: np.ndarray, rest_places: np.ndarray) -> Bvh:
@@ -137,4 +131,4 @@ def _stands(places: np.ndarray, source: dict[int, int]) -> bool:
     up = rot.unit(up)
     bones = [at[s, b] - at[s, a] for s in ("left", "right") for a, b in (("hip", "knee"), ("knee", "ankle"))]
     straight = all(np.linalg.norm(b) > 1e-9 and rot.unit(b) @ up < -0.7 for b in bones)
-    return straight and abs(rot.unit(across) @ up) < 0.3
+    return straight and bool(abs(rot.unit(across) @ up) < 0.3)

@@ -24,8 +24,8 @@ from . import reference_body as ref
 from .containers import read_container
 from .dict_files import holds_clips, read_dictionary
 from .hand_model import HandModel
-from .npy_files import named_npy
 from .recording import even_motion
+from .unread_files import fbx, named_npy
 from .upward import to_y_up, upward_seen
 
 SUPPORTED = """GVHMR .pt (smpl_params_global, smpl_params_incam), WHAM .pkl (pose_world, trans_world or pose, trans per person), \
@@ -66,6 +66,8 @@ def convert_research(
         raise MotionError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".npy":
         raise named_npy(path)
+    if path.suffix.lower() == ".fbx":
+        raise fbx(path)
     clip = _Clip(path, FPS if fps is None else float(fps), up, person, world)
     clip.given_fps = fps
     clip.model = None if hands_model is None else HandModel.load(hands_model)

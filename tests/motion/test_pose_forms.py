@@ -129,3 +129,9 @@ def test_npy_arrays_are_called_by_their_name(tmp_path, shape, text):
     (tmp_path / "b.npy").write_bytes(b"no array")
     with pytest.raises(MotionError, match="no readable .npy"):
         load_motion(tmp_path / "b.npy")
+
+
+def test_fbx_is_named_with_the_way_round(tmp_path):
+    (tmp_path / "a.fbx").write_bytes(b"Kaydara FBX Binary")
+    with pytest.raises(MotionError, match="FBX is not read.*glTF"):
+        load_motion(tmp_path / "a.fbx")

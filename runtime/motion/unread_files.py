@@ -1,5 +1,7 @@
-"""What a .npy file of a motion data set is. None of them is read: a bare array has no names, and the same shape
-means different things in different sets. So they are called by their name, with what to do."""
+"""Files that are not read, called by their name, with what to do instead: .npy of motion data sets, .fbx.
+
+A bare array has no names, and the same shape means different things in different sets.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,14 @@ def named_npy(path) -> MotionError:
     except Exception as e:  # numpy's parser of headers raises what it likes
         return MotionError(f"{path}: no readable .npy file ({type(e).__name__})")
     return MotionError(f"{path}: a .npy array of {dtype}{list(shape)}: {_told(shape, dtype)}")
+
+
+def fbx(path) -> MotionError:
+    """The error for an .fbx file, with the way round."""
+    return MotionError(
+        f"{path}: FBX is not read (docs/motion.md says why); export it as glTF (.glb) or BVH, in Blender by "
+        "File > Import > FBX, then File > Export > glTF 2.0 with animation"
+    )
 
 
 def _told(shape: tuple[int, ...], dtype: np.dtype) -> str:
