@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{texts[name]} (default: {default:g})",
         )
     parser.add_argument("--motion", metavar="MOTION", default="demo", help=".npz or .bvh file, or 'demo'")
+    common.file_arguments(parser)
     parser.add_argument(
         "--json", metavar="FILE", default=argparse.SUPPRESS, help="also write the figures here"
     )
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         report.refuse_unwritable(path)
     given = {name: getattr(args, name, default) for name, default in DEFAULTS.items()}
     options, progress = common.renderer_options(args), sys.stderr.isatty()
-    avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion)
+    avatar, motion = common.open_avatar(args.avatar), common.open_motion(args.motion, args)
     if "rate" in SCENARIOS[args.scenario]:
         tick_count(given["rate"], given["seconds"])  # refused before a server is started
     before = yardstick.machine()

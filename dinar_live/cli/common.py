@@ -7,6 +7,7 @@ import math
 import pathlib
 import sys
 import threading
+from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -208,11 +209,45 @@ def open_avatar(text: str) -> Avatar:
     return Avatar.demo() if text == "demo" and not pathlib.Path(text).exists() else Avatar.load(text)
 
 
-def open_motion(text: str) -> Motion:
-    """The Motion in a file, or the built-in one."""
-    from dinar_live.runtime.motion import demo_motion, load_motion
+def file_arguments(parser: argparse._ActionsContainer) -> None:
+    """--up --source-fps --map: how a motion file is to be read."""
+    parser.add_argument(
+        "--up",
+        choices=("auto", "y", "z", "-y"),
+        default="auto",
+        help="upward axis of a motion file (default: as its skeleton and its clip show it)",
+    )
+    parser.add_argument(
+        "--source-fps",
+        type=float,
+        metavar="FPS",
+        help="frames per second of a motion file, where it does not say or says it wrong",
+    )
+    parser.add_argument(
+        "--map",
+        metavar="FILE",
+        help="of BVH: which of its joints is which; 'dinar convert MOTION --show-map' prints one to edit",
+    )
 
-    return demo_motion() if text == "demo" and not pathlib.Path(text).exists() else load_motion(text)
+
+def file_options(args: argparse.Namespace, text: str, takes: Collection[str]) -> dict[str, Any]:
+    """What `file_arguments` was given for a file (or 'demo') that takes these options of a loader. Raises
+    InputError for any other."""
+    given = {"up": args.up if args.up != "auto" else None, "fps": args.source_fps, "map": args.map}
+    given = {key: value for key, value in given.items() if value is not None}
+    if wrong := [f"--{'source-fps' if key == 'fps' else key}" for key in given if key not in takes]:
+        raise InputError(f"{', '.join(wrong)}: means nothing for {text}")
+    return given
+
+
+def open_motion(text: str, args: argparse.Namespace | None = None) -> Motion:
+    """The Motion in a file, or the built-in one; args: with what `file_arguments` added."""
+    from dinar_live.runtime.motion import demo_motion, load_motion
+    from dinar_live.runtime.motion.files import options_of
+
+    demo = text == "demo" and not pathlib.Path(text).exists()
+    options = {} if args is None else file_options(args, text, () if demo else options_of(text))
+    return demo_motion() if demo else load_motion(text, **options)
 
 
 def motion_filters(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""dinar convert MOTION out.bvh|out.npz|out.dmot"""
+"""dinar convert MOTION out.bvh|out.npz|out.dmot, dinar convert MOTION.bvh --show-map"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pathlib
 
 from dinar_live.runtime.core.errors import InputError
-from dinar_live.runtime.motion import load_motion, save_motion, write_bvh
+from dinar_live.runtime.motion import save_motion, write_bvh
 from dinar_live.runtime.motion.bvh_write import UNITS
 from dinar_live.runtime.motion.convert import WRITTEN
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "SMPLify-X (.pkl or folder) or SMPLer-X (folder of .npz); nothing in such a file is executed",
     )
     parser.add_argument(
-        "out", metavar="OUT", help=f"{', '.join(WRITTEN)} file; BVH has no place for expressions"
+        "out", metavar="OUT", nargs="?", help=f"{', '.join(WRITTEN)} file; BVH has no place for expressions"
     )
     parser.add_argument("--fps", type=float, help="frames per second of OUT (default: as in MOTION)")
     parser.add_argument(
@@ -34,14 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--stop", type=float, metavar="S", help="leave out what comes after, seconds (default: all)"
     )
     common.motion_filters(parser)
+    common.file_arguments(parser)
     parser.add_argument(
-        "--up",
-        choices=("auto", "y", "z", "-y"),
-        default="auto",
-        help="upward axis of MOTION (not of BVH, whose skeleton shows it)",
-    )
-    parser.add_argument(
-        "--source-fps", type=float, help="frames per second of MOTION, where the file does not say"
+        "--show-map",
+        action="store_true",
+        help="of BVH: print which joint was understood as which, as a file for --map, instead of writing OUT",
     )
     parser.add_argument("--person", help="which of several people in MOTION (default: the one seen longest)")
     parser.add_argument(
@@ -61,27 +58,38 @@ def _opened(args: argparse.Namespace):
         raise InputError(f"{path}: no such file or folder")
     suffix = path.suffix.lower()
     research = path.is_dir() or (path.exists() and suffix not in READ)
-    given = {
-        "--person": args.person is not None,
-        "--world": args.world != "world",
-        "--up": args.up != "auto",
-        "--source-fps": args.source_fps is not None,
-    }
-    takes = set(given) if research else {"--up", "--source-fps"} if suffix == ".npz" else set()
-    if wrong := [name for name, value in given.items() if value and name not in takes]:
+    given = {"--person": args.person is not None, "--world": args.world != "world"}
+    if wrong := [name for name, value in given.items() if value and not research]:
         raise InputError(f"{', '.join(wrong)}: means nothing for {args.motion}")
     if research:
         from dinar_live.runtime.motion.research_files import convert_research
 
+        common.file_options(args, args.motion, ("up", "fps"))
         return convert_research(path, fps=args.source_fps, up=args.up, person=args.person, world=args.world)
-    return (
-        load_motion(path, up=args.up, fps=args.source_fps)
-        if suffix == ".npz"
-        else common.open_motion(args.motion)
-    )
+    return common.open_motion(args.motion, args)
+
+
+def _show_map(args: argparse.Namespace) -> int:
+    from dinar_live.runtime.motion.bvh import read_clip
+    from dinar_live.runtime.motion.families import shown_map
+    from dinar_live.runtime.motion.joint_map import read_map
+
+    path = pathlib.Path(args.motion)
+    if args.out is not None:
+        raise InputError(f"--show-map: writes no OUT, got {args.out}; it prints: --show-map > map.toml")
+    if path.suffix.lower() != ".bvh":
+        raise InputError(f"--show-map: got {path}, expected a .bvh file")
+    clip = read_clip(path, args.source_fps)
+    joint_map = None if args.map is None else read_map(args.map)
+    print(shown_map(clip.names, clip.parents, str(path), joint_map), end="")
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.show_map:
+        return _show_map(args)
+    if args.out is None:
+        raise InputError(f"OUT is missing: expected a {', '.join(WRITTEN)} file to write, or --show-map")
     out = pathlib.Path(args.out)
     if out.suffix.lower() not in WRITTEN:
         raise InputError(f"{out}: got {out.suffix!r}, expected {', '.join(WRITTEN)}")

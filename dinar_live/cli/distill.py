@@ -39,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         # fmt: skip
         help=".npz, .bvh or .dmot file, once for each; poses come from the built-in motion and all of these",
     )
+    common.file_arguments(views)
     views.add_argument("--capture", metavar="FOLDER", help="take poses from its frames too")
     views.add_argument("--frames", type=int, default=400, help="to train on")
     views.add_argument(
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         options["precision"] = "f32"  # a teacher is worth its time
     if args.threads:
         torch.set_num_threads(args.threads)
-    motions = [demo_motion(), *(common.open_motion(m) for m in args.motion)]
+    motions = [demo_motion(), *(common.open_motion(m, args) for m in args.motion)]
     sources: list[Source] = [MotionSource(m, avatar.rig) for m in motions]
     if args.capture is not None:
         capture = Capture.open(args.capture)

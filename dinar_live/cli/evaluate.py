@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--motion", metavar="MOTION", default="demo", help="for flicker: .npz, .bvh or .dmot file, or 'demo'"
     )
+    common.file_arguments(parser)
     parser.add_argument(
         "--lpips",
         nargs=2,
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     perceptual = {name: _perceptual(name, *files) for name in PERCEPTUAL if (files := getattr(args, name))}
     avatar, capture = common.open_avatar(args.avatar), Capture.open(args.capture)
     frames = capture.frames(args.split)
-    motion = common.open_motion(args.motion) if args.flicker else None
+    motion = common.open_motion(args.motion, args) if args.flicker else None
 
     def progress(items):
         return tqdm(items, unit="frame", leave=False, disable=None)

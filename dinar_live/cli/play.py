@@ -30,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=common.size, metavar="WxH", help="frame size in pixels (default: the server's)"
     )
+    common.file_arguments(parser)
     common.motion_filters(parser)
     common.realtime_argument(parser)
 
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     common.take_priority(args)
     if not 0.1 <= args.fps <= 1000:
         raise InputError(f"--fps: got {args.fps:g}, expected 0.1..1000 poses per second")
-    motion = common.filtered(common.open_motion(args.motion), args)
+    motion = common.filtered(common.open_motion(args.motion, args), args)
     access, figures = client_access(args), Figures()
     try:
         with connected(args.connect, access) as client:

@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate-after", type=float, metavar="S", help="take the performer's T-pose after so long (VMC)"
     )
+    common.file_arguments(parser)
     common.motion_filters(parser)
 
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         return _file(args, out)
     from dinar_live.runtime.live import open_source
 
+    common.file_options(args, f"the live source {args.source}", ())
     if args.floor_snap:
         raise InputError(
             "--floor-snap: needs the whole clip; record first, then 'dinar convert TAKE.dmot OUT.dmot --floor-snap'"
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _file(args: argparse.Namespace, out: pathlib.Path) -> int:
-    motion = common.filtered(common.open_motion(args.source), args)
+    motion = common.filtered(common.open_motion(args.source, args), args)
     if args.seconds is not None and args.seconds < motion.duration:
         motion = motion.slice(0, max(1, round(args.seconds * motion.fps)))
     write_recording(motion, out)

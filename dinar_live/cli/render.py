@@ -45,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)"
     )
+    common.file_arguments(parser)
     common.motion_filters(parser)
     common.renderer_arguments(parser)
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             "--background transparent: a video file has no alpha; give a folder for PNGs as --out"
         )
     avatar = common.open_avatar(args.avatar)
-    motion = common.filtered(common.open_motion(args.motion), args, avatar.rig.joints)
+    motion = common.filtered(common.open_motion(args.motion, args), args, avatar.rig.joints)
     fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
     for note in fitted.notes:
         print(f"note: {note}")

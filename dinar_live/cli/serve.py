@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what moves while nobody sends poses: a motion file, or 'demo' (default: a standing person); given several "
         "times, the first one, and the page offers them all",
     )
+    common.file_arguments(parser)
     server_arguments(parser)
     parser.add_argument(
         "--until-stdin-closes",
@@ -205,7 +206,9 @@ def run(args: argparse.Namespace) -> int:
     if args.until_stdin_closes:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     avatars = [common.open_avatar(text) for text in args.avatars]
-    motions = [common.open_motion(text) for text in args.motion or ()] or [idle_motion()]
+    if not args.motion:
+        common.file_options(args, "a server without --motion", ())
+    motions = [common.open_motion(text, args) for text in args.motion or ()] or [idle_motion()]
     offered = {m.name: m for m in [*motions, demo_motion(), idle_motion()]}
 
     def source_of(avatar: Avatar) -> AvatarMotion:

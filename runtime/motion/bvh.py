@@ -1,24 +1,28 @@
-"""BVH files: a bounded parser and forward kinematics. Lengths stay in the file's units."""
+"""BVH files: a bounded parser, tolerant of what common exporters get wrong, and forward kinematics. Lengths
+stay in the file's units."""
 
 from __future__ import annotations
 
+import io
 import re
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
 
+from . import bvh_numbers
+from .bvh_header import MAX_JOINTS, MAX_VALUES, Hierarchy, counts
 from .motion import MAX_FRAMES
 
+__all__ = ["MAX_JOINTS", "Bvh", "BvhClip", "parse_bvh", "read_bvh", "read_clip"]
+
 MAX_BYTES = 512 << 20
-MAX_JOINTS = 512
-MAX_DEPTH = 128
-MAX_VALUES = 100_000_000
-_CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
+MAX_HEADER = 16 << 20
+_HEADER_END = re.compile(rb"(?:^|[\r\n])[ \t]*frame[ \t]*time[ \t]*:[^\r\n]*(?:\r\n|\r|\n)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class Bvh:
     names, parents [J]: unique names and parent index (-1 = root). offsets: f64[J,3].
     ends: joint index -> f64[3] offset of its End Site. rotations: f64[N,J,4] local quaternions (w, x, y, z).
     positions: f64[N,J,3] each joint's place in its parent's frame (the offset unless the file animates it).
-        fps: frames per second.
+    fps: frames per second. notes: what the reader mended.
     """
 
     names: tuple[str, ...]
@@ -38,6 +42,7 @@ class Bvh:
     rotations: np.ndarray
     positions: np.ndarray
     fps: float
+    notes: tuple[str, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -45,6 +50,10 @@ class Bvh:
 
     def children(self, joint: int) -> list[int]:
         return [j for j, p in enumerate(self.parents) if p == joint]
+
+    def part(self, frames: slice) -> Bvh:
+        """The same skeleton in some of the frames."""
+        return replace(self, rotations=self.rotations[frames], positions=self.positions[frames])
 
     def global_rotations(self) -> np.ndarray:
         """f64[N,J,4]: from each joint's frame to the world."""
@@ -64,208 +73,186 @@ class Bvh:
         return out
 
 
+class BvhClip:
+    """A file as it was read: the skeleton, and its numbers as they are, which take less memory than poses.
+
+    names, parents, offsets, ends, fps, notes: as in `Bvh`. channels: for each joint (axis, "p" or "r").
+    values: f64[N, all channels].
+    """
+
+    def __init__(self, skeleton: Hierarchy, values: np.ndarray, fps: float, notes: tuple[str, ...]):
+        self.names = tuple(skeleton.names)
+        self.parents = tuple(skeleton.parents)
+        self.offsets = np.array(skeleton.offsets)
+        self.ends = skeleton.ends
+        self.channels = skeleton.channels
+        self.values = values
+        self.fps = fps
+        self.notes = notes
+
+    @property
+    def frames(self) -> int:
+        return len(self.values)
+
+    def children(self, joint: int) -> list[int]:
+        return [j for j, p in enumerate(self.parents) if p == joint]
+
+    def part(self, frames: slice) -> Bvh:
+        """Poses of some of the frames."""
+        values = self.values[frames]
+        rotations, moved = self._rotations(values), self._moved(values)
+        return self._bvh(rotations, moved)
+
+    def whole(self) -> Bvh:
+        """All poses; the numbers are given up, so that both are not held at once."""
+        rotations, moved = self._rotations(self.values), self._moved(self.values)
+        self.values = np.zeros((0, self.values.shape[1]))
+        return self._bvh(rotations, moved)
+
+    def _bvh(self, rotations: np.ndarray, moved: dict[tuple[int, int], np.ndarray]) -> Bvh:
+        positions = np.empty((len(rotations), *self.offsets.shape))
+        positions[:] = self.offsets
+        for (joint, axis), column in moved.items():
+            positions[:, joint, axis] = column
+        return Bvh(
+            self.names, self.parents, self.offsets, self.ends, rotations, positions, self.fps, self.notes
+        )
+
+    def _columns(self):
+        """For each joint its channels with their columns."""
+        column = 0
+        for joint, kinds in enumerate(self.channels):
+            yield joint, [(axis, kind, column + i) for i, (axis, kind) in enumerate(kinds)]
+            column += len(kinds)
+
+    def _rotations(self, values: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(values), len(self.names), 4))
+        out[..., 0] = 1.0
+        for joint, kinds in self._columns():
+            turning = [(axis, column) for axis, kind, column in kinds if kind == "r"]
+            if turning:
+                out[:, joint] = rot.euler_to_quaternion(
+                    np.radians(values[:, [c for _, c in turning]]), "".join(a for a, _ in turning)
+                )
+        return out
+
+    def _moved(self, values: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+        """(joint, axis) -> its position [N], which takes the place of the offset, as the common exporters
+        write it."""
+        return {
+            (joint, "xyz".index(axis)): values[:, column].copy()
+            for joint, kinds in self._columns()
+            for axis, kind, column in kinds
+            if kind == "p"
+        }
+
+
 def read_bvh(path) -> Bvh:
     """Parse a BVH file. Raises MotionError with the line number."""
+    return read_clip(path).whole()
+
+
+def read_clip(path, fps: float | None = None) -> BvhClip:
+    """Read a BVH file, its numbers left as they are. fps: frames per second instead of what the file says.
+    Raises MotionError with the line number."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise MotionError(
-                f"{path}: {path.stat().st_size >> 20} MiB, expected at most {MAX_BYTES >> 20} MiB"
-            )
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise MotionError(f"{path}: {size >> 20} MiB, expected at most {MAX_BYTES >> 20} MiB")
+        with path.open("rb") as file:
+            return _clip(file, size, str(path), fps)
     except OSError as e:
         raise MotionError(f"{path}: cannot be read ({e.strerror or e})") from None
-    return parse_bvh(text, str(path))
 
 
 def parse_bvh(text: str, name: str = "bvh") -> Bvh:
     """Parse the text of a BVH file; `name` is what errors call it. Raises MotionError with the line
     number."""
-    lines = text.splitlines()
-    parser = _Hierarchy(lines, name)
-    parser.read()
-    names, parents, channels = parser.names, parser.parents, parser.channels
-    offsets = np.array(parser.offsets)
-    count, seconds, values = _motion(lines, parser.line, sum(map(len, channels)), parser.fail)
-    rotations = np.zeros((count, len(names), 4))
-    rotations[..., 0] = 1.0
-    positions = np.broadcast_to(offsets, (count, *offsets.shape)).copy()
-    column = 0
-    for j, kinds in enumerate(channels):
-        block = values[:, column : column + len(kinds)]
-        column += len(kinds)
-        turning = [i for i, (_, kind) in enumerate(kinds) if kind == "r"]
-        if turning:
-            rotations[:, j] = rot.euler_to_quaternion(
-                np.radians(block[:, turning]), "".join(kinds[i][0] for i in turning)
-            )
-        for i, (axis, kind) in enumerate(kinds):
-            if kind == "p":  # takes the place of the offset, as the common exporters write it
-                positions[:, j, "xyz".index(axis)] = block[:, i]
-    return Bvh(tuple(names), tuple(parents), offsets, parser.ends, rotations, positions, _rate(seconds))
+    data = text.encode("utf-8", errors="replace")
+    return _clip(io.BytesIO(data), len(data), name, None).whole()
 
 
-def _rate(seconds: float) -> float:
-    """Frames per second; .008333 and .03333 are 120 and 30 written short."""
-    fps = 1.0 / seconds
-    return float(round(fps)) if abs(fps - round(fps)) < 2e-4 * fps else fps
+def _clip(file: BinaryIO, size: int, name: str, fps: float | None) -> BvhClip:
+    notes: list[str] = []
+
+    def tell(note: str) -> None:
+        if note not in notes:
+            notes.append(note)
+
+    begin = file.read(2)
+    file.seek(0)
+    if begin in (b"\xff\xfe", b"\xfe\xff"):
+        data = file.read().decode("utf-16", errors="replace").encode("utf-8")
+        file, size = io.BytesIO(data), len(data)
+        tell("the file is written in UTF-16")
+    header = _header(file)
+    skeleton = Hierarchy(header.decode("utf-8-sig", errors="replace").splitlines(), name, tell)
+    skeleton.read()
+    columns = sum(map(len, skeleton.channels))
+    count, rate = counts(skeleton, columns, fps)
+    values = _rows(file, size, skeleton, count, columns, tell)
+    return BvhClip(skeleton, values, rate, tuple(notes))
 
 
-class _Hierarchy:
-    """Reads HIERARCHY up to the MOTION line, word by word."""
-
-    def __init__(self, lines: list[str], name: str):
-        self.lines = lines
-        self.name = name
-        self.line = 0  # index of the line being read
-        self.started = False
-        self._words: list[str] = []
-        self.names = []
-        self.parents = []
-        self.offsets = []
-        self.channels = []
-        self.ends: dict[int, np.ndarray] = {}
-
-    def fail(self, message: str, line: int | None = None) -> MotionError:
-        return MotionError(f"{self.name}: line {(self.line if line is None else line) + 1}: {message}")
-
-    def word(self) -> str:
-        while not self._words:
-            self.line = self.line + 1 if self.started else 0
-            self.started = True
-            if self.line >= len(self.lines):
-                self.line = max(len(self.lines) - 1, 0)
-                raise self.fail("the file ends inside HIERARCHY, expected MOTION")
-            self._words = self.lines[self.line].split()
-        return self._words.pop(0)
-
-    def expect(self, *options: str) -> str:
-        word = self.word()
-        if word.upper() not in options:
-            raise self.fail(f"got {word[:40]!r}, expected {' or '.join(options)}")
-        return word.upper()
-
-    def number(self) -> float:
-        word = self.word()
-        try:
-            value = float(word)
-        except ValueError:
-            raise self.fail(f"got {word[:40]!r}, expected a number") from None
-        if not np.isfinite(value) or abs(value) > 1e9:
-            raise self.fail(f"got {word[:40]!r}, expected a finite number")
-        return value
-
-    def read(self) -> None:
-        self.expect("HIERARCHY")
-        self.expect("ROOT")
-        stack = [self.joint(-1)]
-        while stack:
-            word = self.expect("JOINT", "END", "}")
-            if word == "JOINT":
-                if len(stack) >= MAX_DEPTH:
-                    raise self.fail(f"joints are nested deeper than {MAX_DEPTH}")
-                stack.append(self.joint(stack[-1]))
-            elif word == "END":
-                self.expect("SITE")
-                self.expect("{")
-                self.expect("OFFSET")
-                self.ends.setdefault(stack[-1], np.array([self.number() for _ in range(3)]))
-                self.expect("}")
-            else:
-                stack.pop()
-        if self.expect("MOTION", "ROOT") == "ROOT":
-            raise self.fail("a second ROOT, expected one figure per file")
-        if self._words:
-            raise self.fail(f"got {self._words[0][:40]!r} after MOTION, expected a new line")
-
-    def joint(self, parent: int) -> int:
-        index = len(self.names)
-        if index >= MAX_JOINTS:
-            raise self.fail(f"more than {MAX_JOINTS} joints")
-        # names may hold blanks: all of the line up to a brace
-        words = [self.word()]
-        while self._words and self._words[0] != "{":
-            words.append(self._words.pop(0))
-        name = " ".join(words)
-        if name == "{":
-            raise self.fail("a joint without a name")
-        unique, copy = name, 2
-        while unique in self.names:
-            unique, copy = f"{name}#{copy}", copy + 1
-        self.names.append(unique)
-        self.parents.append(parent)
-        self.expect("{")
-        self.expect("OFFSET")
-        self.offsets.append([self.number() for _ in range(3)])
-        self.expect("CHANNELS")
-        count = self.number()
-        if count not in range(7):
-            raise self.fail(f"got {count:g} channels, expected 0 to 6")
-        kinds = []
-        for _ in range(int(count)):
-            word = self.word()
-            match = _CHANNEL.fullmatch(word)
-            if not match:
-                raise self.fail(f"got channel {word[:40]!r}, expected Xposition ... Zrotation")
-            kinds.append((match[1].lower(), match[2][0].lower()))
-        if len(set(kinds)) != len(kinds):
-            raise self.fail("a channel is named twice in one joint")
-        self.channels.append(kinds)
-        return index
+def _header(file: BinaryIO) -> bytes:
+    """All up to the line of the frame time, and the file stands behind it; without that line, all there is,
+    up to a bound."""
+    data = b""
+    while len(data) < MAX_HEADER and (new := file.read(1 << 16)):
+        looked = max(0, len(data) - 256)
+        data += new
+        if found := _HEADER_END.search(data, looked):
+            data = data[: found.end()]
+            break
+    file.seek(len(data))
+    return data
 
 
-def _motion(lines: list[str], line: int, columns: int, fail) -> tuple[int, float, np.ndarray]:
-    """The MOTION block below `line`: frames, seconds per frame, values f64[frames, columns]."""
-    rows = [i for i in range(line + 1, len(lines)) if lines[i].strip()]
-    found = []
-    for label, row in zip(("Frames", "Frame Time"), rows, strict=False):
-        key, _, value = lines[row].partition(":")
-        try:
-            found.append(float(value))
-        except ValueError:
-            found.append(np.nan)
-        if " ".join(key.split()).lower() != label.lower() or not np.isfinite(found[-1]):
-            raise fail(f"got {lines[row].strip()[:40]!r}, expected '{label}: number'", row)
-    if len(found) < 2:
-        raise fail("the file ends inside MOTION, expected 'Frames:' and 'Frame Time:'", len(lines) - 1)
-    count, seconds = found
-    if not (1 <= count <= MAX_FRAMES and count == int(count)) or count * columns > MAX_VALUES:
-        raise fail(
-            f"got {count:g} frames of {columns} values, expected 1 to {MAX_FRAMES} frames and at most {MAX_VALUES} values",
-            rows[0],
+def _rows(file: BinaryIO, size: int, skeleton: Hierarchy, count: int, columns: int, tell) -> np.ndarray:
+    """The values f64[N, columns] behind the frame time. N is `count` unless whole rows follow those."""
+    wanted = count * columns
+    # a value takes at least two bytes, whatever the file says of itself
+    out = np.empty(min(wanted, (size - file.tell()) // 2 + 1))
+    used, width = 0, None
+    try:
+        for piece, offset in bvh_numbers.pieces(file, tell):
+            values = bvh_numbers.numbers(piece, offset, tell)
+            if width is None and len(values):
+                width = _width(piece)
+            if used + len(values) > len(out):
+                if used + len(values) > MAX_VALUES:
+                    raise MotionError(f"{skeleton.name}: more than {MAX_VALUES} values")
+                out.resize(max(used + len(values), len(out) * 9 // 8), refcheck=False)
+            out[used : used + len(values)] = values
+            used += len(values)
+    except bvh_numbers.BadWord as e:
+        file.seek(0)
+        line = max(len(file.read(e.offset + 1).splitlines()) - 1, 0)
+        raise skeleton.fail(f"got {e.word!r}, expected a finite number", line) from None
+    if used < wanted:
+        file.seek(0)
+        last = max(len(file.read().rstrip().splitlines()) - 1, 0)
+        raise skeleton.fail(
+            f"the file ends after {used} of {wanted} values ({count} frames of {columns})", last
         )
-    if not 1e-4 <= seconds <= 10:
-        raise fail(f"got a frame time of {seconds:g} s, expected 0.0001 to 10", rows[1])
-    count, rows = int(count), rows[2:]
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "error", DeprecationWarning
-        )  # numpy's way of saying that a word is not a number
-        try:
-            values = np.fromstring("\n".join(lines[i] for i in rows), np.float64, sep=" ")
-        except (DeprecationWarning, ValueError):
-            values = np.zeros(0)
-    if values.size < count * columns or not np.isfinite(values).all():
-        _explain(lines, rows, count, columns, fail)
-    if values.size > count * columns:
-        raise fail(
-            f"{values.size} values follow, expected {count} frames of {columns}", rows[0] if rows else line
+    frames, over = (used // columns, used % columns) if columns else (count, used)
+    if used > wanted and (width != columns or frames > MAX_FRAMES):
+        raise skeleton.fail(
+            f"{used} values follow, {width} in the first row, expected {count} frames of {columns}",
+            skeleton.rest()[1][0] + 1,
         )
-    return count, seconds, values.reshape(count, columns)
+    if frames > count:
+        tell(f"the file says {count} frames and has {frames}: all were read")
+    if over:
+        tell(f"{over} values after the last whole row were ignored")
+    out.resize(frames * columns, refcheck=False)
+    return out.reshape(frames, columns)
 
 
-def _explain(lines, rows, count, columns, fail) -> None:
-    """Find the line that made the motion block unreadable, and raise."""
-    total = 0
-    for i in rows:
-        words = lines[i].split()
-        for word in words:
-            try:
-                good = np.isfinite(float(word))
-            except ValueError:
-                good = False
-            if not good:
-                raise fail(f"got {word[:40]!r}, expected a finite number", i)
-        total += len(words)
-    last = rows[-1] if rows else len(lines) - 1
-    raise fail(f"the file ends after {total} of {count * columns} values ({count} frames of {columns})", last)
+def _width(piece: bytes) -> int:
+    """How many values the first row has."""
+    for line in piece.splitlines():
+        if len(row := bvh_numbers.numbers(line + b"\n", 0, lambda note: None)):
+            return len(row)
+    return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 
+from . import bvh_up, kinematics
 from . import calibration as cal
-from . import kinematics
 from . import reference_body as ref
-from .bvh import Bvh, read_bvh
-from .families import path_to, plain, recognise
+from .bvh import Bvh, BvhClip, read_clip
+from .bvh_skeleton import FileSkeleton
+from .families import plain
+from .joint_map import read_map
 from .motion import Motion
 
 _J = JOINT_INDEX
@@ -24,23 +26,33 @@ _IDENTITY = np.array((1.0, 0.0, 0.0, 0.0))
 _ROLL_TRUST = np.radians(20)
 _MODES = ("auto", "rest", "bones")
 _ROLLS = ("auto", "rest", "hinge")
+_UPS = ("auto", *bvh_up.AXES)
+_SAMPLES = 1536  # frames that calibrations look at; a longer clip is thinned out evenly
+_BLOCK = 512  # frames retargeted at once, so that memory does not grow with the clip
+# A root that is turned against its own hip joints by more than this tells nothing; see `_root_from_hips`.
+_LOOSE_ROOT = np.radians(10)
 
 
-def load_bvh(path, **options) -> Motion:
-    """Read a BVH file and retarget it; options as for `retarget`. Raises MotionError."""
-    path = Path(path)
-    return retarget(read_bvh(path), name=path.stem, title=str(path), **options)
+def load_bvh(path, *, up: str = "auto", fps: float | None = None, map=None, **options) -> Motion:
+    """Read a BVH file and retarget it; up and other options as for `retarget`.
+
+    fps: frames per second instead of what the file says. map: a file that names the joints
+    (`joint_map.read_map`). Raises MotionError.
+    """
+    joint_map = None if map is None else read_map(map)
+    return retarget(read_clip(path, fps), up=up, joint_map=joint_map, title=str(Path(path)), **options)
 
 
 def retarget(
-    bvh: Bvh,
+    bvh: Bvh | BvhClip,
     *,
     rig_joints=None,
     reference: str | int = "auto",
     roll: str = "auto",
     hands: str = "relaxed",
-    name: str = "",
-    title: str = "bvh",
+    up: str = "auto",
+    joint_map: Mapping[str, str] | None = None,
+    title: str = "",
 ) -> Motion:
     """A BVH clip as SMPL-X poses.
 
@@ -51,50 +63,41 @@ def retarget(
     roll: about upper arms and thighs: "rest" = from the reference, "hinge" = from how elbows and knees bend,
     "auto" = hinge only where the reference is plainly off, and never in files with SMPL-X's own joints.
     hands: "relaxed" or "flat", for fingers that the file lacks.
+    up: upward axis of the clip, "y", "z" or "-y"; "auto" = from rest pose and clip (`bvh_up.judged`).
+    joint_map: SMPL-X joint -> name in the file, before what the names tell. title: what errors call the clip.
     Raises MotionError.
     """
     rest = ref.rest_joints() if rig_joints is None else np.asarray(rig_joints, np.float64)
     if rest.shape != (55, 3):
         raise MotionError(f"rig_joints: got shape {list(rest.shape)}, expected [55, 3]")
-    for key, value, allowed in (("roll", roll, _ROLLS), ("hands", hands, ("relaxed", "flat"))):
+    for key, value, allowed in (
+        ("roll", roll, _ROLLS),
+        ("hands", hands, ("relaxed", "flat")),
+        ("up", up, _UPS),
+    ):
         if value not in allowed:
             raise MotionError(f"{key}: got {value!r}, expected {', '.join(allowed)}")
-    return _Retarget(bvh, rest, title).run(reference, roll, hands, name)
+    return _Retarget(bvh, rest, title or "bvh", up, joint_map).run(reference, roll, hands, Path(title).stem)
 
 
-class _Retarget:
-    def __init__(self, bvh: Bvh, rest: np.ndarray, title: str):
-        self.bvh = bvh
+class _Retarget(FileSkeleton):
+    def __init__(self, bvh: Bvh | BvhClip, rest: np.ndarray, title: str, up: str = "auto", joint_map=None):
+        super().__init__(bvh, title, joint_map)
         self.rest = rest
-        self.title = title
-        self.skeleton = recognise(bvh.names, bvh.parents, title)
-        self.source = self.skeleton.source
+        self.up = up
+        self.root_is_loose = False
         self.notes: list[str] = []
-        legs = [
-            self._distance(f"{s}_{a}", f"{s}_{b}")
-            for s in ("left", "right")
-            for a, b in (("hip", "knee"), ("knee", "ankle"))
-        ]
-        self.leg = sum(legs) / 2
-        if min(legs) < 0.1 * self.leg or self.leg < 1e-6:
-            raise MotionError(f"{title}: the legs have no length, so the file's unit cannot be found")
-
-    def _distance(self, a: str, b: str) -> float:
-        return float(np.linalg.norm(self._within(self.source[_J[a]], self.source[_J[b]])))
-
-    def _within(self, joint: int, below: int) -> np.ndarray:
-        """Offset from `joint` to a joint below it, in the frame of `joint`, with the joints in between at
-        rest."""
-        path = path_to(below, self.bvh.parents)
-        return sum((self.bvh.offsets[j] for j in path[path.index(joint) + 1 :]), np.zeros(3))
 
     def run(self, reference, roll: str, hands: str, name: str) -> Motion:
         bvh = self.bvh
         pose, kept = self._reference(reference)
-        world = bvh.global_rotations()
-        positions = bvh.joint_positions(world)
+        frames = bvh.frames - (kept.start or 0)
+        sample = bvh.part(slice(kept.start, None, -(-frames // _SAMPLES)))
+        world = sample.global_rotations()
+        positions = sample.joint_positions(world)
         turn = self._upright(pose, world, positions)
-        world, positions = rot.multiply(turn, world)[kept], rot.rotate(turn, positions)[kept]
+        self._look_at_root(world, positions)
+        world, positions = self._in_our_world(world, positions, turn)
         source = cal.MovingSkeleton(self.source, world, *self._directions())
         target = cal.target_bones(self.rest)
         if pose is None:
@@ -103,16 +106,23 @@ class _Retarget:
                 "the rest pose is not a standing figure: calibrated from bones, hinges and averages over the clip"
             )
         else:
-            facing = rot.multiply(rot.conjugate(self._heading(turn, pose)), turn)
-            calibrations = cal.from_reference(source, rot.multiply(facing, pose[0]), target)
+            at_rest, at = pose
+            if self.root_is_loose:
+                at_rest = at_rest.copy()
+                at_rest[[self.source[0]]] = self._root_from_hips(at[None])
+            turn_of_rest = self._turn_of_rest(pose)
+            facing = rot.multiply(rot.conjugate(self._heading(turn_of_rest, pose)), turn_of_rest)
+            calibrations = cal.from_reference(source, rot.multiply(facing, at_rest), target)
             calibrations = self._rolled(source, calibrations, target, roll)
-        rotations = self._compose(source, calibrations)
-        scale = kinematics.leg_length(self.rest) / self.leg
-        hips = positions[:, [self.source[_J["left_hip"]], self.source[_J["right_hip"]]]].mean(axis=1) * scale
-        # the hip joints, not the root, are what both skeletons have in the same place
-        pelvis = hips + rot.rotate(rotations[:, 0], self.rest[0] - self.rest[[1, 2]].mean(axis=0))
-        local = kinematics.local_rotations(rotations)
-        body = rot.quaternion_to_axis_angle(local)
+        body, pelvis = np.empty((frames, 55, 3), np.float32), np.empty((frames, 3))
+        for i in range(0, frames, _BLOCK):
+            first = i + (kept.start or 0)
+            part = bvh.part(slice(first, first + _BLOCK))
+            world = part.global_rotations()
+            world, positions = self._in_our_world(world, part.joint_positions(world), turn)
+            rotations = self._compose(world, calibrations)
+            body[i : i + _BLOCK] = rot.quaternion_to_axis_angle(kinematics.local_rotations(rotations))
+            pelvis[i : i + _BLOCK] = self._pelvis(positions, rotations[:, 0])
         missing = [j for j in range(25, 55) if j not in self.source]
         if hands == "relaxed" and missing:
             body[:, missing] = ref.relaxed_hands()[np.array(missing) - 25]
@@ -124,15 +134,45 @@ class _Retarget:
             fps=bvh.fps,
             expression_names=(),
             name=name,
-            notes=(f"skeleton family {self.skeleton.family}", *self.notes),
+            notes=(f"skeleton family {self.skeleton.family}", *bvh.notes, *self.notes),
         )
+
+    def _in_our_world(self, world, positions, turn) -> tuple[np.ndarray, np.ndarray]:
+        """World rotations [N,S,4] and positions [N,S,3] of the file with y up, and with the root along the
+        hips."""
+        if self.root_is_loose:
+            world[:, self.source[0]] = self._root_from_hips(positions)
+        return rot.multiply(turn, world), rot.rotate(turn, positions)
+
+    def _pelvis(self, positions: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """Places [N,3] of the pelvis, metres: the hip joints, not the root, are what both skeletons have in
+        the same place."""
+        scale = kinematics.leg_length(self.rest) / self.leg
+        hips = positions[:, [self.source[_J["left_hip"]], self.source[_J["right_hip"]]]].mean(axis=1) * scale
+        return hips + rot.rotate(rotation, self.rest[0] - self.rest[[1, 2]].mean(axis=0))
+
+    def _look_at_root(self, world: np.ndarray, positions: np.ndarray) -> None:
+        """Rotations that were fitted to positions leave a root without offsets below it turned anyhow; then
+        the hip joints say how the pelvis is turned."""
+        fitted = self._root_from_hips(positions)
+        if fitted is None:
+            return
+        dot = np.abs(np.sum(fitted * world[:, self.source[0]], axis=-1))
+        off = 2 * np.arccos(np.clip(dot, 0, 1))
+        if np.mean(off > _LOOSE_ROOT) > 0.25:
+            self.root_is_loose = True
+            self.notes.append(
+                f"the root is turned against the hip joints, by {np.degrees(np.median(off)):.0f} degrees in the "
+                "median: the pelvis was taken from the places of the joints"
+            )
 
     def _reference(self, reference) -> tuple[tuple[np.ndarray, np.ndarray] | None, slice]:
         """The reference pose (world rotations [S,4], joint positions [S,3]) or None for "bones", and the
         frames to play."""
         bvh = self.bvh
         kept = slice(None)
-        still = np.abs(bvh.rotations[..., 0]).min(axis=1) > 1 - 1e-9  # all rotations zero
+        begin = bvh.part(slice(0, 2))
+        still = np.abs(begin.rotations[..., 0]).min(axis=1) > 1 - 1e-9  # all rotations zero
         if bvh.frames > 1 and still[0] and not still[1]:
             kept = slice(1, None)
             self.notes.append("frame 0 is a rest pose put before the clip: left out")
@@ -141,16 +181,7 @@ class _Retarget:
         if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
             if not 0 <= reference < bvh.frames:
                 raise MotionError(f"reference: got frame {reference}, expected 0 to {bvh.frames - 1}")
-            frame = slice(int(reference), int(reference) + 1)
-            one = Bvh(
-                bvh.names,
-                bvh.parents,
-                bvh.offsets,
-                bvh.ends,
-                bvh.rotations[frame],
-                bvh.positions[frame],
-                bvh.fps,
-            )
+            one = bvh.part(slice(int(reference), int(reference) + 1))
         elif reference in _MODES:
             rest = np.tile(_IDENTITY, (1, len(bvh.names), 1))
             one = Bvh(bvh.names, bvh.parents, bvh.offsets, bvh.ends, rest, bvh.offsets[None], bvh.fps)
@@ -168,56 +199,30 @@ class _Retarget:
             return None, kept
         return pose, kept
 
-    def _axes(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Directions up the trunk and from right to left of joint positions [...,S,3]."""
-        at = {
-            n: positions[..., self.source[_J[n]], :]
-            for n in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-        }
-        up = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
-        return rot.unit(up), rot.unit(at["left_hip"] - at["right_hip"])
-
-    def _standing(self, positions: np.ndarray) -> bool:
-        """Is this pose a person standing upright, legs not far from straight, arms alike on both sides?"""
-        up, left = self._axes(positions)
-        bone = {
-            n: rot.unit(positions[self.source[_J[b]]] - positions[self.source[_J[n]]])
-            for s in ("left", "right")
-            for n, b in (
-                (f"{s}_hip", f"{s}_knee"),
-                (f"{s}_knee", f"{s}_ankle"),
-                (f"{s}_shoulder", f"{s}_elbow"),
-                (f"{s}_elbow", f"{s}_wrist"),
-            )
-        }
-        if (
-            abs(up @ left) > 0.3
-            or not np.isclose(np.linalg.norm(up), 1)
-            or not np.isclose(np.linalg.norm(left), 1)
-        ):
-            return False
-        if max(bone[f"{s}_{n}"] @ up for s in ("left", "right") for n in ("hip", "knee")) > -0.7:
-            return False
-        for n in ("shoulder", "elbow"):
-            a, b = bone[f"left_{n}"], bone[f"right_{n}"]
-            if a @ (b - 2 * (b @ left) * left) < 0.8 or a @ left < -0.3 or a @ up > 0.5:
-                return False
-        return True
+    def _turn_of_rest(self, pose) -> np.ndarray:
+        """The turn [4] by which a reference pose stands along y and faces +z, to the nearest axis."""
+        up, left = self._axes(pose[1])
+        return bvh_up.turn_to_y(bvh_up.nearest_axis(up), left)
 
     def _upright(self, pose, world, positions) -> np.ndarray:
         """The turn [4] from the file's world to ours: y up; a reference pose faces +z, to the nearest
         axis."""
+        given = None if self.up == "auto" else np.array(bvh_up.AXES[self.up])
+        trunk, left = self._axes(positions)
         if pose is None:
-            up, left = (v.mean(axis=0) for v in self._axes(positions))
-        else:
-            up, left = self._axes(pose[1])
-        up = _nearest_axis(up)
-        left = (
-            _nearest_axis(left - (left @ up) * up)
-            if np.linalg.norm(left - (left @ up) * up) > 1e-6
-            else np.roll(up, 1)
-        )
-        return rot.matrix_to_quaternion(np.stack([left, up, np.cross(left, up)]))
+            axis = bvh_up.nearest_axis(trunk.mean(axis=0)) if given is None else given
+            return bvh_up.turn_to_y(axis, left.mean(axis=0))
+        stands = bvh_up.nearest_axis(self._axes(pose[1])[0])
+        axis = given
+        if axis is None:
+            places = positions[:, list(self.source.values())]
+            ankles = [self.source[_J[f"{s}_ankle"]] for s in ("left", "right")]
+            hips = [self.source[_J[f"{s}_hip"]] for s in ("left", "right")]
+            legs = rot.unit(positions[:, hips].mean(axis=1) - positions[:, ankles].mean(axis=1))
+            first = positions[:, [self.source[0], *ankles]]
+            axis, note = bvh_up.judged(stands, trunk, legs, np.concatenate([first, places], axis=1), self.leg)
+            self.notes += [note] if note else []
+        return rot.multiply(self._turn_of_rest(pose), rot.between(axis, stands))
 
     def _heading(self, turn: np.ndarray, pose) -> np.ndarray:
         """Rotation [4] about y from +z to where the reference pose faces, after `turn`."""
@@ -225,58 +230,6 @@ class _Retarget:
         angle = np.arctan2(-left[2], left[0])
         # a rest pose that is only a little crooked is straight
         return rot.axis_angle_to_quaternion((0, angle if abs(angle) > np.radians(3) else 0.0, 0))
-
-    def _directions(self):
-        """Bone, lateral and knuckle directions, each in the frame of its source joint (see
-        `calibration.MovingSkeleton`)."""
-        bones, lateral, knuckles = {}, {}, {}
-        tips = {
-            j: next((c for c, p in enumerate(PARENTS) if p == j and c in self.source), None)
-            for j in self.source
-        }
-        for n in ("left", "right"):
-            tips[_J[f"{n}_wrist"]] = next(
-                (_J[f"{n}_{f}1"] for f in ("middle", "index") if _J[f"{n}_{f}1"] in self.source), None
-            )
-        tips[_J["spine3"]] = (
-            _J["neck"] if _J["neck"] in self.source else _J["head"] if _J["head"] in self.source else None
-        )
-        for j, s in self.source.items():
-            tip = tips[j]
-            if tip is not None and s in path_to(self.source[tip], self.bvh.parents)[:-1]:
-                vector = self._within(s, self.source[tip])
-            else:  # a leaf for us: towards its End Site, through what joints there are
-                vector, k = np.zeros(3), s
-                while np.linalg.norm(vector) < 0.01 * self.leg and k is not None:
-                    children = [c for c in self.bvh.children(k) if "thumb" not in plain(self.bvh.names[c])]
-                    vector = vector + (
-                        self.bvh.offsets[children[0]] if children else self.bvh.ends.get(k, np.zeros(3))
-                    )
-                    k = children[0] if children else None
-            if np.linalg.norm(vector) > 1e-3 * self.leg:
-                bones[s] = rot.unit(vector)
-        for joint, pairs in (("pelvis", ("hip",)), ("spine3", ("collar", "shoulder"))):
-            s = self.source.get(_J[joint])
-            if s is None:
-                continue
-            for pair in pairs:
-                ends = self._mapped(f"{side}_{pair}" for side in ("left", "right"))
-                if len(ends) < 2 or any(s not in path_to(e, self.bvh.parents) for e in ends):
-                    continue
-                line = self._within(s, ends[0]) - self._within(s, ends[1])
-                if np.linalg.norm(line) > 0.02 * self.leg:
-                    lateral[s] = rot.unit(line)
-                    break
-        for side in ("left", "right"):
-            ends = self._mapped(f"{side}_{f}1" for f in ("index", "pinky"))
-            if len(ends) == 2:
-                s = self.source[_J[f"{side}_wrist"]]
-                knuckles[s] = rot.unit(self._within(s, ends[0]) - self._within(s, ends[1]))
-        return bones, lateral, knuckles
-
-    def _mapped(self, names: Iterable[str]) -> list[int]:
-        """The file's joints for these of SMPL-X, without those that it lacks."""
-        return [self.source[_J[name]] for name in names if _J[name] in self.source]
 
     def _rolled(self, source, calibrations, target, roll: str) -> dict[int, np.ndarray]:
         """Limbs whose roll the hinges contradict are calibrated from bones instead."""
@@ -303,12 +256,12 @@ class _Retarget:
             for j in range(1, 22)
         )
 
-    def _compose(self, source, calibrations) -> np.ndarray:
-        """World rotations [N,55,4] of the SMPL-X joints; what the file lacks follows its parent, or lies
-        between its neighbours."""
-        n = len(source.world)
+    def _compose(self, world: np.ndarray, calibrations) -> np.ndarray:
+        """World rotations [N,55,4] of the SMPL-X joints from those of the file [N,S,4]; what the file lacks
+        follows its parent, or lies between its neighbours."""
+        n = len(world)
         out = np.empty((n, 55, 4))
-        mapped = {j: rot.multiply(source.world[:, k], calibrations[j]) for j, k in self.source.items()}
+        mapped = {j: rot.multiply(world[:, k], calibrations[j]) for j, k in self.source.items()}
         pelvis = mapped[0]
         chest = mapped.get(_J["spine3"], pelvis)
         if _J["spine1"] not in mapped:  # one spine joint: bend the back evenly
@@ -321,10 +274,3 @@ class _Retarget:
         for j, p in enumerate(PARENTS):
             out[:, j] = mapped[j] if j in mapped else out[:, p]
         return out
-
-
-def _nearest_axis(direction: np.ndarray) -> np.ndarray:
-    axis = np.zeros(3)
-    i = int(np.argmax(np.abs(direction)))
-    axis[i] = np.sign(direction[i])
-    return axis

@@ -3,11 +3,15 @@ name alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.skeleton import JOINT_INDEX
+
+from .joint_guess import Ambiguous, Guess, ordered
+from .joint_map import apply_map, write_map
+from .tree import path_to
 
 _SIDES = ("left", "right")
 _LIMBS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
@@ -97,28 +101,78 @@ def plain(name: str) -> str:
     return "".join(c for c in name.rsplit(":", 1)[-1].lower() if c.isalnum())
 
 
-def recognise(names: Sequence[str], parents: Sequence[int], title: str = "skeleton") -> SkeletonMatch:
-    """Match joint names [J] and parents [J] (-1 = root, parents first). Raises MotionError if no family
-    fits."""
+def recognise(
+    names: Sequence[str],
+    parents: Sequence[int],
+    title: str = "skeleton",
+    joint_map: Mapping[str, str] | None = None,
+) -> SkeletonMatch:
+    """Match joint names [J] and parents [J] (-1 = root, parents first). joint_map: SMPL-X joint -> name in the
+    file, which counts before what is found. Raises MotionError if no family fits and names and map do not
+    suffice."""
+    family, source, problem = _understood(names, parents)
+    if joint_map:
+        family = "by map"
+        if problem:
+            limbs = apply_map(source, joint_map, names, title)
+            problem = "; ".join(ordered(limbs, [path_to(j, parents) for j in range(len(names))]))
+            if not problem:
+                guess = Guess(names, parents)
+                guess.source = limbs
+                source = _completed(guess)
+        source = apply_map(source, joint_map, names, title)
+        problem = problem or "; ".join(ordered(source, [path_to(j, parents) for j in range(len(names))]))
+        if problem:
+            raise MotionError(f"{title}: map: {problem}. {_listed(names)}")
+    if problem:
+        raise MotionError(
+            f"{title}: this skeleton is of no known family ({problem}). {_listed(names)}. Name them in a map: "
+            f"dinar convert {title} --show-map > map.toml writes one to edit, --map map.toml uses it"
+        )
+    return SkeletonMatch(family, {JOINT_INDEX[k]: v for k, v in source.items()})
+
+
+def shown_map(
+    names: Sequence[str], parents: Sequence[int], title: str, joint_map: Mapping[str, str] | None = None
+) -> str:
+    """What is understood of a skeleton as the text of a map file, whether or not it suffices. Raises
+    MotionError for a map that does not fit."""
+    _, source, problem = _understood(names, parents)
+    if joint_map:
+        source = apply_map(source, joint_map, names, title)
+        problem = "; ".join(ordered(source, [path_to(j, parents) for j in range(len(names))]))
+    return write_map(source, names, parents, problem)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"Its joints are {', '.join(names[:24])}{' ...' if len(names) > 24 else ''}"
+
+
+def _understood(names: Sequence[str], parents: Sequence[int]) -> tuple[str, dict[str, int], str]:
+    """The family, SMPL-X joint -> joint of the file as far as it is found, and what is wrong ("" = all
+    well)."""
     index: dict[str, int] = {}
     for j, name in enumerate(names):
         index.setdefault(plain(name), j)
     for family in FAMILIES:
         source = _match(family, index, parents)
         if source is not None:
-            return SkeletonMatch(family.name, {JOINT_INDEX[k]: v for k, v in source.items()})
-    raise MotionError(
-        f"{title}: this skeleton is of no known family ({', '.join(f.name for f in FAMILIES)}); its joints are "
-        f"{', '.join(names[:24])}{' ...' if len(names) > 24 else ''}. docs/motion.md says how to add one"
-    )
+            return family.name, source, ""
+    guess = Guess(names, parents)
+    try:
+        guess.limbs()
+    except Ambiguous as e:
+        return "none", guess.source, str(e)
+    return "by names", _completed(guess), ""
 
 
-def path_to(joint: int, parents: Sequence[int]) -> list[int]:
-    """The joints from the root to `joint`, both included."""
-    path = [joint]
-    while parents[path[-1]] >= 0:
-        path.append(parents[path[-1]])
-    return path[::-1]
+def _completed(guess: Guess) -> dict[str, int]:
+    """Trunk, face and fingers to limbs that are known."""
+    source = guess.source
+    source |= {k: j for k, j in guess.face().items() if k not in source}
+    _trunk(source, guess.head(), guess.parents)
+    source |= {k: j for k, j in guess.fingers().items() if k not in source}
+    return source
 
 
 def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dict[str, int] | None:
@@ -139,12 +193,25 @@ def _match(family: Family, index: dict[str, int], parents: Sequence[int]) -> dic
     if root is None or any(root not in leg[:-1] for leg in legs):
         return None
     source["pelvis"] = root
-    _trunk(source, index, parents)
+    _face(source, index)
+    _trunk(source, index.get("head"), parents)
     _fingers(source, index, parents)
     return source
 
 
-def _trunk(source: dict[str, int], index: dict[str, int], parents: Sequence[int]) -> None:
+def _face(source: dict[str, int], index: dict[str, int]) -> None:
+    """Jaw and eyes, where they are."""
+    for joint, options in (
+        ("jaw", ("jaw",)),
+        ("left_eye", ("lefteye", "lefteyesmplhf")),
+        ("right_eye", ("righteye", "righteyesmplhf")),
+    ):
+        found = next((index[n] for n in options if n in index), None)
+        if found is not None:
+            source[joint] = found
+
+
+def _trunk(source: dict[str, int], head: int | None, parents: Sequence[int]) -> None:
     """Spine, neck and head from the tree: skeletons have one to five spine joints and none to two for the
     neck."""
     arms = [path_to(source[f"{s}_shoulder"], parents) for s in _SIDES]
@@ -158,15 +225,6 @@ def _trunk(source: dict[str, int], index: dict[str, int], parents: Sequence[int]
         source["spine1"], source["spine2"] = spine
     elif len(spine) >= 3:
         source["spine1"], source["spine2"] = spine[0], spine[len(spine) // 2]
-    for joint, options in (
-        ("jaw", ("jaw",)),
-        ("left_eye", ("lefteye", "lefteyesmplhf")),
-        ("right_eye", ("righteye", "righteyesmplhf")),
-    ):
-        found = next((index[n] for n in options if n in index), None)
-        if found is not None:
-            source[joint] = found
-    head = index.get("head")
     if head is not None:
         source["head"] = head
         to_head = path_to(head, parents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 from dinar_live.runtime.core.errors import MotionError
@@ -22,6 +23,16 @@ _LOADERS = {
     **dict.fromkeys(GLTF, load_gltf),
 }
 _OFFLINE = (".pt", ".pth", ".pkl", ".pickle", ".joblib")
+
+
+def options_of(path) -> set[str]:
+    """Which of the options "up", "fps" and "map" the loader of this file takes; those of all where the kind is
+    not known, for `load_motion` to say so."""
+    known = {"up", "fps", "map"}
+    if Path(path).name.lower().endswith(RECORDINGS):
+        return set()
+    loader = _LOADERS.get(Path(path).suffix.lower())
+    return known if loader is None else known & set(signature(loader).parameters)
 
 
 def load_motion(path, *, resample: float | None = None, **options) -> Motion:

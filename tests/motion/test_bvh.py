@@ -83,7 +83,11 @@ def test_position_channels_replace_offsets():
         ("Frames: 2", "Frames: 1e12", "line 17: got 1e\\+12 frames"),
         ("Frames: 2", "Frames: 0", "line 17: got 0 frames"),
         ("Frames: 2", "Frames: 3", "ends after 18 of 27 values"),
-        ("Frames: 2", "Frames: 1", "18 values follow, expected 1 frames of 9"),
+        (
+            "Frames: 2\nFrame Time: .0083333\n0 10",
+            "Frames: 1\nFrame Time: .0083333\n7 0 10",
+            "19 values follow, 10 in the first row",
+        ),
         (".0083333", "0", "line 18: got a frame time of 0"),
         (".0083333", "inf", "line 18"),
         ("1 11 2", "1 nan 2", "line 20: got 'nan'"),
