@@ -16,7 +16,7 @@ from dinar_live.runtime.formats.stored_array import StoredArray, StoredArrayErro
 from .hand_model import HandModel
 from .motion import Motion
 from .recording import even_motion
-from .smpl_numbers import NumbersReader, Options, holds_poses
+from .smpl_numbers import RATE_KEYS, NumbersReader, Options, holds_poses
 
 FPS = 30.0
 AIST_FPS = 60.0
@@ -104,10 +104,19 @@ def _parts(top: Mapping) -> Iterator[_Part]:
         if holds_poses({k for k in around[-1] if isinstance(k, str)}):
             yield _Part(keys, around)
             continue
-        if len(keys) < _MAX_DEPTH:
+        if len(keys) < _MAX_DEPTH and len(waiting) < _MAX_PARTS:
             waiting += [
-                ((*keys, str(k)), (*around, v)) for k, v in around[-1].items() if isinstance(v, Mapping)
+                ((*keys, *new), (*around, v)) for k, v in around[-1].items() for new, v in _below(str(k), v)
             ]
+
+
+def _below(key: str, value: object) -> list[tuple[tuple[str, ...], Mapping]]:
+    """The dictionaries under a key: itself, or the members of a list."""
+    if isinstance(value, Mapping):
+        return [((key,), value)]
+    if isinstance(value, (list, tuple)) and len(value) <= _MAX_PARTS:
+        return [((key, str(i)), v) for i, v in enumerate(value) if isinstance(v, Mapping)]
+    return []
 
 
 def read_dictionary(
@@ -133,7 +142,7 @@ def read_dictionary(
     aist = _AIST_KEY in part.around[-1]
     options = Options(
         up=up,
-        fps=fps,
+        fps=_said_above(part, path) if fps is None else fps,
         model=model,
         assumed_fps=AIST_FPS if aist else FPS,
         known_up="-y" if part.world == "camera" else None,
@@ -145,6 +154,15 @@ def read_dictionary(
     if part.world and part.world != world:
         reader.notes.append(f"no {world} poses in the file: {'/'.join(part.keys)}")
     return _without_gaps(reader.motion(), part, path)
+
+
+def _said_above(part: _Part, path: Path) -> float | None:
+    """The frame rate that a dictionary around the clip says, for all in it."""
+    for d in reversed(part.around[:-1]):
+        reader = NumbersReader(path, DictArchive(d), Options())
+        if reader.first(RATE_KEYS):
+            return reader.rate()
+    return None
 
 
 def _without_gaps(motion: Motion, part: _Part, path: Path) -> Motion:

@@ -26,9 +26,9 @@ _OFFLINE = (".pt", ".pth", ".pkl", ".pickle", ".joblib")
 
 
 def options_of(path) -> set[str]:
-    """Which of the options "up", "fps" and "map" the loader of this file takes; those of all where the kind is
-    not known, for `load_motion` to say so."""
-    known = {"up", "fps", "map"}
+    """Which of the options "up", "fps", "map", "take" and "hands_model" the loader of this file takes; those of
+    all where the kind is not known, for `load_motion` to say so."""
+    known = {"up", "fps", "map", "take", "hands_model"}
     if Path(path).name.lower().endswith(RECORDINGS):
         return set()
     loader = _LOADERS.get(Path(path).suffix.lower())

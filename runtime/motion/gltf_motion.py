@@ -37,6 +37,7 @@ _REQUIRED = tuple(
     )
 )
 _MIXAMO = re.compile(r"mixamorig\d*[:_]?", re.IGNORECASE)
+_UPS = ("auto", "y", "z", "-y")
 _BONES_OF_A_SKIN = 15
 _MAX_EXPRESSIONS = 512
 
@@ -45,25 +46,27 @@ def load_gltf(path, *, fps: float | None = None, up: str = "auto", take: str | i
     """Read an animation of a humanoid from .glb, .gltf, .vrma or .vrm.
 
     Bones are found by the file's VRM humanoid where it has one, else by names (families of `families`).
-    fps: frames per second to read it at; by default the rate of its keys. up: only "auto" or "y", which glTF
-    prescribes. take: which animation, by name or number; the first by default. Raises MotionError naming the
-    file.
+    fps: frames per second to read it at; by default the rate of its keys. up: upward axis of a file that is not
+    y up as glTF prescribes: "y", "z", "-y", or "auto", as for BVH; a VRM is always y up. take: which animation,
+    by name or number; the first by default. Raises MotionError naming the file.
     """
     path = Path(path)
-    if up not in ("auto", "y"):
-        raise MotionError(f"{path}: up: got {up!r}, glTF is y up")
+    if up not in _UPS:
+        raise MotionError(f"{path}: up: got {up!r}, expected {', '.join(_UPS)}")
     if fps is not None and not 0.1 <= fps <= 10_000:
         raise MotionError(f"{path}: fps: got {fps:g}, expected 0.1 to 10000")
     try:
-        return _read(Gltf(path), path, fps, take)
+        return _read(Gltf(path), path, fps, up, take)
     except GltfError as e:
         raise MotionError(f"{path}: {e}") from None
     except OSError as e:
         raise MotionError(f"{path}: cannot be read ({e.strerror or e})") from None
 
 
-def _read(gltf: Gltf, path: Path, fps: float | None, take: str | int | None) -> Motion:
+def _read(gltf: Gltf, path: Path, fps: float | None, up: str, take: str | int | None) -> Motion:
     bones = _humanoid(gltf)
+    if bones and up not in ("auto", "y"):
+        raise GltfError(f"up: got {up!r}, a VRM is y up")
     animation, note = gt.choose(gltf, take)
     tracks = gt.read_tracks(gltf, animation)
     tree = gt.read_tree(gltf)
@@ -88,7 +91,7 @@ def _read(gltf: Gltf, path: Path, fps: float | None, take: str | int | None) -> 
     moving = gt.moving(tree, tracks, times)
     clip = NodeClip(names, tree.parents, tree.rest, moving, rate, _bind_pose(tree, binds))
     # In a VRM the rest pose is a T-pose by definition: no need to look at hinges.
-    motion = as_motion(clip, path.stem, str(path), roll="rest" if bones else "auto")
+    motion = as_motion(clip, path.stem, str(path), roll="rest" if bones else "auto", up="y" if bones else up)
     columns, notes = _face(gltf, tracks, times)
     notes = [note, *notes] if note else notes
     if (

@@ -69,8 +69,8 @@ def worlds(parents: Sequence[int], local: Transforms) -> tuple[np.ndarray, np.nd
     return rotations, places
 
 
-def as_motion(clip: NodeClip, name: str, title: str, *, roll: str = "auto", hands: str = "relaxed") -> Motion:
-    """The clip on the body, through the retargeting of BVH. roll, hands: as there. Raises MotionError."""
+def as_motion(clip: NodeClip, name: str, title: str, *, roll: str = "auto", up: str = "auto") -> Motion:
+    """The clip on the body, through the retargeting of BVH. roll, up: as there. Raises MotionError."""
     joints = len(clip.names)
     frames = len(clip.moving.rotation)
     if joints > MAX_NODES or joints * frames > MAX_VALUES:
@@ -87,7 +87,7 @@ def as_motion(clip: NodeClip, name: str, title: str, *, roll: str = "auto", hand
         rest = clip.bind
     elif not _stands(rest[1], source):
         notes.append("neither the nodes' rest pose nor a skin's bind pose is a standing figure")
-    motion = retarget(_bvh(clip, *rest), title=title, roll=roll, hands=hands)
+    motion = retarget(_bvh(clip, *rest), title=title, roll=roll, up=up)
     # The retargeting leaves out a first frame of rest, so one was put there for it.
     kept = motion if motion.frames == frames else motion.slice(1, frames + 1)
     said = [n for n in motion.notes if not n.startswith("frame 0 is a rest pose")]

@@ -65,6 +65,17 @@ def axis_angle(values: np.ndarray) -> tuple[np.ndarray, bool]:
     return flat, False
 
 
+def looks_like(columns: int) -> str:
+    """What poses of so many columns probably are, if no axis-angle has so many; "" if nobody knows."""
+    for numbers, name in ((4, "quaternions"), (6, "the 6D form of rotations")):
+        if columns % numbers == 0 and columns // numbers in (21, 22, 24, 52, 55):
+            return (
+                f"got {columns} columns, which looks like {columns // numbers} joints as {name}, whose order cannot "
+                "be told; expected axis-angle (3 numbers a joint) or matrices (9)"
+            )
+    return ""
+
+
 def _turning(matrices: np.ndarray) -> bool:
     """Whether all of [M,3,3] are rotations, to the precision of a half float."""
     if not len(matrices):

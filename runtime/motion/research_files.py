@@ -22,7 +22,7 @@ from dinar_live.runtime.formats.stored_array import StoredArray, StoredArrayErro
 from . import Motion
 from . import reference_body as ref
 from .containers import read_container
-from .dict_files import holds_clips, read_dictionary
+from .dict_files import DictArchive, holds_clips, read_dictionary
 from .hand_model import HandModel
 from .recording import even_motion
 from .unread_files import fbx, named_npy
@@ -317,13 +317,15 @@ class _Clip:
 
 
 def _shape(d: Mapping, key: str) -> tuple[int, ...]:
-    return tuple(getattr(d.get(key), "shape", ()))
+    try:
+        return DictArchive(d).header(key)[0]
+    except (KeyError, ValueError):
+        return ()
 
 
 def _is_clip(d: Mapping) -> bool:
     """Whether these parts of a pose are of more than one frame."""
-    shape = _shape(d, "global_orient")
-    return len(shape) > 1 and shape[0] > 1
+    return len(_shape(d, "global_orient")) > 1 and _shape(d, "global_orient")[0] > 1
 
 
 def _is_wham(person: Mapping) -> bool:
@@ -376,7 +378,6 @@ def numbers(
 
 
 def _kind(value: object) -> str:
-    """What a value is, in the words of whoever wrote the file."""
     return (
         f"a {value.name} (not read; save it as a numpy array)"
         if isinstance(value, Inert)

@@ -26,7 +26,7 @@ _ROOT_KEYS = ("root_orient", "global_orient", "smpl_root_orient")
 _BODY_KEYS = ("pose_body", "body_pose", "smpl_body_pose")
 _TRANSLATION_KEYS = ("trans", "transl", "translation", "smpl_trans")
 _SCALE_KEY = "smpl_scaling"  # AIST++: how many of the file's units the model's metre is
-_RATE_KEYS = ("mocap_frame_rate", "mocap_framerate", "fps", "mocap_frame_rates")
+RATE_KEYS = ("mocap_frame_rate", "mocap_framerate", "fps", "mocap_frame_rates", "framerate", "frame_rate")
 _EXPRESSION_KEYS = ("expressions", "expression")
 _HAND_KEYS = ("pose_hand", "left_hand_pose", "right_hand_pose")
 _PCA_KEYS = ("num_pca_comps",)
@@ -149,7 +149,7 @@ class NumbersReader:
     def rate(self) -> float:
         if self.options.fps is not None:
             return self.options.fps
-        key = self.first(_RATE_KEYS)
+        key = self.first(RATE_KEYS)
         if key is None:
             if self.options.assumed_fps is not None:
                 self.notes.append(
@@ -159,7 +159,7 @@ class NumbersReader:
                 return self.options.assumed_fps
             raise self.fail(
                 "frame rate",
-                f"none of {', '.join(_RATE_KEYS[:3])} is in the file; give it with --source-fps (in Python: pass fps=)",
+                f"none of {', '.join(RATE_KEYS[:3])} is in the file; give it with --source-fps (in Python: pass fps=)",
             )
         value = self.numbers(key).reshape(-1)
         if value.size != 1 or not 0.1 <= value[0] <= 10_000:
@@ -278,7 +278,8 @@ class NumbersReader:
         else:
             raise self.fail(
                 key,
-                f"got {columns} columns, expected 165 (SMPL-X), 156 (SMPL+H), 72 (SMPL) or 66 (body only), "
+                forms.looks_like(columns)
+                or f"got {columns} columns, expected 165 (SMPL-X), 156 (SMPL+H), 72 (SMPL) or 66 (body only), "
                 f"or as many rotation matrices; 162 needs {_ROOT_KEYS[0]} beside it, as do 69 and 63",
             )
         self.smpl = columns in (72, 156)

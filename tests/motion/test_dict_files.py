@@ -137,6 +137,24 @@ def test_bfloat16(clip, tools, tmp_path):
         convert_research(tmp_path / "b.pt")
 
 
+def test_people_in_a_list_and_a_rate_around_them(clip, tools, tmp_path):
+    body, pelvis = clip
+    part = {"poses": body.reshape(30, 165), "trans": pelvis - ref.SMPLX_PELVIS}
+    m = convert_research(pickled(tmp_path, {"fps": 25.0, "people": [part]}))
+    same(m, body, pelvis, tools)
+    assert m.fps == 25 and not any("assumed" in n for n in m.notes)
+
+
+def test_other_ways_of_torch_are_named(tmp_path):
+    torch = pytest.importorskip("torch")
+    content = {"poses": torch.zeros(9, 165), "trans": torch.zeros(9, 3)}
+    with pytest.raises(MotionError, match="a plain pickle of torch tensors.*torch.save"):
+        convert_research(pickled(tmp_path, content))
+    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(MotionError, match="before torch 1.6"):
+        convert_research(tmp_path / "old.pt")
+
+
 def test_what_a_dictionary_lacks_is_named(tmp_path):
     with pytest.raises(MotionError, match="pose: got 160 columns"):
         convert_research(

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from dinar_live.cli.main import main
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES
@@ -235,6 +236,34 @@ def test_expressions(clip, rest, tools, tmp_path):
     assert any("lookAt" in n for n in m.notes)
 
 
+def test_a_vrm_is_y_up_and_other_files_may_be_turned(clip, rest, tools, tmp_path):
+    writer, _, _ = vrma(tools, clip, rest)
+    with pytest.raises(MotionError, match="up: got 'z', a VRM is y up"):
+        load_motion(writer.glb(tmp_path / "a.vrma"), up="z")
+    body, pelvis = clip
+    turn = rot.axis_angle_to_quaternion((np.pi / 2, 0, 0))
+    body = body.copy()
+    body[:, 0] = rot.quaternion_to_axis_angle(rot.multiply(turn, rot.axis_angle_to_quaternion(body[:, 0])))
+    writer = tools.gltf()
+    writer.node("root")
+    writer.figure(body, rot.rotate(turn, pelvis), rest, mixamo())
+    m = load_motion(writer.glb(tmp_path / "a.glb"), up="z")
+    check(m, clip, tools, [j for j in HELD if JOINT_NAMES[j] != "jaw"])
+
+
+def test_the_command_line(clip, rest, tools, tmp_path, capsys):
+    writer, nodes, _ = vrma(tools, (clip[0][:10], clip[1][:10]), rest)
+    writer.json["animations"].append({"name": "other", "channels": [], "samplers": []})
+    writer.channel(nodes[0], "rotation", [0.0, 1.0], writer.accessor([[0, 0, 0, 1]] * 2, "VEC4"), animation=1)
+    path, out = writer.glb(tmp_path / "a.vrma"), tmp_path / "out.npz"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert load_motion(out).frames == 10
+    assert main(["convert", str(path), str(out), "--take", "other", "--source-fps", "12"]) == 0
+    assert load_motion(out).frames == 13 and load_motion(out).fps == 12
+    assert main(["convert", str(path), str(out), "--map", "m.toml"]) != 0
+    assert "--map: means nothing for" in capsys.readouterr().err
+
+
 def test_names_of_expressions():
     assert [arkit_name(n) for n in ("BrowDownLeft", "eyeBlink_L", "head.jawOpen", "mouthSmile.R", "x")] == [
         "browDownLeft",
@@ -303,8 +332,8 @@ def test_what_a_file_lacks_is_named(clip, rest, tools, tmp_path):
             del node["name"]
 
     error(nameless, "no known family.*node1")
-    with pytest.raises(MotionError, match="up: got 'z', glTF is y up"):
-        load_motion(path, up="z")
+    with pytest.raises(MotionError, match="up: got 'x', expected auto, y, z, -y"):
+        load_motion(path, up="x")
     with pytest.raises(MotionError, match="no such file"):
         load_motion(tmp_path / "none.glb")
 

@@ -69,6 +69,8 @@ def test_radians_stay_and_are_not_noted(clip, tools, tmp_path):
         (np.zeros((9, 22, 6)), "6D form"),
         (np.full((9, 22, 3, 3), 0.3), "do not turn"),
         (np.full((9, 165), 4000.0), "neither radians nor degrees"),
+        (np.zeros((9, 88)), "22 joints as quaternions"),
+        (np.zeros((9, 132)), "22 joints as the 6D form"),
         (np.zeros((9, 22, 2, 2)), "expected axis-angle"),
     ],
 )
