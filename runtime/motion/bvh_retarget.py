@@ -27,8 +27,8 @@ _ROLL_TRUST = np.radians(20)
 _MODES = ("auto", "rest", "bones")
 _ROLLS = ("auto", "rest", "hinge")
 _UPS = ("auto", *bvh_up.AXES)
-_SAMPLES = 1536  # frames that calibrations look at; a longer clip is thinned out evenly
-_BLOCK = 512  # frames retargeted at once, so that memory does not grow with the clip
+_SAMPLES = 1100  # frames that calibrations look at; a longer clip is thinned out evenly
+_BLOCK = 256  # frames retargeted at once, so that memory does not grow with the clip
 # A root that is turned against its own hip joints by more than this tells nothing; see `_root_from_hips`.
 _LOOSE_ROOT = np.radians(10)
 

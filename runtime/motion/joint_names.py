@@ -85,7 +85,7 @@ PARTS = {
     "head": "head skull",
     "jaw": "jaw",
     "eye": "eye eyeball eyesmplhf",
-    "thumb": "thumb handthumb thumbfinger",
+    "thumb": "thumb handthumb thumbfinger fthumb",
     "index": "index handindex indexfinger fingerindex findex fore pointer",
     "middle": "middle handmiddle middlefinger fingermiddle fmiddle mid handmid",
     "ring": "ring handring ringfinger fingerring fring",

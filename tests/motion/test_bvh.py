@@ -1,10 +1,14 @@
 """The BVH parser: against scipy, and on damaged files."""
 
+import io
+import re
+
 import numpy as np
 import pytest
 
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.motion import bvh as module
+from dinar_live.runtime.motion import bvh_numbers
 from dinar_live.runtime.motion.bvh import parse_bvh, read_bvh
 
 TEXT = """HIERARCHY
@@ -139,3 +143,98 @@ def test_the_five_clips_parse(shared):
     for name, counts in expected.items():
         b = read_bvh(shared / "bvh" / f"{name}.bvh")
         assert (b.frames, len(b.names), b.fps) == counts
+
+
+def note_of(text):
+    """The only note of a file that is read as TEXT is."""
+    b = parse_bvh(text)
+    expected = parse_bvh(TEXT)
+    np.testing.assert_array_equal(b.rotations[:2], expected.rotations)
+    np.testing.assert_array_equal(b.positions[:2], expected.positions)
+    assert len(b.notes) <= 1
+    return b.notes[0] if b.notes else None
+
+
+@pytest.mark.parametrize(
+    "old, new, note",
+    [
+        ("End Site", "End Site Tip of it", "End Sites"),
+        ("End Site", "End site", None),
+        ("HIERARCHY", "# made by hand\nHIERARCHY", "#"),
+        ("0 10 0 90", "# take 1\n0 10 0 90", "#"),
+        ("50 60\n", "50 60 # the end\n", "#"),
+        ("50 60\n", "50 60\n\x1a", "\\^Z"),
+        ("50 60\n", "50 60\n\0\0\0\0", "bytes 0"),
+        ("50 60\n", "50 60\x1a", "\\^Z"),
+        ("30 40 50 60", "30 40 5.0e1 +60", None),
+        ("30 40 50 60", "30 40 50.00000000000000000000 60.", None),
+        ("50 60\n", "50 60\n1 2 3 4 5 6 7 8 9\n", "2 frames and has 3"),
+        ("50 60\n", "50 60\n1 2 3 4\n", "4 values after"),
+        ("50 60", "50 60\r\n \t\r\n", None),
+        ("HIERARCHY", "\ufeffHIERARCHY", None),
+    ],
+)
+def test_what_exporters_add_is_read_with_a_note(old, new, note):
+    found = note_of(TEXT.replace(old, new, 1))
+    assert found is None if note is None else re.search(note, found), found
+
+
+def test_offset_and_channels_in_any_order_and_no_channels():
+    lines = TEXT.splitlines()
+    lines[3:5] = lines[4:2:-1]
+    assert note_of("\n".join(lines)) is None
+    fixed = TEXT.replace("    CHANNELS 3 Yrotation Xrotation Zrotation\n", "").replace(" 0 0 0\n1", "\n1")
+    b = parse_bvh(fixed.replace(" 40 50 60", ""))
+    assert "CHANNELS" in b.notes[0] and np.all(b.rotations[:, 1] == (1, 0, 0, 0))
+    with pytest.raises(MotionError, match="line 5: OFFSET is there twice"):
+        parse_bvh(TEXT.replace("  OFFSET 1 2 3\n", "  OFFSET 1 2 3\n  OFFSET 1 2 3\n"))
+    with pytest.raises(MotionError, match="has no OFFSET"):
+        parse_bvh(TEXT.replace("  OFFSET 1 2 3\n", ""))
+
+
+def test_a_minus_without_a_blank():
+    glued = TEXT.replace("1 11 2 10 20", "1 11-2.5 10-.5")
+    b = parse_bvh(glued)
+    np.testing.assert_array_equal(b.positions[1, 0], (1, 11, -2.5))
+    assert "minus" in b.notes[0]
+    exponent = parse_bvh(TEXT.replace("1 11 2 10 20", "1 11 -25e-1 10 -5e-1"))
+    np.testing.assert_array_equal(exponent.rotations, b.rotations)
+    for bad in ("1--2", "1-", "-", "--1", "1.2.3", "1,5", "0x10", "1-2-x", "1e", "."):
+        with pytest.raises(MotionError, match="line 20: got"):
+            parse_bvh(TEXT.replace("1 11 2 10 20", f"{bad} 2 10 20"))
+
+
+def test_utf_16(tmp_path):
+    (tmp_path / "a.bvh").write_bytes(TEXT.encode("utf-16"))
+    b = read_bvh(tmp_path / "a.bvh")
+    np.testing.assert_array_equal(b.rotations, parse_bvh(TEXT).rotations)
+    assert "UTF-16" in b.notes[0]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 40, 1000])
+def test_numbers_are_what_float_gives_however_the_file_is_cut(monkeypatch, piece):
+    random = np.random.default_rng(0)
+    rows = [[f"{v:.{random.integers(0, 12)}f}" for v in row] for row in random.normal(0, 100, (40, 9))]
+    rows[7][3], rows[20][1] = "1.25e-3", "0.12345678901234567890"
+    text = TEXT[: TEXT.index("Frames")] + "Frames: 40\nFrame Time: 0.01\n"
+    text += "\n".join(" ".join(row) for row in rows)
+    monkeypatch.setattr(bvh_numbers, "PIECE", piece)
+    clip = module._clip(io.BytesIO(text.encode()), len(text), "a", None)
+    np.testing.assert_array_equal(clip.values, np.array(rows, float))
+
+
+def test_a_part_is_the_same_as_the_whole(shared):
+    path = shared / "bvh" / "zombie.bvh"
+    whole, part = read_bvh(path), module.read_clip(path).part(slice(100, 110))
+    np.testing.assert_array_equal(whole.rotations[100:110], part.rotations)
+    np.testing.assert_array_equal(whole.positions[100:110], part.positions)
+
+
+def test_frames_per_second_can_be_given(tmp_path):
+    (tmp_path / "a.bvh").write_text(TEXT.replace(".0083333", "0"))
+    with pytest.raises(MotionError, match="frame time of 0 s.*--source-fps"):
+        read_bvh(tmp_path / "a.bvh")
+    clip = module.read_clip(tmp_path / "a.bvh", 60)
+    assert clip.fps == 60 and "60 frames per second" in clip.notes[0]
+    with pytest.raises(MotionError, match="got 0, expected 0.1"):
+        module.read_clip(tmp_path / "a.bvh", 0.0)
