@@ -210,7 +210,7 @@ def open_avatar(text: str) -> Avatar:
 
 
 def file_arguments(parser: argparse._ActionsContainer) -> None:
-    """--up --source-fps --map: how a motion file is to be read."""
+    """--up --source-fps --map --take --hands-model: how a motion file is to be read."""
     parser.add_argument(
         "--up",
         choices=("auto", "y", "z", "-y"),
@@ -228,14 +228,25 @@ def file_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="FILE",
         help="of BVH: which of its joints is which; 'dinar convert MOTION --show-map' prints one to edit",
     )
+    parser.add_argument(
+        "--take", metavar="NAME", help="of glTF: which animation, by name or number (default: the first)"
+    )
+    parser.add_argument(
+        "--hands-model",
+        metavar="FILE",
+        help="of SMPL-X .npz and dictionaries: your own SMPL-X model .npz (or a folder of MANO's), for hands in PCA coefficients",
+    )
 
 
 def file_options(args: argparse.Namespace, text: str, takes: Collection[str]) -> dict[str, Any]:
     """What `file_arguments` was given for a file (or 'demo') that takes these options of a loader. Raises
     InputError for any other."""
-    given = {"up": args.up if args.up != "auto" else None, "fps": args.source_fps, "map": args.map}
+    given = {"up": args.up if args.up != "auto" else None, "fps": args.source_fps}
+    given |= {key: getattr(args, key) for key in ("map", "take", "hands_model")}
     given = {key: value for key, value in given.items() if value is not None}
-    if wrong := [f"--{'source-fps' if key == 'fps' else key}" for key in given if key not in takes]:
+    if wrong := [
+        f"--{'source-fps' if key == 'fps' else key.replace('_', '-')}" for key in given if key not in takes
+    ]:
         raise InputError(f"{', '.join(wrong)}: means nothing for {text}")
     return given
 

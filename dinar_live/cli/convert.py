@@ -13,14 +13,15 @@ from dinar_live.runtime.motion.convert import WRITTEN
 
 from . import common
 
-READ = (".npz", ".bvh", ".dmot", ".part")
+READ = (".npz", ".bvh", ".dmot", ".part", ".glb", ".gltf", ".vrma", ".vrm")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "motion",
         metavar="MOTION",
-        help=".npz, .bvh or .dmot file, 'demo', or the result of GVHMR (.pt), WHAM (.pkl), "
+        help=".npz, .bvh, .glb, .gltf, .vrma or .dmot file, 'demo', or the result of GVHMR (.pt), "
+        "WHAM, AIST++, PromptHMR (.pkl), "
         "SMPLify-X (.pkl or folder) or SMPLer-X (folder of .npz); nothing in such a file is executed",
     )
     parser.add_argument(
@@ -64,8 +65,8 @@ def _opened(args: argparse.Namespace):
     if research:
         from dinar_live.runtime.motion.research_files import convert_research
 
-        common.file_options(args, args.motion, ("up", "fps"))
-        return convert_research(path, fps=args.source_fps, up=args.up, person=args.person, world=args.world)
+        options = common.file_options(args, args.motion, ("up", "fps", "hands_model"))
+        return convert_research(path, person=args.person, world=args.world, **options)
     return common.open_motion(args.motion, args)
 
 

@@ -158,6 +158,11 @@ def _dict(items=()) -> dict:
     return pairs(items)
 
 
+def _list(items=()) -> list:
+    return list(items) if isinstance(items, (list, tuple)) else []
+
+
+_BUILTINS = ("builtins", "__builtin__")
 NUMBERS: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): PickledDtype,
     ("_codecs", "encode"): _encoded,
@@ -169,6 +174,9 @@ NUMBERS: dict[tuple[str, str], object] = {
 _CONSTRUCTORS: dict[tuple[str, str], object] = {
     **NUMBERS,
     ("collections", "OrderedDict"): _dict,
+    ("collections", "defaultdict"): lambda *_: {},
+    **{(module, "dict"): _dict for module in _BUILTINS},
+    **{(module, "list"): _list for module in _BUILTINS},
     ("numpy", "ndarray"): object(),  # only ever an argument
     **{(module, "_reconstruct"): _PickledArray for module in _NUMPY_MODULES},
     **{(module, "_frombuffer"): _from_buffer for module in _NUMPY_MODULES},

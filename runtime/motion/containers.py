@@ -15,6 +15,7 @@ from dinar_live.runtime.formats.torch_zip import TorchZipError, read_torch_zip
 # A clip's dict has some 5 to 50 kB of pickle besides its numbers; the limit keeps a hostile file from taking
 # long.
 MAX_PICKLE_BYTES = 512 << 10
+_OLD_TORCH = 0x1950A86A20F9469CFC6C  # how files of torch before 1.6 begin
 
 
 def read_container(path) -> object:
@@ -34,11 +35,20 @@ def read_container(path) -> object:
         if start[:1] in (b"x", b"\x1f", b"B"):
             raise MotionError(f"{path}: compressed; save it without compression")
         try:
-            return load_pickle(path)
+            content = load_pickle(path)
         except InputError as e:
+            if "torch." in str(e):
+                raise MotionError(
+                    f"{path}: a plain pickle of torch tensors ({e}); save it with torch.save, or as numpy arrays"
+                ) from None
             if "joblib" in str(e):  # its arrays come late in the file
                 return read_joblib(path, MAX_PICKLE_BYTES)
             raise MotionError(str(e)) from None
+        if isinstance(content, int) and content == _OLD_TORCH:
+            raise MotionError(
+                f"{path}: written by torch.save before torch 1.6, or in its old way; save it again with a newer torch"
+            )
+        return content
     except TorchZipError as e:
         raise MotionError(f"{path}: {e}") from None
     except UnpickleError as e:

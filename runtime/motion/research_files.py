@@ -16,16 +16,22 @@ import numpy as np
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.formats.npz import Npz
+from dinar_live.runtime.formats.restricted_unpickle import Inert
 from dinar_live.runtime.formats.stored_array import StoredArray, StoredArrayError
 
 from . import Motion
 from . import reference_body as ref
 from .containers import read_container
+from .dict_files import DictArchive, holds_clips, read_dictionary
+from .hand_model import HandModel
 from .recording import even_motion
-from .smplx_npz import to_y_up, upward_seen
+from .unread_files import fbx, named_npy
+from .upward import to_y_up, upward_seen
 
 SUPPORTED = """GVHMR .pt (smpl_params_global, smpl_params_incam), WHAM .pkl (pose_world, trans_world or pose, trans per person), \
-SMPLify-X .pkl or a folder of them (body_pose with 63 numbers), a folder of SMPLer-X .npz (one per frame and person)"""
+SMPLify-X .pkl or a folder of them (body_pose with 63 numbers), a folder of SMPLer-X .npz (one per frame and person), \
+AIST++ .pkl (smpl_poses, smpl_trans), and other dictionaries of clips (PromptHMR: poses or pose, or global_orient and body_pose; \
+trans or transl)"""
 FPS = 30.0
 MAX_FILES = 200_000
 MAX_FILE_BYTES = 4 << 20
@@ -36,14 +42,20 @@ _PCA_NOTE = "the fingers are PCA coefficients of SMPL-X's hands, which are not o
 
 
 def convert_research(
-    path, *, fps: float | None = None, up: str = "auto", person: str | None = None, world: str = "world"
+    path,
+    *,
+    fps: float | None = None,
+    up: str = "auto",
+    person: str | None = None,
+    world: str = "world",
+    hands_model=None,
 ) -> Motion:
     """The clip in a pose estimator's result (SUPPORTED).
 
     fps: of the video; these files do not say, 30 is assumed. up: "auto" (what the format says), "y", "z" or
     "-y". person: which of several, as the file names them; the one seen longest by default. world: "world" =
-    as it moves over ground, where the file has it, else and for "camera" as the camera saw it. Raises
-    MotionError naming file and key.
+    as it moves over ground, where the file has it, else and for "camera" as the camera saw it. hands_model: as for
+    `load_smplx_npz`. Raises MotionError naming file and key.
     """
     path = pathlib.Path(path)
     if up not in ("auto", "y", "z", "-y"):
@@ -52,7 +64,13 @@ def convert_research(
         raise MotionError(f"world: got {world!r}, expected {' or '.join(_WORLDS)}")
     if not path.exists():
         raise MotionError(f"{path}: no such file or folder")
+    if path.suffix.lower() == ".npy":
+        raise named_npy(path)
+    if path.suffix.lower() == ".fbx":
+        raise fbx(path)
     clip = _Clip(path, FPS if fps is None else float(fps), up, person, world)
+    clip.given_fps = fps
+    clip.model = None if hands_model is None else HandModel.load(hands_model)
     if fps is None:
         clip.notes.append(
             f"the file does not say its frame rate: {FPS:g} assumed, give another with --source-fps"
@@ -71,20 +89,32 @@ class _Clip:
         self.person = person
         self.world = world
         self.notes: list[str] = []
+        self.given_fps: float | None = None
+        self.model: HandModel | None = None
 
     def file(self, top: object) -> Motion:
         if isinstance(top, Mapping):
             if "smpl_params_global" in top or "smpl_params_incam" in top:
                 return self.gvhmr(top)
-            if "body_pose" in top and "global_orient" in top:
+            if "body_pose" in top and "global_orient" in top and not _is_clip(top):
                 return self.smplify([top])
             people = {
                 str(k): v
                 for k, v in top.items()
                 if isinstance(v, Mapping) and ("pose_world" in v or "pose" in v)
             }
-            if people:
+            if people and all(_is_wham(v) for v in people.values()):
                 return self.wham(people)
+            if holds_clips(top):
+                return read_dictionary(
+                    self.path,
+                    top,
+                    fps=self.given_fps,
+                    up=self.up,
+                    person=self.person,
+                    world=self.world,
+                    model=self.model,
+                )
         found = ", ".join(map(str, list(top)[:8])) if isinstance(top, Mapping) else type(top).__name__
         raise MotionError(f"a layout that is not known here ({found[:200]}); supported: {SUPPORTED}")
 
@@ -286,6 +316,25 @@ class _Clip:
         )
 
 
+def _shape(d: Mapping, key: str) -> tuple[int, ...]:
+    try:
+        return DictArchive(d).header(key)[0]
+    except (KeyError, ValueError):
+        return ()
+
+
+def _is_clip(d: Mapping) -> bool:
+    """Whether these parts of a pose are of more than one frame."""
+    return len(_shape(d, "global_orient")) > 1 and _shape(d, "global_orient")[0] > 1
+
+
+def _is_wham(person: Mapping) -> bool:
+    """Whether this is a person as WHAM writes one: 72 numbers a frame."""
+    shape = _shape(person, "pose_world") or _shape(person, "pose")
+    place = "trans_world" if "pose_world" in person else "trans"
+    return (not shape or int(np.prod(shape[1:])) == 72) and place in person
+
+
 def joints(root: np.ndarray, body: np.ndarray) -> np.ndarray:
     """f64[N,55,3] from a root [N,3] and 21 joints [N,63]; the rest zero."""
     if body.shape[1] != 63:
@@ -310,7 +359,7 @@ def numbers(
         array = None
     if value is None or array is None or array.ndim == 0:
         raise MotionError(
-            f"{name}: got {'nothing' if value is None else type(value).__name__}, expected an array of numbers"
+            f"{name}: got {'nothing' if value is None else _kind(value)}, expected an array of numbers"
         )
     if frames == 1:
         array = array.reshape(1, -1)
@@ -326,6 +375,14 @@ def numbers(
     if not np.isfinite(array).all():
         raise MotionError(f"{name}: holds NaN or infinite values")
     return array
+
+
+def _kind(value: object) -> str:
+    return (
+        f"a {value.name} (not read; save it as a numpy array)"
+        if isinstance(value, Inert)
+        else type(value).__name__
+    )
 
 
 def _loaded(name: str, stored: StoredArray) -> np.ndarray:

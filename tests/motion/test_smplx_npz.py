@@ -192,10 +192,23 @@ def test_up_axis_of_a_plain_file_is_seen_from_the_spine(tmp_path, up):
 def test_a_lying_body_is_not_silently_stood_up(tmp_path):
     body, pelvis = walk(7)
     lying = body.copy()  # head along y of a z-up world: as the spine of a y-up file looks
-    path = stageii(tmp_path, lying, pelvis)
+    floor = np.stack([pelvis[:, 0], 3 + pelvis[:, 2], np.full(N, 0.12)], -1) - ref.SMPLX_PELVIS
+    path = stageii(tmp_path, lying, floor)
     m = load_motion(path)
-    assert any("pass up=" in n for n in m.notes)
+    assert any("--up=y if it should stand" in n for n in m.notes)
     assert abs(rot.rotate(m.quaternions[:, 0], (0, 1.0, 0))[:, 1]).max() < 0.5
+
+
+def test_keys_that_promise_z_on_a_body_that_stands_along_y(tmp_path):
+    body, pelvis = walk(7)
+    m = load_motion(stageii(tmp_path, body, pelvis - ref.SMPLX_PELVIS))
+    close(m, body, pelvis)
+    assert any("taken as y-up" in n and "--up=z" in n for n in m.notes)
+    assert abs(load_smplx_npz(m_path(tmp_path), up="z").pelvis[:, 1] - pelvis[:, 2]).max() < 1e-5
+
+
+def m_path(tmp_path):
+    return tmp_path / "walk_stageii.npz"
 
 
 def test_resampled_while_loading(tmp_path):
