@@ -1,9 +1,10 @@
-"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko; what follows them and what happens
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi; what follows them and what happens
 when they stop."""
 
 from .avatar_fit import AvatarFit
 from .file_source import FileSource
 from .follower import Follower
+from .mocopi import MocopiSource
 from .registry import open_source
 from .rokoko import RokokoSource
 from .sample_buffer import SampleBuffer
@@ -16,6 +17,7 @@ __all__ = [
     "AvatarFit",
     "FileSource",
     "Follower",
+    "MocopiSource",
     "RokokoSource",
     "SampleBuffer",
     "Smpl24Source",

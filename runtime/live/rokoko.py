@@ -13,9 +13,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dinar_live.runtime.core import rotations as rot
-from dinar_live.runtime.core.skeleton import PARENTS
-
 from . import faces
 from .calibrated_humanoid import CalibratedHumanoid
 from .humanoid import BONES, ROOT, from_unity
@@ -23,6 +20,7 @@ from .sample_buffer import PacketOrder
 from .source import SourceState
 from .source_form import OpenOptions, SourceForm, port_of
 from .udp import FRAME_COST, UdpSource
+from .world_bones import local_bones, parents_of
 
 PORT = 14043
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
@@ -128,7 +126,8 @@ class RokokoSource(UdpSource):
             return FRAME_COST, True
         self._take(actor["body"])
         expression = faces.expression(self._faces(actor.get("face")))
-        self._humanoid.frame(*self._local(), self._bones, expression, now)
+        local = local_bones(*from_unity(self._world), self._parents)
+        self._humanoid.frame(*local, self._bones, expression, now)
         return 2 * FRAME_COST, True
 
     def _choose(self, actors: list[dict], now: float) -> dict | None:
@@ -195,22 +194,7 @@ class RokokoSource(UdpSource):
             self._world[joint] = values
             self._bones |= 1 << joint
         if bones != self._bones:
-            for j, p in enumerate(PARENTS):
-                while p > 0 and not self._bones >> p & 1:
-                    p = PARENTS[p]
-                self._parents[j] = max(p, 0)
-
-    def _local(self) -> tuple[np.ndarray, np.ndarray]:
-        """Local positions [56,3] and rotations [56,4], as CalibratedHumanoid wants them; the root stays where it
-        is."""
-        positions, rotations = from_unity(self._world)
-        up = rot.conjugate(rotations[self._parents])
-        local_positions, local_rotations = np.zeros((ROOT + 1, 3)), np.zeros((ROOT + 1, 4))
-        local_positions[:ROOT] = rot.rotate(up, positions - positions[self._parents])
-        local_rotations[:ROOT] = rot.multiply(up, rotations)
-        local_positions[0], local_rotations[0] = positions[0], rotations[0]
-        local_rotations[ROOT, 0] = 1.0
-        return local_positions, local_rotations
+            self._parents = parents_of(self._bones)
 
 
 def _has_body(actor: dict) -> bool:

@@ -185,7 +185,7 @@ def old_actor(bones, name="a"):
 @pytest.mark.parametrize("within_scene", [True, False])
 @pytest.mark.parametrize("capitals", [True, False])
 def test_v2_is_told_whatever_it_calls_itself(studio, source, version, within_scene, capitals):
-    bones = json.loads(studio.data(np.zeros((55, 3))))["scene"]["actors"][0]["body"]
+    bones = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))["scene"]["actors"][0]["body"]
     if capitals:
         bones = {name[0].upper() + name[1:]: bone for name, bone in bones.items()}
     actors = [old_actor(bones)]
@@ -199,7 +199,7 @@ def test_v2_is_told_whatever_it_calls_itself(studio, source, version, within_sce
 
 def scenes(studio, bodies):
     """A frame whose actors have these bodies ({} = none)."""
-    scene = json.loads(studio.data(np.zeros((55, 3))))
+    scene = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))
     actor = scene["scene"]["actors"][0]
     scene["scene"]["actors"] = [actor | {"name": name, "body": body} for name, body in bodies]
     return json.dumps(scene).encode()
@@ -214,7 +214,7 @@ def test_the_first_actor_with_a_body_performs_and_is_kept(studio, source, clock,
         studio.t += 1 / 60
         clock.now += 1 / 60
 
-    still = json.loads(studio.data(np.zeros((55, 3))))["scene"]["actors"][0]["body"]
+    still = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))["scene"]["actors"][0]["body"]
     frame(("empty", {}), ("other", {"tail": {}}))
     assert "no actor of the scene has a body" in source.state.hint
     for _ in range(65):
