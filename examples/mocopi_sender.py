@@ -21,7 +21,7 @@ from dinar_live.runtime.motion import demo_motion, load_motion
 from dinar_live.runtime.motion.reference_body import SOLE, rest_joints
 
 # Bone number -> (its parent, the joint whose place it has, the joint that it turns with, the part of that turn).
-BONES = {0: (None, "pelvis", "pelvis", 1.0)}
+BONES: dict[int, tuple[int | None, str, str, float]] = {0: (None, "pelvis", "pelvis", 1.0)}
 for number, (joint, part) in enumerate(
     (("spine1", 0.5), ("spine1", 0.5), ("spine2", 0.5), ("spine2", 0.5), ("spine3", 0.3), ("spine3", 0.3))
     + (("spine3", 0.4), ("neck", 0.5), ("neck", 0.5), ("head", 1.0)),
@@ -68,7 +68,8 @@ class Performer:
         parent, joint, _, _ = BONES[number]
         if parent is None:
             return np.asarray(pelvis, float)
-        return self.rest[JOINT_INDEX[joint]] - self.rest[JOINT_INDEX[BONES[parent][1]]]
+        above = BONES[parent][1]
+        return self.rest[JOINT_INDEX[joint]] - self.rest[JOINT_INDEX[above]]
 
     def skeleton(self) -> bytes:
         """The datagram of the bones and their rest pose."""

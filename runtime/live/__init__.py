@@ -3,6 +3,7 @@ when they stop."""
 
 from .avatar_fit import AvatarFit
 from .file_source import FileSource
+from .first_performer import FirstPerformer
 from .follower import Follower
 from .mocopi import MocopiSource
 from .registry import open_source
@@ -16,6 +17,7 @@ from .zmq_pose import SmplxPublisher, SmplxSubscriber
 __all__ = [
     "AvatarFit",
     "FileSource",
+    "FirstPerformer",
     "Follower",
     "MocopiSource",
     "RokokoSource",

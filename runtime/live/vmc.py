@@ -66,7 +66,9 @@ class VmcSource(UdpSource):
 
     def _new_performer(self, lead: SendingApp | None) -> None:
         self._lead = lead  # the app that sends the body
-        self._rows = [(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)] * (ROOT + 1)  # Unity's, as received
+        self._rows: list[tuple[float, ...]] = [(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)] * (
+            ROOT + 1
+        )  # Unity's, as received
         if lead is not None:
             self._rows[ROOT] = lead.root
         self._good = list(self._rows)
