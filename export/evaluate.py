@@ -135,7 +135,8 @@ class _Body:
     """Stands in for a Body whose shape is already in the rig."""
 
     def __init__(self, rig: Rig, kind: str):
-        self._rig, self.kind = rig, kind
+        self._rig = rig
+        self.kind = kind
 
     def rig(self, betas) -> Rig:
         return self._rig

@@ -97,7 +97,8 @@ class Projection:
     outlines (paper 3.5)."""
 
     def __init__(self, view: View, rig: Rig):
-        self.view, self.size = view, view.rgb.shape[:2]
+        self.view = view
+        self.size = view.rgb.shape[:2]
         self.scale = max(self.size) / 1024
         self.vertices = kernels.lbs(rig.model, view.pose.body, view.pose.transl, view.pose.expression)
         self.normals = vertex_normals(self.vertices, rig.faces)

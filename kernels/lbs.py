@@ -78,10 +78,15 @@ class BodyModel:
         ascending = np.ascontiguousarray(expression_vertex[order])
         if (np.diff(ascending) == 0).any():
             raise ValueError("expression_vertex names a vertex twice; expected each once")
-        self.vertices, self.joints, self.parents = vertices, joints, parents
-        self.skin_index, self.skin_weight = skin_index, skin_weight
-        self.expression_vertex, self.expression_dirs = expression_vertex, expression_dirs
-        self.expression_joint_dirs, self.pose_dirs = expression_joint_dirs, pose_dirs
+        self.vertices = vertices
+        self.joints = joints
+        self.parents = parents
+        self.skin_index = skin_index
+        self.skin_weight = skin_weight
+        self.expression_vertex = expression_vertex
+        self.expression_dirs = expression_dirs
+        self.expression_joint_dirs = expression_joint_dirs
+        self.pose_dirs = pose_dirs
         self._native = _cpu.Body(
             vertices,
             joints,

@@ -8,6 +8,8 @@ namespace DinarLive
     public sealed class Session
     {
         const ulong HelloEveryNs = 1000000000, TimeEveryNs = 2000000000;
+        const ulong ReplaceEveryNs = 4000000;          // between messages that only replace one another at the server
+        const double ReplaceShare = 0.25;              // of max_rate, where it allows less than a thousand a second
         const int Clocks = 16;
 
         readonly Func<ulong> now;
@@ -18,7 +20,7 @@ namespace DinarLive
         readonly Dictionary<ulong, ulong> open = new Dictionary<ulong, ulong>();        // id -> when it was sent
         readonly List<KeyValuePair<long, long>> clocks = new List<KeyValuePair<long, long>>();          // round trip, offset
         Message waiting;
-        ulong nextId = 1, helloAt, timeAt;
+        ulong nextId = 1, helloAt, timeAt, sentAt, replaceNs = ReplaceEveryNs;
 
         /// <summary>The server's capabilities as JSON; null until it has answered.</summary>
         public string Caps { get; private set; }
@@ -27,7 +29,8 @@ namespace DinarLive
         public bool Greeted { get; private set; }
 
         /// <summary>now: nanoseconds of a clock that never goes back. send: hands one message to the socket, false if it takes none now.
-        /// window: requests on their way at once. lostSeconds: without an answer for so long, a request was lost with a connection.
+        /// window: requests on their way at once; with 2 or more, one beyond it may go and replaces the one that waits at the server, so that
+        /// the newest is there when the renderer is free. lostSeconds: without an answer for so long, a request was lost with a connection.
         /// </summary>
         public Session(Func<ulong> now, Func<byte[], bool> send, string name = "csharp", int window = 1, double lostSeconds = 5)
         {
@@ -86,10 +89,11 @@ namespace DinarLive
             foreach (KeyValuePair<ulong, ulong> sent in open) if (t - sent.Value > lostNs) lost.Add(sent.Key);
             foreach (ulong id in lost) open.Remove(id);
             if (lost.Count > 0 && open.Count == 0) Greeted = false;      // perhaps to another server by now: hello again
-            if (waiting == null || open.Count >= window || !Greeted) return;
+            if (waiting == null || open.Count >= (window > 1 ? window + 1 : 1) || !Greeted) return;
+            if (open.Count >= 2 && t < sentAt + replaceNs) return;
             waiting.Id = nextId;
             if (!send(Codec.Encode(waiting))) return;
-            open[nextId++] = t;
+            open[nextId++] = sentAt = t;
             waiting = null;
         }
 
@@ -105,6 +109,7 @@ namespace DinarLive
                     open.Clear();
                     nextId = 1;
                     Caps = m.Json;
+                    replaceNs = BetweenReplacements(m.Json);
                     Greeted = true;
                     timeAt = 0;
                     break;
@@ -133,6 +138,16 @@ namespace DinarLive
             }
             Tick();
             return m.Type == MessageType.Frame || (m.Type == MessageType.Error && m.Code != (uint)ErrorCode.HelloRequired) ? m : null;
+        }
+
+        /// <summary>Nanoseconds, so that replacements alone stay well below what the server allows.</summary>
+        static ulong BetweenReplacements(string caps)
+        {
+            var found = System.Text.RegularExpressions.Regex.Match(caps, "\"max_rate\"\\s*:\\s*([0-9.eE+-]+)");
+            double rate;
+            bool read = double.TryParse(found.Groups[1].Value, System.Globalization.NumberStyles.Float,
+                System.Globalization.CultureInfo.InvariantCulture, out rate);
+            return read && rate > 1e-6 ? Math.Max(ReplaceEveryNs, (ulong)(1e9 / (ReplaceShare * rate))) : ReplaceEveryNs;
         }
 
         /// <summary>Says goodbye.</summary>

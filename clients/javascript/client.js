@@ -6,7 +6,9 @@ const RETRY_FIRST = 200,
   RETRY_MOST = 3000,
   TIME_EVERY = 2000,
   CLOCKS = 16,
-  WRONG_KEY = 4401;
+  WRONG_KEY = 4401,
+  REPLACE_EVERY = 4, // ms between messages that only replace one another at the server, which allows some hundreds a second
+  REPLACE_SHARE = 0.25; // of max_rate, where it allows less
 
 /** The time that poses and latencies count from: nanoseconds of a clock that never goes back. */
 export const now = () => BigInt(Math.round(performance.now() * 1e6));
@@ -30,6 +32,8 @@ export class DinarClient {
   #again = 0;
   #nextId = 1n;
   #waiting = null;
+  #sentAt = 0;
+  #later = 0;
   #open = new Map();
   #clocks = [];
   #ready;
@@ -37,7 +41,8 @@ export class DinarClient {
 
   /**
    * url: ws://HOST:PORT/ws of `dinar serve`, or wss:// of what stands in front of it. key: what the page's address has after #key=.
-   * window: requests on their way at once. WebSocket: the class, where it is not built in (node before version 22: of the package ws).
+   * window: requests on their way at once; with 2 or more, one beyond it may go and replaces the one that waits at the server, so that the
+   * newest is there when the renderer is free. WebSocket: the class, where it is not built in (node before version 22: of the package ws).
    * Handlers, all optional: onframe(message, {latencyMs}), oncaps(info), onerror(RemoteError or ProtocolError),
    * onstate("connecting", "ready", "refused" or "closed").
    */
@@ -95,6 +100,7 @@ export class DinarClient {
     this.#closed = true;
     clearInterval(this.#ticker);
     clearTimeout(this.#again);
+    clearTimeout(this.#later);
     this.#forget();
     this.#waiting?.settle(null);
     this.#waiting = null;
@@ -155,16 +161,29 @@ export class DinarClient {
   }
 
   #sendWaiting() {
-    if (!this.caps || !this.#waiting || this.#open.size >= this.window) return;
+    clearTimeout(this.#later);
+    if (!this.caps || !this.#waiting || this.#open.size >= this.window + (this.window > 1 ? 1 : 0)) return;
+    const wait = this.#open.size < 2 ? 0 : this.#sentAt + this.#replaceEvery() - performance.now();
+    if (wait > 0) {
+      this.#later = setTimeout(() => this.#sendWaiting(), Math.min(wait, TIME_EVERY));
+      return;
+    }
     const { request, settle } = this.#waiting,
       id = this.#nextId++;
     this.#waiting = null;
     try {
       this.#send({ type: "render", ...request, id });
+      this.#sentAt = performance.now();
       this.#open.set(id, { settle, poseTimeNs: BigInt(request.poseTimeNs) });
     } catch (error) {
       settle(null, error);
     }
+  }
+
+  /** Milliseconds between requests while one is rendered and one waits. */
+  #replaceEvery() {
+    const rate = this.caps?.limits?.max_rate;
+    return rate > 0 ? Math.max(REPLACE_EVERY, 1000 / (REPLACE_SHARE * rate)) : REPLACE_EVERY;
   }
 
   #answered(id, frame, error) {

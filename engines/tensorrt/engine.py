@@ -37,6 +37,7 @@ from dinar_live.engines.onnx import lower as onnx_lower
 from dinar_live.engines.onnx.file import OnnxFile
 
 from .build import BuildSettings, Log, Progress, build_plan
+from .plan import Plan
 from .session import TensorRTDeviceSession, TensorRTSession
 
 LEVELS, DEFAULT_LEVEL = range(6), 3
@@ -65,15 +66,6 @@ def open_engine(
     return TensorRTEngine(
         model, precision, reason, device, EngineCache(cache_dir), progress, optimization_level
     )
-
-
-class Plan:
-    """A deserialized plan; sessions of one model and size share it."""
-
-    def __init__(self, runtime, engine, log: Log):
-        self.runtime = runtime  # it and its log must outlive the engine
-        self.engine = engine
-        self.log = log
 
 
 _plans: "weakref.WeakValueDictionary[EngineKey, Plan]" = weakref.WeakValueDictionary()

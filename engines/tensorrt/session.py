@@ -21,7 +21,7 @@ from dinar_live.engines.replay_check import replay_problem
 if TYPE_CHECKING:
     from dinar_live.kernels.cuda import Device, DeviceArray, Graph
 
-    from .engine import Plan
+    from .plan import Plan
 
 _DTYPES = {trt.DataType.FLOAT: "float32", trt.DataType.HALF: "float16"}
 _log = logging.getLogger(__name__)

@@ -31,7 +31,8 @@ class CameraSampler:
     """Draws cameras for one body and picture size (height, width)."""
 
     def __init__(self, rig: Rig, size: tuple[int, int]):
-        self._rig, self._size = rig, size
+        self._rig = rig
+        self._size = size
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, ...]:

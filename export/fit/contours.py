@@ -40,12 +40,10 @@ class Edges:
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         pairs, owner = pairs[order], owner[order]
         same = (pairs[1:] == pairs[:-1]).all(1)
-        self._faces, self._pairs, self._left, self._right = (
-            faces,
-            pairs[:-1][same],
-            owner[:-1][same],
-            owner[1:][same],
-        )
+        self._faces = faces
+        self._pairs = pairs[:-1][same]
+        self._left = owner[:-1][same]
+        self._right = owner[1:][same]
 
     def contour(self, xy: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Vertices on edges between a face that is seen and one that is not; xy [V,2] in pixels, ahead

@@ -22,31 +22,14 @@ crop is what the full frame has there: a crop whose border lies `reach()` pixels
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
+
+from .layer import Layer
 
 STRIDE = 8
 WIDTH = 32
 MAX_WIDTH = 256
-
-
-class Layer(NamedTuple):
-    """One convolution: channels in and out, kernel, stride, and the frame's resolution divided by its
-    input's."""
-
-    name: str
-    n_in: int
-    n_out: int
-    kernel: int
-    stride: int
-    divisor: int
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Zeros before and after, in rows and in columns."""
-        before = (self.kernel - 1) // 2
-        return before, self.kernel - self.stride - before
 
 
 # name, channels in and out (numbers are multiples of the width), kernel, stride, divisor

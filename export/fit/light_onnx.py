@@ -10,7 +10,7 @@ import numpy as np
 from dinar_live.export.onnx_graph import Graph
 
 if TYPE_CHECKING:
-    from .light import Layer
+    from .layer import Layer
 
 OPSET = 17
 

@@ -16,7 +16,8 @@ class LightRenderer(nn.Module):
 
     def __init__(self, channels: int, width: int = WIDTH, seed: int = 0):
         super().__init__()
-        self.channels, self.width = channels, width
+        self.channels = channels
+        self.width = width
         weights = random_weights(channels, width, seed)
         self.convs = nn.ParameterDict(
             {name: nn.Parameter(torch.from_numpy(w)) for name, w in weights.items()}

@@ -79,11 +79,9 @@ class _Solver:
         stay[moved] = np.maximum(stay[moved], STAY_FACE)
         stay = np.where(self.skin, stay, STAY_INSIDE)
         L = laplacian(rig.faces, V)
-        self._smooth, self._stay, self._V = (
-            sparse.kron(L.T @ L, sparse.identity(3), "csr"),
-            sparse.diags(np.repeat(stay, 3)),
-            V,
-        )
+        self._smooth = sparse.kron(L.T @ L, sparse.identity(3), "csr")
+        self._stay = sparse.diags(np.repeat(stay, 3))
+        self._V = V
 
     def matrix(self, parts: Sequence[Equations]):
         """The equations as a sparse matrix [n,3V] and targets [n]."""

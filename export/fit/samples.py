@@ -39,7 +39,11 @@ class Crops:
     def __init__(
         self, rig: Rig, frames: Sequence[Frame], size: int = 256, seed: int = 0, plain: float = PLAIN
     ):
-        self._rig, self._frames, self._size, self._seed, self._plain = rig, frames, size, seed, plain
+        self._rig = rig
+        self._frames = frames
+        self._size = size
+        self._seed = seed
+        self._plain = plain
         self._inside = [np.flatnonzero(f.picture[..., 3] > 127) for f in frames]
 
     def batch(self, step: int, count: int) -> Batch:

@@ -86,7 +86,9 @@ class Trainer:
         settings: Settings,
         file: pathlib.Path | None = None,
     ):
-        self.settings, self.model, self._batches = settings, model.to(settings.device), batches
+        self.settings = settings
+        self.model = model.to(settings.device)
+        self._batches = batches
         s = settings
         self._optimizer = torch.optim.AdamW(
             [

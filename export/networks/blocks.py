@@ -49,7 +49,9 @@ class EqualConv2d(nn.Module):
             torch.empty(out_channels, in_channels, kernel, kernel).normal_(0, 1 / lr_mul)
         )
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.stride, self.padding, self.lr_mul = stride, padding, lr_mul
+        self.stride = stride
+        self.padding = padding
+        self.lr_mul = lr_mul
         self.scale = lr_mul / math.sqrt(in_channels * kernel * kernel)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +78,8 @@ class EqualLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, 1 / lr_mul))
         self.bias = nn.Parameter(torch.full((out_features,), bias_init))
-        self.lr_mul, self.activate = lr_mul, activate
+        self.lr_mul = lr_mul
+        self.activate = activate
         self.scale = lr_mul / math.sqrt(in_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +128,8 @@ class Blur(nn.Module):
     def __init__(self, pad: tuple[int, int], gain: float = 1.0, up: int = 1):
         super().__init__()
         self.register_buffer("kernel", binomial_kernel(gain))
-        self.pad, self.up = pad, up
+        self.pad = pad
+        self.up = up
 
     def forward(self, x: Tensor) -> Tensor:
         return upfirdn(x, self.kernel, self.up, self.pad)

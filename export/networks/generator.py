@@ -43,7 +43,9 @@ class ModulatedConv2d(nn.Module):
         if upsample:
             self.blur = Blur(pad=(1, 1), gain=4.0)
         self.scale = 1 / math.sqrt(in_channels * kernel * kernel)
-        self.demodulate, self.upsample, self.padding = demodulate, upsample, kernel // 2
+        self.demodulate = demodulate
+        self.upsample = upsample
+        self.padding = kernel // 2
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x [B,in,H,W], style [B,512] -> [B,out,H,W], or [B,out,2H,2W] with upsample."""

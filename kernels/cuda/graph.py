@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from .driver import call, driver
 from .errors import CudaError
 
-if TYPE_CHECKING:
-    from .device import Device, Stream
+
+class OnDevice(Protocol):
+    """What a graph needs of a Device."""
+
+    def finalizer(self, owner, release: Callable, *arguments) -> Any: ...
+
+
+class OnStream(Protocol):
+    """What a capture needs of a Stream."""
+
+    @property
+    def device(self) -> OnDevice: ...
+
+    @property
+    def handle(self) -> int: ...
 
 
 class Graph:
     """Captured work that is launched as one; see Stream.capture. nodes: how many operations it has. It owns
     none of the memory that they use."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device: OnDevice):
         self._device = device
         self._exec: Any = None
         self._finalizer: Any = None
         self.nodes = 0
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: OnStream) -> None:
         """Put the whole graph on the stream. Raises CudaError; also before the capture is finished, and after
         `close`."""
         if self._exec is None:
@@ -49,7 +62,7 @@ class Graph:
 
 
 @contextlib.contextmanager
-def capture(stream: Stream) -> Iterator[Graph]:
+def capture(stream: OnStream) -> Iterator[Graph]:
     """See Stream.capture."""
     graph = Graph(stream.device)
     with _no_garbage_collection():  # it might free device memory, which would break the capture

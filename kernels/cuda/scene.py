@@ -50,7 +50,9 @@ class DeviceBody:
     def share(self) -> DeviceBody:
         """The same body with small arrays of its own, for another frame in flight."""
         other = object.__new__(DeviceBody)
-        other.device, other.model, other.arrays = self.device, self.model, self.arrays
+        other.device = self.device
+        other.model = self.model
+        other.arrays = self.arrays
         other._allocate()
         return other
 

@@ -34,7 +34,8 @@ class Client:
         "" = its first.
     timeout: seconds to wait for the server, for render() and for a lost answer.
     window: requests on their way at once; a newer one waits for an answer and replaces the one that waited
-        before.
+        before. With 2 or more, one beyond the window may go to the server, at most 250 a second, and replaces
+        the one that waits there: the newest pose is there when the renderer is free.
     name: shown in the server's log.
     server_key: the server's public key (40 characters or a .pub file). key: this client's own pair (a .key
         file or a KeyPair).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -44,6 +45,10 @@ TIME_SYNC_SECONDS = 2.0  # also what keeps an idle client in the server's table
 PING_SECONDS = 0.5  # after which a clock comparison counts as lost
 HELLO_SECONDS = 1.0
 POLL_MS = 100
+# Between messages beyond what is rendered and what waits: they only replace one another at the server, which
+# allows max_rate messages a second (1000) and the page's gateway 400.
+REPLACE_SECONDS = 0.004
+REPLACE_SHARE = 0.25  # of max_rate, where a server allows less
 NO_REQUEST = 1 << 64  # newer than every id: who waits for no request is not told the failure of one
 
 T = TypeVar("T")
@@ -69,7 +74,7 @@ class Connection:
     """Says hello, sends the newest request, takes in answers, compares clocks, and comes back after a loss.
 
     endpoint: of the server. hello: the bytes of the HELLO message. timeout: seconds, after which an answer is
-    lost. window: requests on their way at once. keys: for a server that has them.
+    lost. window: requests on their way at once, see Client. keys: for a server that has them.
 
     One thread owns the socket. The public attributes are shared: read and change them only with `changed`
     held, which is notified whenever something has come. Raises InputError where the endpoint cannot be used.
@@ -91,7 +96,12 @@ class Connection:
         self.pings = 0  # clock comparisons that are still wanted
         self.described: dict[int, dict | DinarError | None] = {}
         self.timeout = timeout
-        self._window = window
+        # One beyond the window may go: the server lets it replace the one that waits there, and says SUPERSEDED
+        # at once, so the newest pose is there when the renderer is free. Not beyond a window of 1, which means
+        # one at a time.
+        self._most = window + 1 if window > 1 else 1
+        self._sent_at = 0.0  # the last request
+        self._replace_seconds = REPLACE_SECONDS
         self._greeted = False
         self._closed = False
         self._server = 0  # the session number of the server that greeted last
@@ -219,7 +229,7 @@ class Connection:
             poller.register(socket, zmq.POLLIN)
         hello_due = sync_due = float("inf")
         while not self._closed:
-            events = dict(poller.poll(POLL_MS))
+            events = dict(poller.poll(self._poll_ms()))
             now = time.monotonic()
             self._waker.clear()
             if self._monitor in events:
@@ -256,18 +266,32 @@ class Connection:
             return False
         return True
 
+    def _poll_ms(self) -> int:
+        """Until what waits may go, if only the time between replacements holds it back."""
+        with self.changed:
+            full = self.waiting is None or not self._greeted or len(self.in_flight) >= self._most
+            left = 0.0 if full else self._replaceable_at() - time.monotonic()
+        return min(math.ceil(1000 * left), POLL_MS) if left > 0 else POLL_MS
+
+    def _replaceable_at(self) -> float:
+        """time.monotonic() from which another request may go, though one is rendered and one waits."""
+        return self._sent_at + self._replace_seconds
+
     def _send_waiting(self) -> None:
         with self.changed:
             now = time.monotonic_ns()
             # An answer that has not come within the timeout was lost with a connection.
             for id in [i for i, s in self.in_flight.items() if now - s.sent_ns > self.timeout * 1e9]:
                 del self.in_flight[id]
-            if self.waiting is None or len(self.in_flight) >= self._window:
+            if self.waiting is None or len(self.in_flight) >= self._most:
+                return
+            if len(self.in_flight) >= 2 and time.monotonic() < self._replaceable_at():
                 return
             id, data, pose_time_ns = self.waiting
             if self._transmit(data):
                 self.in_flight[id] = SentRequest(data, pose_time_ns, now)
                 self.waiting = None
+                self._sent_at = time.monotonic()
 
     def _drain(self) -> None:
         while True:
@@ -321,6 +345,7 @@ class Connection:
     def _welcomed(self, caps: Caps) -> None:
         """The server has answered HELLO."""
         self.caps = caps.info
+        self._replace_seconds = _between_replacements(caps.info)
         self._greeted = True
         if caps.session != self._server:
             self._server = caps.session
@@ -336,3 +361,12 @@ class Connection:
     def _fail(self, id: int, error: DinarError) -> None:
         """Keeps a failure for whoever waits; one without an id concerns the newest request."""
         self._failure = (id or max(self.next_id - 1, 1), error)
+
+
+def _between_replacements(caps: dict) -> float:
+    """Seconds, so that replacements alone stay well below what the server allows."""
+    limits = caps.get("limits")
+    rate = limits.get("max_rate") if isinstance(limits, dict) else None
+    if not isinstance(rate, int | float) or rate <= 0:
+        return REPLACE_SECONDS
+    return max(REPLACE_SECONDS, 1 / (REPLACE_SHARE * rate))

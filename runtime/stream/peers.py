@@ -46,7 +46,8 @@ class Peer:
     """A client in the I/O thread's table. While it does not read, its answers wait in `backlog`; while
     frames are among them, its newest request waits in `held`, since nobody would look at another frame.
     number: unlike any other client's. line, key: its connection, and its public key where the server asks for
-        one; who has others is somebody else, even under the same routing id."""
+        one; who has others is somebody else, even under the same routing id.
+    owed: how many of its requests have no answer yet; while some have none it waits for us and is not idle."""
 
     __slots__ = (
         "backlog",
@@ -57,6 +58,7 @@ class Peer:
         "last_seen",
         "line",
         "number",
+        "owed",
         "stalled_since",
     )
 
@@ -64,7 +66,7 @@ class Peer:
         self.number, self.line, self.key = number, line, key
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.backlog_frames = 0.0, 0
+        self.stalled_since, self.backlog_frames, self.owed = 0.0, 0, 0
         self.held: PendingRequest | None = None
 
     def keep(self, message: bytearray) -> None:

@@ -32,7 +32,7 @@ from dinar_live.runtime.stream.protocol.wire import (
     ErrorCode,
     MessageType,
     WireError,
-    unpack_header,
+    peek,
 )
 
 from .capabilities import ServerCapabilities
@@ -51,6 +51,7 @@ _POLL_MS = 500
 _STALLED_POLL_MS = 5
 _MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
+_GOODBYE_SECONDS = 0.1  # for clients to read BYE and the last frame
 _INSIDE = "inproc://dinar"
 _NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
 _COUNTERS: dict[int, str] = {
@@ -116,9 +117,8 @@ class Server:
         self._render_loop = RenderLoop(
             self._mailbox, render, ready, self._rendered, workers=workers, session=self._session
         )
-        self._outbox: deque[tuple[bytes, bytearray, bool | None]] = (
-            deque()
-        )  # client, message, and of a FRAME whether its pose was sent
+        # client, message, and what was rendered for it
+        self._outbox: deque[tuple[bytes, bytearray, RenderRequest | None]] = deque()
         self._spectators, self._overview = spectators, overview
         self._broadcast: SpectatorBroadcast | None = None
         self._stalled: set[bytes] = set()
@@ -253,9 +253,8 @@ class Server:
                 self._retry(client)
             if time.monotonic() - sweep > 0.5:
                 sweep = time.monotonic()
-                for client in [
-                    c for c, p in self._peers.items() if sweep - p.last_seen > self._limits.idle_timeout
-                ]:
+                oldest = sweep - self._limits.idle_timeout
+                for client in [c for c, p in self._peers.items() if not p.owed and p.last_seen < oldest]:
                     self._forget(client)
                 self._expel()
                 if self._broadcast is not None:
@@ -269,6 +268,8 @@ class Server:
         for client in list(self._peers):
             self._post(client, encode(Bye(self._session)))
         self._flush()
+        if self._peers:  # with IMMEDIATE, libzmq drops what is unread when the connection ends
+            time.sleep(_GOODBYE_SECONDS)
 
     def _poll_ms(self) -> int:
         wait = _STALLED_POLL_MS if self._stalled else _POLL_MS
@@ -398,6 +399,7 @@ class Server:
         else:
             self._capabilities.check(request.avatar)
             peer.last_id = request.id
+            peer.owed += 1
             item = PendingRequest(replace(request, client=peer.number), received_ns)
             if peer.backlog_frames:
                 replaced, peer.held = peer.held or self._mailbox.drop(client), item
@@ -406,6 +408,7 @@ class Server:
             if replaced is item:
                 self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
             elif replaced is not None:
+                peer.owed -= 1
                 self._post(
                     client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session))
                 )
@@ -413,44 +416,38 @@ class Server:
         self._post(client, self._error(request, *error))
 
     def _refuse(self, client: bytes, data: bytes, reason: WireError) -> None:
-        """One ERROR for a bad message whose header can be read; none in answer to an ERROR, or two peers
-        could go on for ever."""
-        try:
-            header = unpack_header(data)
-        except WireError as e:
-            if e.code != ErrorCode.VERSION:
-                return
-            self._post(client, encode(ErrorMessage(0, e.code, str(e), 0, self._session)))
-            return
-        if header.type != MessageType.ERROR:
+        """One ERROR for a bad message, with as much of its header as can be read; none in answer to an ERROR,
+        or two peers could go on for ever."""
+        type, id, client_time_ns = peek(data)
+        if type != MessageType.ERROR:
             self._post(
-                client,
-                encode(
-                    ErrorMessage(header.id, reason.code, str(reason), header.client_time_ns, self._session)
-                ),
+                client, encode(ErrorMessage(id, reason.code, str(reason), client_time_ns, self._session))
             )
 
     def _error(self, request: RenderRequest, code: ErrorCode, text: str) -> bytearray:
         return encode(ErrorMessage(request.id, code, text, request.pose_time_ns, self._session))
 
-    def _post(self, client: bytes, message: bytearray, posed: bool | None = None) -> None:
-        self._outbox.append((client, message, posed))
+    def _post(self, client: bytes, message: bytearray, rendered: RenderRequest | None = None) -> None:
+        self._outbox.append((client, message, rendered))
 
     def _rendered(self, client: bytes, message: bytearray, request: RenderRequest) -> None:
         """An answer of the render loop; called on its threads."""
-        self._post(client, message, request.pose is not None)
+        self._post(client, message, request)
         self._waker.wake()
 
     def _flush(self) -> None:
         while self._outbox:
-            client, message, posed = self._outbox.popleft()
+            client, message, rendered = self._outbox.popleft()
             peer = self._peers.get(client)
+            if rendered is not None and peer is not None and peer.number == rendered.client:
+                peer.owed, peer.last_seen = peer.owed - 1, time.monotonic()
             if message[TYPE_OFFSET] == MessageType.FRAME:
                 if peer is None and client != _NOBODY:
                     continue  # it left, or lost its key, while this was rendered
                 if self._broadcast is not None:
                     _stamp(message)
-                    self._broadcast.show(client or None, message, posed=bool(posed), now=time.monotonic())
+                    posed = rendered is not None and rendered.pose is not None
+                    self._broadcast.show(client or None, message, posed=posed, now=time.monotonic())
             if client == _NOBODY:
                 continue
             if peer is not None and peer.backlog:

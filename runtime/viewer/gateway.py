@@ -32,6 +32,7 @@ MAX_RATE = 400.0  # messages per second from one page: frames at 240 Hz, and wha
 _BURST = 200.0
 _WRITE_LIMIT = 64 * 1024  # bytes that may wait for a page before the next frame does
 _CLOSE_SECONDS = 5.0
+_PING_SECONDS, _PONG_SECONDS = 5, 10
 _BAD_MESSAGE, _TRY_LATER, _WRONG_KEY = 1008, 1013, 4401  # WebSocket close codes; the last one is ours
 
 
@@ -147,8 +148,8 @@ class Gateway:
             write_limit=_WRITE_LIMIT,
             open_timeout=5,
             close_timeout=1,
-            ping_interval=5,
-            ping_timeout=10,
+            ping_interval=_PING_SECONDS,
+            ping_timeout=_PONG_SECONDS,
             server_header="dinar-live",
             logger=quiet,
         ):

@@ -166,6 +166,20 @@ def test_session_against_a_server(program):
     assert len(seen) in (5, 6) and seen[0].pose.body.shape == (55, 3) and seen[0].cameras[0].fov[1] > 0
 
 
+@pytest.mark.parametrize("limits", ["{}", '{"limits":{"max_rate":1000.0}}', '{"limits":{"max_rate": 40}}'])
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_what_is_rendered_when_the_renderer_is_free_is_the_newest(program, window, limits):
+    """Of 20 requests in 20 ms to a server that is busy with the first; nothing piles up, and the rate is
+    bounded: to 250 a second, or a quarter of max_rate."""
+    run = subprocess.run(
+        [MONO, str(program), "overload", str(window), limits], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    rendered, unanswered, came = map(int, run.stdout.split())
+    assert rendered == 20 and unanswered == (1 if window == 1 else 3)
+    assert came == 2 if window == 1 else came == 3 if "40" in limits else 5 <= came <= 9
+
+
 def test_unity_component_compiles_against_stand_ins(tmp_path):
     """It was never run in Unity; this finds typing errors and what the other files no longer offer."""
     stand_ins = compiled(

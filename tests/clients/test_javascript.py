@@ -1,6 +1,7 @@
 """clients/javascript against the golden messages and a real server."""
 
 import contextlib
+import json
 import pathlib
 import re
 import shutil
@@ -139,6 +140,39 @@ def test_node_client_needs_the_key_of_a_page_with_one(bundle, tmp_path):
             tmp_path / "frame.png",
         )
         assert result.returncode == 0, result.stderr
+
+
+@needs_node
+@pytest.mark.parametrize("every", [0, 8])
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_what_is_rendered_when_the_renderer_is_free_is_the_newest(window, every):
+    """Of 20 requests to a server that is busy with the first; nothing piles up, and the rate is bounded."""
+    program, modules = HERE / "overload.js", [EXAMPLE / "client.js", EXAMPLE / "dinar.js"]
+    command = [NODE, *map(str, (program, *modules, window, every))]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    rendered, unanswered, sent, took = json.loads(run.stdout)
+    assert rendered == 20 and unanswered == (1 if window == 1 else 3)
+    assert sent <= (2 if window == 1 else 3 + took / 4)
+
+
+@needs_websocket
+def test_the_readme_shows_the_whole_person(bundle, tmp_path):
+    """Its example, as it stands there but for the addresses."""
+    text = (EXAMPLE / "README.md").read_text()
+    (example,) = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
+    assert "ws://127.0.0.1:8080/ws" in example
+    with serving(bundle) as (socket, _):
+        program = tmp_path / "example.mjs"
+        program.write_text(
+            example.replace('"./', f'"{EXAMPLE.as_uri()}/').replace("ws://127.0.0.1:8080/ws", socket)
+            + "\nconst { rect, camera } = frame.views[0];"
+            + "\nconsole.log(JSON.stringify([rect.y, rect.y + rect.height, camera.height]));\n"
+        )
+        result = node(program)
+    assert result.returncode == 0, result.stderr
+    top, bottom, height = json.loads(result.stdout.splitlines()[-1])
+    assert 0 < top < 0.15 * height and 0.85 * height < bottom < height
 
 
 CLIENT = """

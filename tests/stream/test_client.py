@@ -25,6 +25,7 @@ from dinar_live.runtime.core.errors import (
 )
 from dinar_live.runtime.stream import Client, FrameFormat, Limits, OpenXRView, Server, SourceChoice
 from dinar_live.runtime.stream.clock import ClockComparison
+from dinar_live.runtime.stream.connection import REPLACE_SECONDS, _between_replacements
 from dinar_live.runtime.stream.protocol.image_codec import decode_view
 from dinar_live.runtime.stream.protocol.messages import Caps
 from dinar_live.runtime.stream.protocol.messages_codec import encode
@@ -286,12 +287,59 @@ def test_the_window_bounds_what_is_on_its_way(server, stub, pose, camera, window
         for _ in range(20):
             client.send(pose(), camera)
             time.sleep(0.002)
-        # What the server answers SUPERSEDED gives its place in the window free again.
-        assert len(client._connection.in_flight) <= window
+        # What the server answers SUPERSEDED gives its place in the window free again. One beyond it may go.
+        assert len(client._connection.in_flight) <= (1 if window == 1 else window + 1)
         if window == 1:
             assert server.stats()["requests"] == 1
         stub.gate.set()
         eventually(lambda: (frame := client.read_latest()) is not None and frame.id == 20)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
+def test_what_is_rendered_when_the_renderer_is_free_is_the_newest(
+    server, stub, pose, camera, window, eventually
+):
+    """Whatever was sent while it was busy; and nothing piles up anywhere."""
+    gate = stub.gate = threading.Event()
+    with Client(server.endpoint, window=window) as client:
+        client.send(pose(0), camera)
+        eventually(lambda: stub.requests)
+        for i in range(1, 21):
+            last = client.send(pose(i / 20), camera)
+            time.sleep(0.001)
+        if window > 1:  # it has come to where the renderer takes it from
+            eventually(lambda: [slot.request.id for slot in server._mailbox._slots.values()] == [last])
+            eventually(lambda: set(client._connection.in_flight) == {1, last})
+        gate.set()
+        eventually(lambda: len(stub.requests) == 2)
+        assert [float(r.pose.body[0, 0]) for r in stub.requests] == [0, 1]
+        eventually(lambda: (frame := client.read_latest()) is not None and frame.id == last)
+    assert server.stats()["errors"] == 0
+
+
+@pytest.mark.parametrize("window", [2, 8])
+def test_replacing_stays_below_the_rate_limit(stub, pose, camera, window, eventually):
+    """A program that asks in a tight loop while the renderer is busy is never told RATE."""
+    gate = stub.gate = threading.Event()
+    with (
+        Server(stub, {}, limits=Limits(max_rate=100)) as server,
+        Client(server.endpoint, window=window) as client,
+    ):
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            last = client.send(pose(), camera, (64, 48))
+        # 25 a second, however long this took
+        assert server.stats()["requests"] <= 3 + 25 * (time.monotonic() - end + 1)
+        gate.set()
+        eventually(lambda: (frame := client.read_latest()) is not None and frame.id == last)
+        assert server.stats()["errors"] == 0
+
+
+@pytest.mark.parametrize(
+    "limits", [None, [], {}, {"max_rate": "many"}, {"max_rate": -1}, {"max_rate": 10**9}]
+)
+def test_replacements_without_a_limit_that_makes_sense(limits):
+    assert _between_replacements({} if limits is None else {"limits": limits}) == REPLACE_SECONDS
 
 
 def test_old_frames_are_not_decoded(client, pose, camera, monkeypatch, eventually):

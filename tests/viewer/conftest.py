@@ -36,15 +36,17 @@ SOURCES = [
 class Painter:
     """A renderer whose pictures are known: a block in the middle, its left half opaque, its right half white
     at half opacity. The opaque half's red says which source and when: 20 times the seconds into a clip, 200
-    for the live one. Requests are kept."""
+    for the live one. Requests are kept. `gate`, when given, holds every render until it is set."""
 
     def __init__(self):
-        self.requests, self.refuse, self.seconds = [], "", 0.0
+        self.requests, self.refuse, self.seconds, self.gate = [], "", 0.0, None
 
     def __call__(self, request):
         if self.refuse:
             raise DinarError(self.refuse)
         self.requests.append(request)
+        if self.gate is not None:
+            assert self.gate.wait(30)
         time.sleep(self.seconds)
         height, width = request.cameras[0].size
         rgba = np.zeros((height, width, 4), np.uint8)

@@ -182,6 +182,19 @@ def unpack_header(data) -> Header:
     return Header(type, flags, blocks, id, client, recv, send, session, header_len)
 
 
+def peek(data) -> tuple[int, int, int]:
+    """Type, id and client_time_ns of a message that was refused, each 0 where it cannot be known: the message
+    is cut off before it, is none of ours, or is of another version, which may have them elsewhere. Only the
+    type is read whatever the version is. Never raises."""
+    if len(data) < TYPE_OFFSET + 2 or int.from_bytes(data[:4], "little") != MAGIC:
+        return 0, 0, 0
+    version, type = struct.unpack_from("<HH", data, 4)
+    if version != VERSION or len(data) < HEADER_SIZE:
+        return type, 0, 0
+    _, _, _, _, _, _, id, client_time_ns, *_ = HEADER.unpack_from(data)
+    return type, id, client_time_ns
+
+
 def unpack_blocks(data, header: Header) -> list[Block]:
     """The blocks of a message whose header was checked; lengths must sum up exactly. Raises WireError."""
     view = memoryview(data)

@@ -2,6 +2,7 @@
 import { ErrorCode, decode, encode } from "./client/dinar.js";
 
 const RETRY_FIRST = 300, RETRY_MOST = 1000, TIME_EVERY = 2000, LOST_AFTER = 60_000;
+const WINDOW = 2;               // pictures asked for and not drawn: one is rendered while the other travels
 const WRONG_KEY = 4401, FULL = 1013;
 
 export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));
@@ -44,6 +45,15 @@ export class Link {
 
   get live() { return this.caps !== null; }
 
+  /**
+   * Whether a request may go now. One beyond the window, while the server is what is slow: it replaces the one that waits there, so that
+   * the newest is there when the renderer is free, and SUPERSEDED makes room again at once. While a picture waits to be drawn, the page is.
+   */
+  get free() {
+    const drawing = [...this.open.values()].some(({ arrived }) => arrived);
+    return this.open.size < WINDOW + (drawing ? 0 : 1);
+  }
+
   /** Sends a request: the fields of a "render" message (client/encode.js) without id, time and avatar. */
   ask(fields) {
     const id = this.nextId++, at = performance.now();
@@ -67,7 +77,7 @@ export class Link {
     this.open.clear();
     this.nextId = 1n;
     this.newest = 0n;
-    this.#send({ type: "hello", info: { name: "dinar page", window: 2, avatar: this.avatar } });
+    this.#send({ type: "hello", info: { name: "dinar page", window: WINDOW, avatar: this.avatar } });
     this.#send({ type: "time", clientNs: nanoseconds() });
   }
 
@@ -93,6 +103,7 @@ export class Link {
           break;
         }
         this.newest = message.id;
+        asked.arrived = true;
         this.onproblem("");
         this.onframe(message, asked);
         break;

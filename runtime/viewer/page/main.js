@@ -10,7 +10,6 @@ import { Player } from "./player.js";
 import { steer } from "./pointer.js";
 import { fitting, heights, Settings } from "./settings.js";
 
-const IN_FLIGHT = 2;            // pictures asked for and not drawn: one is rendered while the other travels
 const FIGURES_EVERY = 250, SILENT = 2500, RESIZE_AFTER = 350, SHEET = 860;
 const $ = (id) => document.getElementById(id);
 
@@ -35,7 +34,7 @@ function turn(now) {
   nextAt = Math.max(nextAt + period, now - period);
   meter.tick(now);
   const source = player.now();
-  if (link.open.size < IN_FLIGHT) link.ask({ cameras: [{ ...orbit.camera(), ...size }], format: format(), source });
+  if (link.free) link.ask({ cameras: [{ ...orbit.camera(), ...size }], format: format(), source });
 }
 
 link.onframe = (message, asked) => {

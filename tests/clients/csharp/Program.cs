@@ -1,5 +1,6 @@
 // Drives the C# example for tests/clients/test_csharp.py.
 //   golden FILE...   for each: decodes it, encodes it again, refuses every shorter one; one line of JSON with what is in it
+//   overload WINDOW  a server that is busy with the first of 20 requests: what it renders next, how many had no answer at most, how many came
 //   session          a client whose messages go over standard output and input (length u32, bytes): asks for 5 pictures, then says goodbye
 using System;
 using System.Collections.Generic;
@@ -14,6 +15,7 @@ static class Program
     static int Main(string[] arguments)
     {
         if (arguments[0] == "session") return RunSession();
+        if (arguments[0] == "overload") return RunOverload(int.Parse(arguments[1]), arguments[2]);
         for (int i = 1; i < arguments.Length; i++) Check(arguments[i]);
         return 0;
     }
@@ -183,6 +185,57 @@ static class Program
         }
         Console.Error.WriteLine("caps " + session.Caps.Length + " clock " + session.ClockOffsetNs.HasValue);
         session.Close();
+        return 0;
+    }
+
+    static int RunOverload(int window, string limits)
+    {
+        ulong time = 1000000000, next = 0;
+        int came = 0, most = 0;
+        Message rendering = null, mailbox = null;
+        var answers = new Queue<Message>();
+        var session = new Session(() => time, data =>
+        {
+            Message m = Codec.Decode(data);
+            if (m.Type == MessageType.Hello) answers.Enqueue(new Message { Type = MessageType.Caps, Json = limits });
+            if (m.Type != MessageType.Render) return true;
+            came++;
+            most = Math.Max(most, rendering == null ? 1 : mailbox == null ? 2 : 3);
+            if (rendering == null) rendering = m;
+            else
+            {
+                if (mailbox != null) answers.Enqueue(new Message { Type = MessageType.Superseded, Id = mailbox.Id });
+                mailbox = m;
+            }
+            return true;
+        }, "csharp", window);
+        Action<int> pass = milliseconds =>
+        {
+            for (int i = 0; i < milliseconds; i++)
+            {
+                time += 1000000;
+                while (answers.Count > 0) session.Receive(Codec.Encode(answers.Dequeue()));
+                session.Tick();
+            }
+        };
+        pass(5);
+        for (ulong i = 1; i <= 20; i++)
+        {
+            Message render = Request();
+            render.ClientTimeNs = i;
+            session.Ask(render);
+            pass(1);
+        }
+        pass(400);
+        if (mailbox == null)         // one at a time: the next comes after the answer
+        {
+            answers.Enqueue(new Message { Type = MessageType.Superseded, Id = rendering.Id });
+            rendering = null;
+            pass(2);
+            next = rendering.ClientTimeNs;
+        }
+        else next = mailbox.ClientTimeNs;
+        Console.WriteLine(next + " " + most + " " + came);
         return 0;
     }
 
