@@ -1,4 +1,4 @@
-"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi; what follows them and what happens
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR; what follows them and what happens
 when they stop."""
 
 from .avatar_fit import AvatarFit
@@ -9,6 +9,7 @@ from .mocopi import MocopiSource
 from .registry import open_source
 from .rokoko import RokokoSource
 from .sample_buffer import SampleBuffer
+from .slimevr import SlimeVrSource
 from .smpl24 import Smpl24Source, smpl24_pose
 from .source import Source
 from .vmc import VmcSource
@@ -22,6 +23,7 @@ __all__ = [
     "MocopiSource",
     "RokokoSource",
     "SampleBuffer",
+    "SlimeVrSource",
     "Smpl24Source",
     "SmplxPublisher",
     "SmplxSubscriber",

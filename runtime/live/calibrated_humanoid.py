@@ -8,6 +8,7 @@ import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import MotionError
+from dinar_live.runtime.core.skeleton import JOINT_INDEX, JOINT_NAMES
 from dinar_live.runtime.motion.authored import idle_motion
 
 from .humanoid import LEG, ROOT, Humanoid, Stillness
@@ -15,6 +16,12 @@ from .sample_buffer import SampleBuffer
 from .source import Skeleton
 
 CALIBRATIONS = ("auto", "t-pose", "none")
+# joints of each arm, the upper arm first
+_ARMS = [
+    [JOINT_INDEX[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist")]
+    + [j for j, name in enumerate(JOINT_NAMES) if name.startswith(side) and name[-1] in "123"]
+    for side in ("left", "right")
+]
 _HIPLESS_FRAMES, _HIPLESS_SECONDS = 3, 0.1  # without hips, after which they are not waited for
 _NO_POSITIONS = (
     "no bone positions come: the bones are taken as unturned in the T-pose; if arms or legs point wrong, calibrate "
@@ -48,6 +55,7 @@ class CalibratedHumanoid:
         self._calibration = calibration
         self._after = calibrate_after
         self._names = tuple(names)
+        self._stance = _Stance()
         self.reset()
 
     def reset(self) -> None:
@@ -113,7 +121,11 @@ class CalibratedHumanoid:
         if self._asked or self._waiting or self._humanoid is None or (self._rests and self._bones != bones):
             self._calibrate(positions, rotations, bones, now)
         if self._humanoid is not None and not self._waiting:
-            self._samples.put(*self._humanoid.retarget(positions, rotations), expression, time_s=now, now=now)
+            body, pelvis = self._humanoid.retarget(positions, rotations)
+            for arm in _ARMS:
+                if not bones >> arm[0] & 1:  # never sent: it hangs
+                    body[arm] = self._stance.body[arm]
+            self._samples.put(body, pelvis, expression, time_s=now, now=now)
 
     def _without_hips(self, rotations: np.ndarray, bones: int, expression: np.ndarray, now: float) -> None:
         """A frame of a performer who sends no hips."""
@@ -123,7 +135,7 @@ class CalibratedHumanoid:
         if self._hipless_frames < _HIPLESS_FRAMES or now - self._first_s < _HIPLESS_SECONDS:
             return
         if self._hipless is None:
-            self._hipless = _Hipless()
+            self._hipless = _Hipless(self._stance)
             self._samples.set_skeleton(Skeleton(LEG, self._names))
         if self._asked:
             self._hipless.look_ahead(rotations)
@@ -164,13 +176,20 @@ class CalibratedHumanoid:
             self._samples.set_skeleton(Skeleton(LEG, self._names))
 
 
-class _Hipless:
-    """A performer without hips: our idle stance with the bones that come."""
+class _Stance:
+    """Our idle stance, for bones that are not sent. body: f32[55,3]; pelvis: f32[3] for legs as long as LEG."""
 
     def __init__(self):
         idle = idle_motion()
-        self._body, self._pelvis, _ = idle.sample(0.0)
-        self._pelvis = self._pelvis * (LEG / idle.leg_length)
+        self.body, pelvis, _ = idle.sample(0.0)
+        self.pelvis = pelvis * (LEG / idle.leg_length)
+
+
+class _Hipless:
+    """A performer without hips: the stance with the bones that come."""
+
+    def __init__(self, stance: _Stance):
+        self._stance = stance
         self._ahead = np.tile((1.0, 0.0, 0.0, 0.0), (ROOT, 1))
 
     def look_ahead(self, rotations: np.ndarray) -> None:
@@ -179,7 +198,7 @@ class _Hipless:
 
     def pose(self, rotations: np.ndarray, bones: int) -> tuple[np.ndarray, np.ndarray]:
         """body [55,3] and pelvis [3] of a frame with these bones."""
-        body = self._body.copy()
+        body = self._stance.body.copy()
         sent = [j for j in range(1, ROOT) if bones >> j & 1]
         body[sent] = rot.quaternion_to_axis_angle(rot.multiply(self._ahead[sent], rotations[sent]))
-        return body, self._pelvis
+        return body, self._stance.pelvis

@@ -45,6 +45,8 @@ class VmcSource(UdpSource):
         its original bones a T-pose.
     """
 
+    kind = "VMC"
+
     def __init__(
         self,
         port: int = PORT,
@@ -87,7 +89,7 @@ class VmcSource(UdpSource):
     @property
     def state(self) -> SourceState:
         return self.samples.state(
-            f"VMC on UDP {self.host}:{self.port}",
+            f"{self.kind} on UDP {self.host}:{self.port}",
             calibration=self._humanoid.calibration,
             peer=self._peer,
             hint=self._hint(),
@@ -96,16 +98,7 @@ class VmcSource(UdpSource):
     def _hint(self) -> str:
         now = self.samples.clock()
         if now - self._peer_s >= 1.0:
-            where = f"UDP {self.host}:{self.port}"
-            reach = (
-                " (programs on this machine only; --bind 0.0.0.0 hears others)"
-                if self.host == "127.0.0.1"
-                else ""
-            )
-            return (
-                f"waiting for packets on {where}{reach}: in your app switch VMC sending on, to this machine's address and port "
-                f"{self.port}"
-            )
+            return self._waiting_hint()
         lead, apps = self._lead, list(self._apps.values())
         if not (lead.loaded if lead is not None else any(app.loaded for app in apps)):
             return "the sending app has no avatar loaded: load one there"
@@ -121,6 +114,15 @@ class VmcSource(UdpSource):
                 "or give each a port of its own"
             )
         return self._humanoid.hint
+
+    def _waiting_hint(self) -> str:
+        reach = ""
+        if self.host == "127.0.0.1":
+            reach = " (programs on this machine only; --bind 0.0.0.0 hears others)"
+        return (
+            f"waiting for packets on UDP {self.host}:{self.port}{reach}: in your app switch VMC sending on, to this machine's "
+            f"address and port {self.port}"
+        )
 
     # ---- datagrams and messages ----------------------------------------------------------------------------
 
