@@ -1,33 +1,58 @@
-"""dinar live SOURCE --avatar AVATAR [--bind 127.0.0.1] [--no-calibration | --calibrate-after SECONDS]"""
+"""dinar live SOURCE [SOURCE ...] --avatar AVATAR [--avatar ...] [--record TAKE.dmot] [--bind 127.0.0.1]"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-import sys
+import pathlib
 import threading
-import time
+from collections.abc import Sequence
 
+from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.process import leave
 from dinar_live.runtime.live import Follower, open_source
-from dinar_live.runtime.live.registry import CALIBRATED, FORMS, form_of
-from dinar_live.runtime.live.source import Source, SourceState
+from dinar_live.runtime.live.registry import CALIBRATED, FORMS
+from dinar_live.runtime.live.source import Source
 from dinar_live.runtime.motion import FootLock
 from dinar_live.runtime.motion.filters import Filter, OneEuro, Predictor
-from dinar_live.runtime.stream import Server
 
 from . import common
 from .access import server_arguments
-from .serve import check, serving, session_arguments
-
-STATUS_SECONDS = 1.0
+from .performers import (
+    LiveTake,
+    Performer,
+    calibrate_on_enter,
+    casting,
+    check_sources,
+    combined,
+    show,
+    take_paths,
+)
+from .record import check_path
+from .serve import serving, session_arguments
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=FORMS)
     parser.add_argument(
-        "--avatar", default="demo", metavar="A", help="avatar bundle (folder or .zip), or 'demo'"
+        "source",
+        metavar="SOURCE",
+        nargs="+",
+        help=f"{FORMS}. Several: each moves its own --avatar, or with one avatar the first that performs moves it",
     )
+    parser.add_argument(
+        "--avatar",
+        action="append",
+        metavar="A",
+        help="avatar bundle (folder or .zip), or 'demo' (default); again for each further SOURCE, in their order. Several with "
+        "one SOURCE all do the same",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="TAKE.dmot",
+        help="record what performs while it drives, as 'dinar record' does; TAKE.1.dmot, TAKE.2.dmot for several",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace TAKE.dmot")
     parser.add_argument(
         "--bind",
         default="127.0.0.1",
@@ -91,75 +116,94 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.renderer_arguments(parser)
 
 
-def status_line(state: SourceState, following: bool) -> str:
-    """The state of a source in one line: rate, what was lost, calibration, who; or what to do next."""
-    if state.hint:
-        return state.hint
-    drops = ", ".join(f"{reason} {count}" for reason, count in sorted(state.drops.items()))
-    calibration = {"none": "not needed"}.get(state.calibration, state.calibration)
-    who = f"   from {state.peer}" if state.peer else ""
-    doing = "live" if following else "standing by"
-    return f"{doing}   {state.rate_hz:5.1f} Hz   gaps {state.gaps}   dropped {drops or 0}   calibration {calibration}{who}"
-
-
-def _calibrate_on_enter(source: Source) -> None:
-    for _ in sys.stdin:
-        source.calibrate()
-
-
-def _show(follower: Follower, server: Server, stop: threading.Event) -> None:
-    """Prints the status until told to stop: what is new at once, the figures each second on a terminal and
-    each ten elsewhere."""
-    terminal = sys.stdout.isatty()
-    every, said, said_s = (STATUS_SECONDS if terminal else 10 * STATUS_SECONDS), None, 0.0
-    while not stop.wait(0.2):
-        check(server)
-        now, state = time.monotonic(), follower.source.state
-        news = state.hint.partition(":")[0], state.calibration, state.connected, follower.following
-        if news != said or now - said_s >= every:
-            print(
-                f"{status_line(state, follower.following):<110}",
-                end="\r" if terminal and not state.hint else "\n",
-                flush=True,
+def _followers(args: argparse.Namespace, source: Source, avatars: Sequence[Avatar]) -> tuple[Follower, ...]:
+    """One follower of the source for each avatar, with the filters that were asked for."""
+    followers = []
+    for avatar in avatars:
+        filters: list[Filter] = [] if args.smooth is None else [OneEuro(args.smooth)]
+        if args.lock_feet:
+            lock = FootLock(avatar.rig.joints)
+            filters.append(lock)
+            print(f"--lock-feet: poses are shown {1000 * lock.latency:.0f} ms late")
+        filters += [] if args.predict is None else [Predictor(args.predict / 1000)]
+        followers.append(
+            Follower(
+                source,
+                avatar.rig.joints,
+                avatar.rig.expression_names,
+                hold_s=args.hold,
+                ease_s=args.ease,
+                filters=filters,
+                root=args.root,
+                mirror=args.mirror,
             )
-            said, said_s = news, now
+        )
+    return tuple(followers)
+
+
+def _performers(
+    args: argparse.Namespace, sources: Sequence[Source], avatars: Sequence[Avatar]
+) -> list[Performer]:
+    return [
+        Performer(
+            " or ".join(args.source[i] for i in of),
+            source := combined([sources[i] for i in of]),
+            _followers(args, source, [avatars[i] for i in moved]),
+        )
+        for of, moved in casting(len(sources), len(avatars))
+    ]
 
 
 def run(args: argparse.Namespace) -> int:
     common.take_priority(args)
     logging.basicConfig(level=logging.WARNING, format="dinar live: %(message)s")
+    names = args.avatar or ["demo"]
+    check_sources(args.source)
+    cast = casting(len(args.source), len(names))
+    takes = take_paths(pathlib.Path(args.record), len(cast)) if args.record else []
+    for path in takes:
+        check_path(path, "--record", args.overwrite)
     calibration = "none" if args.no_calibration else "t-pose" if args.calibrate else "auto"
-    source = open_source(
-        args.source, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after
-    )
-    avatar = common.open_avatar(args.avatar)
-    filters: list[Filter] = [] if args.smooth is None else [OneEuro(args.smooth)]
-    if args.lock_feet:
-        lock = FootLock(avatar.rig.joints)
-        filters.append(lock)
-        print(f"--lock-feet: poses are shown {1000 * lock.latency:.0f} ms late")
-    filters += [] if args.predict is None else [Predictor(args.predict / 1000)]
-    follower = Follower(
-        source,
-        avatar.rig.joints,
-        avatar.rig.expression_names,
-        hold_s=args.hold,
-        ease_s=args.ease,
-        filters=filters,
-        root=args.root,
-        mirror=args.mirror,
-    )
-    form = form_of(args.source)
-    stop = threading.Event()
-    with source:  # a busy port shows before the work
-        if sys.stdin.isatty() and form is not None and form.calibrates:
-            print("press Enter to take the performer's pose as the T-pose")
-            threading.Thread(target=_calibrate_on_enter, args=(source,), daemon=True).start()
-        with serving(args, [avatar], lambda avatar: follower, stop) as server:
-            _show(follower, server, stop)
-            state, stats = source.state, server.stats()
-    print(
-        f"\n{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped; served {stats['frames']} frames",
-        flush=True,
-    )
-    return leave(0)
+    sources = [
+        open_source(text, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after)
+        for text in args.source
+    ]
+    avatars = [common.open_avatar(name) for name in names]
+    performers = _performers(args, sources, avatars)
+    in_order = iter(
+        [f for p in performers for f in p.followers]
+    )  # the server asks for them in the avatars' order
+    stop, recordings = threading.Event(), []
+    with contextlib.ExitStack() as stack:
+        for performer in performers:  # a busy port shows before the work
+            stack.enter_context(performer.source)
+        calibrate_on_enter(list(zip(args.source, sources, strict=True)))
+        with serving(args, avatars, lambda _: next(in_order), stop) as server:
+            for performer, path in zip(performers, takes, strict=False):
+                recordings.append(
+                    stack.enter_context(
+                        contextlib.closing(
+                            LiveTake(
+                                performer.source,
+                                path,
+                                smooth=args.smooth,
+                                overwrite=args.overwrite,
+                                name=performer.name,
+                            )
+                        )
+                    )
+                )
+                print(f"recording {performer.name} to {path}, until the end", flush=True)
+            show(performers, server, stop)
+            stats = server.stats()
+        for recording in recordings:
+            recording.close()
+        states = [source.state for source in sources]
+    print()
+    for text, state in zip(args.source, states, strict=True):
+        whose = f"{text}: " if len(states) > 1 else ""
+        print(f"{whose}{state.frames} samples, {state.gaps} gaps, {state.dropped} dropped")
+    for recording in recordings:
+        print(recording.summary())
+    print(f"served {stats['frames']} frames", flush=True)
+    return leave(int(any(recording.failed for recording in recordings)))

@@ -48,10 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     out = pathlib.Path(args.out)
-    if out.suffix.lower() != ".dmot":
-        raise InputError(f"--out {out}: got {out.suffix!r}, expected .dmot")
-    if out.exists() and not args.overwrite:
-        raise InputError(f"--out {out}: exists already; give another name or --overwrite")
+    check_path(out, "--out", args.overwrite)
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds: got {args.seconds:g}, expected a positive duration")
     if args.source == "demo" or pathlib.Path(args.source).exists():
@@ -75,6 +72,16 @@ def run(args: argparse.Namespace) -> int:
         )
     print(f"\n{out}: {take.recorder.frames} frames, {take.recorder.seconds:.2f} s")
     return 0
+
+
+def check_path(out: pathlib.Path, option: str, overwrite: bool) -> None:
+    """Raises InputError for what is no place for a recording."""
+    if out.suffix.lower() != ".dmot":
+        raise InputError(f"{option} {out}: got {out.suffix!r}, expected .dmot")
+    if out.exists() and not overwrite:
+        raise InputError(f"{option} {out}: exists already; give another name or --overwrite")
+    if not out.parent.is_dir():
+        raise InputError(f"{option} {out}: there is no folder {out.parent}; make it, or give another name")
 
 
 def _file(args: argparse.Namespace, out: pathlib.Path) -> int:

@@ -1,12 +1,15 @@
-"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko; what follows them and what happens
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR; what follows them and what happens
 when they stop."""
 
 from .avatar_fit import AvatarFit
 from .file_source import FileSource
+from .first_performer import FirstPerformer
 from .follower import Follower
+from .mocopi import MocopiSource
 from .registry import open_source
 from .rokoko import RokokoSource
 from .sample_buffer import SampleBuffer
+from .slimevr import SlimeVrSource
 from .smpl24 import Smpl24Source, smpl24_pose
 from .source import Source
 from .vmc import VmcSource
@@ -15,9 +18,12 @@ from .zmq_pose import SmplxPublisher, SmplxSubscriber
 __all__ = [
     "AvatarFit",
     "FileSource",
+    "FirstPerformer",
     "Follower",
+    "MocopiSource",
     "RokokoSource",
     "SampleBuffer",
+    "SlimeVrSource",
     "Smpl24Source",
     "SmplxPublisher",
     "SmplxSubscriber",

@@ -40,6 +40,13 @@ _LIMBS = [
 _TIPS = {_J["pelvis"]: _J["spine1"], _J["spine3"]: _J["neck"]} | {
     _J[f"{s}_wrist"]: _J[f"{s}_middle1"] for s in ("left", "right")
 }
+# Local turns, degrees, that a standing, sitting or dancing body stays below where its bones are unturned in the
+# T-pose.
+_ALWAYS_BELOW = {_J[name]: 65.0 for name in ("spine1", "spine2", "spine3", "neck", "head")} | {
+    _J[f"{side}_{joint}"]: limit
+    for side in ("left", "right")
+    for joint, limit in (("collar", 60.0), ("hip", 140.0), ("ankle", 85.0), ("wrist", 110.0))
+}
 _CHILDREN = [[c for c, p in enumerate(PARENTS) if p == j] for j in range(len(PARENTS))]
 
 
@@ -134,6 +141,17 @@ class Humanoid:
     def positioned(self) -> bool:
         """Whether the performer sends where its limbs are, which a look at its pose needs."""
         return all(a in self._bones for a in _LIMBS)
+
+    @property
+    def blind(self) -> bool:
+        """Whether no positions are sent at all, so that axes of the bones' own cannot be measured."""
+        return not self._bones
+
+    @property
+    def twisted(self) -> bool:
+        """Whether bones are turned as no body turns: they have axes of their own."""
+        sent = [(j, limit) for j, limit in _ALWAYS_BELOW.items() if self.present[j]]
+        return any(abs(self._rotations[j, 0]) < np.cos(np.radians(limit) / 2) for j, limit in sent)
 
     @property
     def normalised(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dinar_live.runtime.core.errors import MotionError
 
-from . import file_source, rokoko, smpl24, vmc, zmq_pose
+from . import file_source, mocopi, rokoko, slimevr, smpl24, vmc, zmq_pose
 from .source import Source
 from .source_form import OpenOptions, SourceForm, WrongForm
 
 SOURCES: tuple[SourceForm, ...] = (
     vmc.FORM,
     rokoko.FORM,
+    mocopi.FORM,
+    slimevr.FORM,
     zmq_pose.FORM,
     smpl24.FORM,
     file_source.FORM,

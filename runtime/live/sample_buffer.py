@@ -20,6 +20,7 @@ _GAP_PERIODS, _GAP_SECONDS = 3.0, 0.05
 _RATE_SAMPLES = 90
 _MAX_PELVIS = 1e4
 _MAX_EXPRESSION = 100.0
+MAX_UNKNOWN, _MAX_NAME = 16, 40  # names that are remembered, and bytes of each
 
 
 class PacketOrder:
@@ -64,6 +65,7 @@ class SampleBuffer:
         self._skeleton: Skeleton | None = None
         self._frames = self._gaps = 0
         self._drops: Counter[str] = Counter()
+        self._unknown: dict[bytes, str] = {}
         self._times: deque[float] = deque(maxlen=_RATE_SAMPLES)
         self._heard_s = -math.inf
 
@@ -90,6 +92,14 @@ class SampleBuffer:
         if count:
             with self._lock:
                 self._drops[reason] += count
+
+    def unknown(self, reason: str, name: bytes) -> None:
+        """Count a value whose name means nothing here; reason "" = remember the name only."""
+        if reason:
+            self.drop(reason)
+        if name not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
+            text = name[:_MAX_NAME].decode("utf-8", "replace")
+            self._unknown[name] = "".join(c if c.isprintable() else "?" for c in text)
 
     def put(self, body, pelvis, expression, *, time_s: float, now: float) -> bool:
         """Take a sample; False (and one drop "values") if a number is not finite or out of range.
@@ -142,6 +152,7 @@ class SampleBuffer:
                 age,
                 peer,
                 hint,
+                tuple(self._unknown.values()),
             )
 
     def _period(self) -> float:

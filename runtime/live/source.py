@@ -52,6 +52,7 @@ class SourceState:
         it.
     calibration: "none" (not needed), "waiting" or "done". age_s: of the newest sample, None before the first.
     peer: who sends. hint: what to do next, "" when all is well.
+    unknown: names of bones and expressions that came and mean nothing here, the first few.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SourceState:
     age_s: float | None = None
     peer: str = ""
     hint: str = ""
+    unknown: tuple[str, ...] = ()
 
     @property
     def dropped(self) -> int:

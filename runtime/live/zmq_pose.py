@@ -164,7 +164,7 @@ class ZmqSource(ThreadedSource[zmq.Socket]):
 
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic):
         super().__init__(clock)
-        is_loopback(endpoint)  # refuses what is no endpoint
+        _check_address(endpoint)
         self.endpoint = endpoint
         self._order = PacketOrder(_REORDER_MESSAGES)
         self._session: int | None = None
@@ -278,6 +278,23 @@ class SmplxSubscriber(ZmqSource):
             self.samples.set_skeleton(Skeleton(leg, listed))
         body = floats(found, BlockType.POSE, 165).reshape(55, 3)
         self.samples.put(body, pelvis, expression, time_s=header.client_time_ns / 1e9, now=now)
+
+
+def _check_address(endpoint: str) -> None:
+    """Raises InputError for what no publisher can be connected to at."""
+    try:
+        is_loopback(endpoint)
+        if not endpoint.startswith("tcp://") or int(endpoint.rpartition(":")[2]):
+            return
+    except InputError:
+        pass
+    guess = (
+        f"tcp://127.0.0.1:{endpoint}" if endpoint.isascii() and endpoint.isdigit() else "tcp://127.0.0.1:5560"
+    )
+    raise InputError(
+        f"endpoint: got {endpoint!r}, expected the address that the publisher has, tcp://HOST:PORT or ipc://PATH, such as "
+        f"{guess}"
+    )
 
 
 def floats(found: Mapping[int, Block], type: int, count: int) -> np.ndarray:

@@ -174,3 +174,60 @@ def test_without_lz4_it_says_what_to_do(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "lz4.frame", None)
     source.feed(b"\x04\x22\x4d\x18" + bytes(50))
     assert "pip install lz4" in source.state.hint
+
+
+def old_actor(bones, name="a"):
+    """An actor of JSON v2: the bones are its own members."""
+    return {"name": name, "isLive": True, "profileName": "p", **bones}
+
+
+@pytest.mark.parametrize("version", ["2,0", "2", 2, "2.5", "3,0", "3", None])
+@pytest.mark.parametrize("within_scene", [True, False])
+@pytest.mark.parametrize("capitals", [True, False])
+def test_v2_is_told_whatever_it_calls_itself(studio, source, version, within_scene, capitals):
+    bones = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))["scene"]["actors"][0]["body"]
+    if capitals:
+        bones = {name[0].upper() + name[1:]: bone for name, bone in bones.items()}
+    actors = [old_actor(bones)]
+    data = {"version": version, "timestamp": 1.0, "props": [], "trackers": [], "faces": []}
+    data |= {"scene": {"timestamp": 1.0, "actors": actors}} if within_scene else {"actors": actors}
+    for _ in range(3):
+        source.feed(json.dumps(data).encode())
+    assert "this is JSON v2" in source.state.hint and source.read() is None
+    assert source.state.drops == {"no JSON v3": 3}
+
+
+def scenes(studio, bodies):
+    """A frame whose actors have these bodies ({} = none)."""
+    scene = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))
+    actor = scene["scene"]["actors"][0]
+    scene["scene"]["actors"] = [actor | {"name": name, "body": body} for name, body in bodies]
+    return json.dumps(scene).encode()
+
+
+def test_the_first_actor_with_a_body_performs_and_is_kept(studio, source, clock, motion, degrees):
+    def bones(i):
+        return json.loads(studio.data(motion.body[i], motion.pelvis[i]))["scene"]["actors"][0]["body"]
+
+    def frame(*bodies):
+        source.feed(scenes(studio, bodies))
+        studio.t += 1 / 60
+        clock.now += 1 / 60
+
+    still = json.loads(studio.data(np.zeros((55, 3)), (0, 1, 0)))["scene"]["actors"][0]["body"]
+    frame(("empty", {}), ("other", {"tail": {}}))
+    assert "no actor of the scene has a body" in source.state.hint
+    for _ in range(65):
+        frame(("empty", {}), ("me", still), ("you", bones(5)))
+    assert source.state.calibration == "done"
+    frame(("empty", bones(7)), ("me", bones(100)), ("you", bones(5)))  # the first one has a body now
+    arm = [J["left_shoulder"], J["left_elbow"], J["right_elbow"], J["left_hip"]]
+    whole = [j for j in arm if j != J["left_shoulder"]]
+    assert degrees(source.read().body[whole], motion.body[100][whole]).max() < 0.01
+    frames = source.state.frames
+    for _ in range(30):  # a moment without
+        frame(("you", bones(5)), ("me", {}))
+    assert source.state.frames == frames and source.state.calibration == "done"
+    for _ in range(60):  # gone: the next one has to calibrate
+        frame(("you", bones(5)))
+    assert source.state.calibration == "waiting"
