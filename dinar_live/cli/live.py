@@ -74,6 +74,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"{CALIBRATED}: the pose so long after the first frame is the T-pose",
     )
+    _pose_arguments(parser)
+    parser.add_argument(
+        "--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one"
+    )
+    session_arguments(parser)
+    common.page_arguments(parser)
+    server_arguments(parser)
+    common.realtime_argument(parser)
+    common.renderer_arguments(parser)
+
+
+def _pose_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is done to the poses on their way to the avatar."""
     parser.add_argument("--mirror", action="store_true", help="exchange left and right, as in a mirror")
     parser.add_argument(
         "--root",
@@ -106,14 +119,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ease", type=float, default=1.0, metavar="SECONDS", help="how long to ease to standing by, and back"
     )
-    parser.add_argument(
-        "--endpoint", default="tcp://127.0.0.1:5555", help="where clients connect; port 0 picks a free one"
-    )
-    session_arguments(parser)
-    common.page_arguments(parser)
-    server_arguments(parser)
-    common.realtime_argument(parser)
-    common.renderer_arguments(parser)
 
 
 def _followers(args: argparse.Namespace, source: Source, avatars: Sequence[Avatar]) -> tuple[Follower, ...]:
