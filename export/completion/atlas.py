@@ -9,6 +9,8 @@ from dinar_live.export.fill import components
 from dinar_live.export.texture_space import texels
 from dinar_live.runtime.avatar import Rig
 
+from .nearest import tree_of
+
 MIRROR_NORMAL = 0.03  # metres that a unit of normal counts in the search for the mirrored surface point
 
 
@@ -22,7 +24,6 @@ class Atlas:
 
     def __init__(self, rig: Rig, size: int):
         from scipy import sparse
-        from scipy.spatial import cKDTree
 
         tx = texels(rig, size)
         self.size = size
@@ -41,8 +42,8 @@ class Atlas:
         self._faces_of = sparse.csr_matrix((np.ones(3 * F), (corner, face)), (V, F))
         place = self.at(rig.model.vertices)
         normal = self.at(self.normals(rig.model.vertices)) * MIRROR_NORMAL
-        turn = np.float32([-1, 1, 1])
-        tree = cKDTree(np.c_[place, normal])
+        turn = np.array([-1, 1, 1], np.float32)
+        tree = tree_of(np.c_[place, normal])
         self.mirror = tree.query(np.c_[place * turn, normal * turn])[1]
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from .features import OWN, input_planes, mirrored, texel_features
 REUSE = 4  # epochs in which a photo keeps its disturbances: drawing new ones costs half a training step
 FOLDER = 1_000_000
 VALIDATION = 12  # one shard of this many is kept apart
-MIRROR = np.float32([-1, 1, 1])
+MIRROR = np.array([-1, 1, 1], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,12 @@ class People:
         rng = np.random.default_rng(seed)
         end = z["png_end"]
         png = z["png"][end[index - 1] if index else 0 : end[index]]
-        rgba = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+        bgra = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
+        if bgra is None:
+            raise InputError(
+                f"shard {shard}: photo {index} is not a PNG; delete the shard and generate again"
+            )
+        rgba = cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
         g = z["geometry"][index]
         drawn = disturb.strength(rng) if strength is None else strength
         table = disturb.colours(rng)

@@ -3,6 +3,8 @@ photo sees it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -19,12 +21,13 @@ REACH_STEPS = np.arange(
 VISIBLE_SLACK = 0.012  # metres by which a visible texel may lie behind the depth buffer
 VISIBLE_COS = 0.15
 MAX_GAP = 0.5  # metres
-CENTRE = np.float32([0, -0.3, 0])  # of the body in the T-pose
+CENTRE = np.array([0, -0.3, 0], np.float32)  # of the body in the T-pose
 PER_SHELL = 4  # premultiplied RGB and alpha
 SEEN = len(SHELLS) * PER_SHELL + 4  # shells, cosine, visible, gap, reach
 OWN = SEEN + 6  # and rest place and normal
 PLANES = OWN + SEEN + 2  # and the mirrored texel's, covered, skin
 SOURCES = 2 * len(SHELLS)  # shells that colours can be copied from: own and mirrored
+Pixels = Callable[[float], tuple[np.ndarray, np.ndarray]]  # x and y [n] at metres along the normal
 WIDTH = 256  # cv2.remap takes pictures, not lists: rows of this many points
 
 
@@ -40,7 +43,7 @@ def _read(image: np.ndarray, x: np.ndarray, y: np.ndarray, how: int) -> np.ndarr
     0.5."""
     n, pad = len(x), -len(x) % WIDTH
     grid = [np.pad(a - 0.5, (0, pad)).reshape(-1, WIDTH).astype(np.float32) for a in (x, y)]
-    out = cv2.remap(image, *grid, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    out = cv2.remap(image, grid[0], grid[1], how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return out.reshape(-1, *out.shape[2:])[:n]
 
 
@@ -64,7 +67,7 @@ def texel_features(atlas: Atlas, rig: Rig, pose: Pose, matrix: np.ndarray, pictu
     cosine = np.einsum("nc,nc->n", normal, ray) / np.linalg.norm(ray, axis=1)
     base, along = place @ matrix[:, :3].T + matrix[:, 3], normal @ matrix[:, :3].T
 
-    def pixels(step):
+    def pixels(step: float) -> tuple[np.ndarray, np.ndarray]:
         h = base + step * along
         z = np.maximum(h[:, 2], kernels.NEAR)
         return (h[:, 0] / z).astype(np.float32), (h[:, 1] / z).astype(np.float32)
@@ -80,7 +83,7 @@ def texel_features(atlas: Atlas, rig: Rig, pose: Pose, matrix: np.ndarray, pictu
     return np.concatenate([*columns, 2 * (rest - CENTRE), rest_normal], 1).astype(np.float32)
 
 
-def _reach(picture: np.ndarray, pixels) -> np.ndarray:
+def _reach(picture: np.ndarray, pixels: Pixels) -> np.ndarray:
     """Metres f32[n] along the normal until alpha falls below one half for the first time."""
     alpha = np.ascontiguousarray(picture[..., 3])
     values = np.stack([_read(alpha, *pixels(s), cv2.INTER_LINEAR) for s in REACH_STEPS])

@@ -54,10 +54,11 @@ class CompletionNetwork(nn.Module):
         self.middle = Block(2 * c[-1], c[-1])
         self.up = nn.ModuleList(Block(c[i + 1] + c[i], c[i]) for i in range(len(c) - 2, -1, -1))
         self.leave = nn.Conv2d(width, sum(HEADS.values()) * PATCH * PATCH, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        weight, bias = self.leave.parameters()
+        nn.init.zeros_(weight)
+        nn.init.zeros_(bias)
         with torch.no_grad():
-            bias = self.leave.bias.view(sum(HEADS.values()), PATCH * PATCH)
+            bias = bias.view(sum(HEADS.values()), PATCH * PATCH)
             bias[0] = 1  # copy what lies on the body, at first
             bias[-2] = -4.0
 

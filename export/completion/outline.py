@@ -104,10 +104,10 @@ def refined(
     for frame in frames:
         offset = carved(field, rig, offset, frame)
     moved = with_offsets(rig, offset.astype(np.float32))
-    solver = offsets._Solver(moved)
+    solver = offsets.Solver(moved)
     if error is not None:
         pull = np.clip(PULL * (np.median(error) / error) ** 2, *PULL_RANGE)
-        solver._stay = sparse.diags((solver._stay.diagonal().reshape(-1, 3) * pull[:, None]).ravel())
+        solver.stay = sparse.diags((solver.stay.diagonal().reshape(-1, 3) * pull[:, None]).ravel())
     edges = Edges(moved.faces[solver.skin[moved.faces].all(1)])
     change = np.zeros_like(offset)
     for k, smoothness in enumerate(offsets.SMOOTHNESS):

@@ -117,7 +117,10 @@ class Completer:
         views together."""
         weight = np.stack([c.seen / c.error for c in looks])
         weight /= weight.sum(0)
-        mean = lambda k: sum(w * getattr(c, k) for w, c in zip(weight, looks, strict=True))  # noqa: E731
+
+        def mean(k: str) -> np.ndarray:
+            return np.asarray(sum(w * getattr(c, k) for w, c in zip(weight, looks, strict=True)))
+
         planes = np.concatenate([mean("offset"), mean("error")[None], mean("drape")[None]])
         v = self.field.at_vertices(planes)
         error, drape = np.clip(v[:, 3], 1e-3, 0.3), np.clip(v[:, 4], 0, 1)

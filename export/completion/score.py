@@ -26,6 +26,7 @@ from .outline import outlined
 
 MOTION_STEP = 2  # every second frame of a motion
 WAYS = ("projection", "outline", "completion", "unrefined")
+LEARNED = WAYS[2:]
 
 
 def photo(capture, side: str = "") -> View:
@@ -55,10 +56,10 @@ def scores(avatar: Avatar, chosen: Sequence[tuple[Capture, int]]) -> np.ndarray:
         for capture, i in chosen:
             truth = Truth(capture.image(i))
             rgba = renderer.render(capture.pose(i), capture.camera(i)).rgba
-            a, b = truth._truth, truth._crop(rgba, True)
+            a, b = truth.picture, truth.crop(rgba, True)
             person = rgba[..., 3] >= 128
-            union = np.count_nonzero(person | truth._person)
-            overlap = np.count_nonzero(person & truth._person) / max(union, 1)
+            union = np.count_nonzero(person | truth.person)
+            overlap = np.count_nonzero(person & truth.person) / max(union, 1)
             rows.append((psnr(a, b), ms_ssim(a, b), overlap))
     return np.array(rows)
 
@@ -68,9 +69,9 @@ def photo_score(avatar: Avatar, view: View) -> np.ndarray:
     truth = Truth(np.dstack([view.rgb, (view.mask * 255 + 0.5).astype(np.uint8)]))
     with Renderer(avatar, view.rgb.shape[:2], renderer="texture", crop=False) as renderer:
         rgba = renderer.render(view.pose, view.camera).rgba
-    a, b = truth._truth, truth._crop(rgba, True)
+    a, b = truth.picture, truth.crop(rgba, True)
     person = rgba[..., 3] >= 128
-    overlap = np.count_nonzero(person & truth._person) / np.count_nonzero(person | truth._person)
+    overlap = np.count_nonzero(person & truth.person) / np.count_nonzero(person | truth.person)
     return np.array([psnr(a, b), ms_ssim(a, b), overlap])
 
 
@@ -87,17 +88,22 @@ def sheet(avatar: Avatar, chosen: Sequence[tuple[Capture, int]], renderer: str =
 
 
 def make(way: str, views: Sequence[View], body: Body, completer=None) -> Avatar:
-    """An avatar by one of WAYS."""
+    """An avatar by one of WAYS. Raises ValueError where the way needs a completer and there is none."""
     if way == "projection":
         return project_photos(views, body, name=way, texture_size=512)[0]
     if way == "outline":
         return project_photos(views, outlined(views, body), name=way, texture_size=512)[0]
+    if completer is None:
+        raise ValueError(f"{way}: needs a completer")
     return completer.complete(views, name=way, refine=way != "unrefined")
+
+
+LEARNED = WAYS[2:]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("captures", nargs="+")
     parser.add_argument("--model", help="completion.onnx")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=("projection", "outline", "completion"))
@@ -105,6 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="only every n-th frame")
     parser.add_argument("--sheet", help="a picture of six frames, truth above the last way's avatar")
     a = parser.parse_args(arguments)
+    if not a.model and (needy := [w for w in a.ways if w in LEARNED]):
+        parser.error(f"--model: nothing given, but --ways {needy[0]} needs it")
     completer = None
     if a.model:
         from .predict import Completer
@@ -112,13 +120,14 @@ def main(arguments: list[str] | None = None) -> None:
         completer = Completer(a.model, Body.open())
     body, chosen = Body.open(), frames(a.captures)[:: a.every]
     views = [photo(a.captures[0], s) for s in (("", "_back") if a.both else ("",))]
+    avatar = None
     for way in a.ways:
         avatar = make(way, views, body, completer)
         mean, own = scores(avatar, chosen).mean(0), photo_score(avatar, views[0])
         line = "  ".join(f"{p:.2f}/{s:.3f}/{u:.3f}" for p, s, u in (mean, own))
         name = pathlib.Path(a.captures[0]).name
         print(f"{name:10s} {way:11s} novel, own view: {line}", flush=True)
-    if a.sheet:
+    if a.sheet and avatar:
         full = [f for f in chosen if not f[0].close_up[f[1]]]
         picture = sheet(avatar, full[:: max(1, len(full) // 6)][:6])
         cv2.imwrite(a.sheet, picture[..., ::-1])

@@ -36,6 +36,7 @@ TANGENT = 0.4  # how much an offset's error along the surface counts beside one 
 OFFSET_WEIGHT, ERROR_WEIGHT, DRAPE_WEIGHT = 10.0, 0.005, 0.02
 AREA_SHARE = 0.6  # of a texel's weight that goes by its area on the body; the rest counts texels alike
 VALIDATION_PHOTOS = 48
+TERMS = ("colour", "offset", "error", "drape")  # of the loss
 COLUMNS = ("step", "seconds", "rate", "colour", "offset_mm", "error", "drape", "photos")
 
 
@@ -136,7 +137,8 @@ class Trainer:
         from tqdm import tqdm
 
         s, began = self.settings, time.monotonic()
-        saved, sums, count = began, dict.fromkeys(("colour", "offset", "error", "drape"), 0.0), 0
+        saved, count = began, 0
+        sums: dict[str, float] = dict.fromkeys(TERMS, 0.0)
         with tqdm(total=s.steps, initial=self.step, unit="step", mininterval=10) as bar:
             while self.step < s.steps and time.monotonic() - began < seconds:
                 for k, v in self._step(self.batches.batch(self.step)).items():
@@ -171,7 +173,9 @@ class Trainer:
         keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             names, parameters = zip(*self.network.named_parameters(), strict=True)
-            torch._foreach_lerp_([self.average[n] for n in names], [p.detach() for p in parameters], 1 - keep)
+            average, new = [self.average[n] for n in names], [p.detach() for p in parameters]
+            # torch has no public name for it
+            torch._foreach_lerp_(average, new, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
         return {k: float(v.detach()) for k, v in terms.items()}
 
     def validate(self) -> dict[str, float]:
@@ -180,10 +184,10 @@ class Trainer:
         shards = self.people.available(validation=True)
         chosen = [(s, i) for s in shards for i in range(self.people.photos(s))]
         if not chosen:
-            return dict.fromkeys(("colour", "offset", "error", "drape"), float("nan"))
+            return dict.fromkeys(TERMS, float("nan"))
         chosen = chosen[:: max(1, len(chosen) // VALIDATION_PHOTOS)][:VALIDATION_PHOTOS]
         network = self.averaged()
-        sums = dict.fromkeys(("colour", "offset", "error", "drape"), 0.0)
+        sums: dict[str, float] = dict.fromkeys(TERMS, 0.0)
         with torch.no_grad():
             for k in range(0, len(chosen), 8):
                 part = chosen[k : k + 8]
@@ -234,7 +238,7 @@ class Trainer:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dinar_live.export.completion.train", description=__doc__.split("\n\n")[0]
+        prog="python -m dinar_live.export.completion.train", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("out", help="folder for the state, the weights and the log")
     parser.add_argument("--shards", nargs="+", required=True, help="folders of synthetic people")

@@ -50,7 +50,9 @@ def onnx_bytes(network: CompletionNetwork) -> bytes:
     """The ONNX file: input `planes` f32[1,PLANES,SIZE,SIZE], outputs as CompletionNetwork."""
     file = io.BytesIO()
     torch.onnx.export(
-        _Outputs(network), (torch.zeros(1, PLANES, SIZE, SIZE),), file, input_names=["planes"],
+        _Outputs(network), (torch.zeros(1, PLANES, SIZE, SIZE),),
+        file,  # pyright: ignore[reportArgumentType]  # this exporter takes open files too
+        input_names=["planes"],
         output_names=list(OUTPUTS),
         opset_version=17, dynamo=False,
     )  # fmt: skip
@@ -75,7 +77,7 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("weights")
     parser.add_argument("out")
     a = parser.parse_args(arguments)

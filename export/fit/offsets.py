@@ -63,7 +63,7 @@ def laplacian(faces: np.ndarray, vertices: int):
     return sparse.identity(vertices) - sparse.diags(1 / degree) @ adjacency
 
 
-class _Solver:
+class Solver:
     """Least squares of equations and smoothness for one mesh."""
 
     def __init__(self, rig: Rig):
@@ -80,7 +80,7 @@ class _Solver:
         stay = np.where(self.skin, stay, STAY_INSIDE)
         L = laplacian(rig.faces, V)
         self._smooth = sparse.kron(L.T @ L, sparse.identity(3), "csr")
-        self._stay = sparse.diags(np.repeat(stay, 3))
+        self.stay = sparse.diags(np.repeat(stay, 3))
         self._V = V
 
     def matrix(self, parts: Sequence[Equations]):
@@ -101,7 +101,7 @@ class _Solver:
         from scipy.sparse.linalg import cg
 
         for _ in range(2 if robust else 1):
-            A, b = smoothness * self._smooth + self._stay, np.zeros(3 * self._V)
+            A, b = smoothness * self._smooth + self.stay, np.zeros(3 * self._V)
             for matrix, target, weight, huber in systems:
                 residual = np.abs(matrix @ offset.ravel() - target)
                 w = weight * (huber / np.maximum(residual, huber) if robust else np.ones(len(target)))
@@ -131,7 +131,7 @@ def fit_offsets(
 
     report: told a line after each round. Raises InputError where no outline can be used.
     """
-    solver, rng = _Solver(rig), np.random.default_rng(seed)
+    solver, rng = Solver(rig), np.random.default_rng(seed)
     edges = Edges(rig.faces[solver.skin[rig.faces].all(1)])
     offset = np.zeros((len(rig.model.vertices), 3))
     rounds = [(s, None) for s in SMOOTHNESS] + [(FINEST, blur) for blur in BLUR if colours]

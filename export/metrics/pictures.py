@@ -73,28 +73,32 @@ class Comparison:
 
 class Truth:
     """A true picture u8[H,W,4], to compare renders of it with. Raises ValueError where it shows nobody (no
-    alpha of 0.5 or more)."""
+    alpha of 0.5 or more).
+
+    picture: the person's box of it on white. person bool[H,W]: where it shows them.
+    """
 
     def __init__(self, rgba: np.ndarray, premultiplied: bool = False):
         self._box = person_box(rgba[..., 3])
         if self._box is None:
             raise ValueError("the picture shows nobody: alpha is below 0.5 everywhere")
-        self._person = rgba[..., 3] >= OPAQUE
-        self._truth = self._crop(rgba, premultiplied)
+        self.person = rgba[..., 3] >= OPAQUE
+        self.picture = self.crop(rgba, premultiplied)
 
-    def _crop(self, rgba: np.ndarray, premultiplied: bool) -> np.ndarray:
+    def crop(self, rgba: np.ndarray, premultiplied: bool) -> np.ndarray:
+        """The person's box of a picture u8[H,W,4] of the same size, on white."""
         return _padded(on_white(rgba[self._box], premultiplied))
 
     def compare(self, rgba: np.ndarray, premultiplied: bool = True) -> Comparison:
         """Score a render u8[H,W,4] of the same size. PSNR, SSIM, MS-SSIM and FLIP in the person's box, IoU
         over the whole picture."""
-        if rgba.shape != (*self._person.shape, 4):
+        if rgba.shape != (*self.person.shape, 4):
             raise ValueError(
-                f"picture: got shape {list(rgba.shape)}, expected {[*self._person.shape, 4]} as in the true one"
+                f"picture: got shape {list(rgba.shape)}, expected {[*self.person.shape, 4]} as in the true one"
             )
-        a, b = self._truth, self._crop(rgba, premultiplied)
+        a, b = self.picture, self.crop(rgba, premultiplied)
         person = rgba[..., 3] >= OPAQUE
-        iou = np.count_nonzero(person & self._person) / np.count_nonzero(person | self._person)
+        iou = np.count_nonzero(person & self.person) / np.count_nonzero(person | self.person)
         flip = flip_map(a, b)
         return Comparison(
             Scores(psnr(a, b), ssim(a, b), ms_ssim(a, b), float(flip.mean(dtype=np.float64)), iou), a, b, flip

@@ -80,8 +80,13 @@ def _keep_parts(builder: ModuleType) -> None:
     light to us."""
     if hasattr(builder, "_whole_flatten"):
         return
-    builder._whole_flatten = flatten = builder._flatten
-    builder._whole_bake = builder._bake
-    builder._flatten = lambda parts: dict(flatten(parts), parts=parts)
-    builder._bake = lambda per, parts: None
-    builder.load_texture = functools.lru_cache(None)(builder.load_texture)
+    flatten = builder._flatten
+    changed = dict(
+        _whole_flatten=flatten,
+        _whole_bake=builder._bake,
+        _flatten=lambda parts: dict(flatten(parts), parts=parts),
+        _bake=lambda per, parts: None,
+        load_texture=functools.lru_cache(None)(builder.load_texture),
+    )
+    for name, value in changed.items():
+        setattr(builder, name, value)

@@ -16,13 +16,12 @@ from dinar_live.runtime.avatar import Body
 
 from . import people
 from .assets import HELD_OUT, Assets
+from .person import Person
 
 KEY = 77  # of the random numbers: other people than those of the shards
 
 
-def write_capture(
-    assets: Assets, body: Body, seed: int, out, *, frames: int = 24, size: int = 384
-) -> people.Person:
+def write_capture(assets: Assets, body: Body, seed: int, out, *, frames: int = 24, size: int = 384) -> Person:
     """Person `seed` as a capture folder `out`: two training frames, `frames` validation frames, photo/.
     Returns them."""
     rng = np.random.default_rng([KEY, seed])
@@ -40,7 +39,7 @@ def write_capture(
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("assets", help="the folder makehuman_cc0")
     parser.add_argument("out", help="folder of capture folders")
     parser.add_argument("--people", type=int, default=20)

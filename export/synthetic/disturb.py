@@ -72,14 +72,16 @@ def picture(rng: np.random.Generator, rgba: np.ndarray, table: np.ndarray, stren
         grain = rng.normal(0, 9 * strength * rng.random(), scene.shape).astype(np.float32)
         scene = np.clip(scene + grain, 0, 255).astype(np.uint8)
         if rng.random() < 0.6:
-            quality = int(rng.uniform(40, 95))
-            scene = cv2.imdecode(
-                cv2.imencode(".jpg", scene, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
-            )
+            scene = _as_jpeg(scene, int(rng.uniform(40, 95)))
         alpha = mask(rng, alpha[..., 0], strength)[..., None]
     for c in range(3):
         scene[..., c] = table[:, c][scene[..., c]]
     return np.concatenate([scene.astype(np.float32) / 255 * alpha, alpha], 2)
+
+
+def _as_jpeg(scene: np.ndarray, quality: int) -> np.ndarray:
+    data = cv2.imencode(".jpg", scene, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def fit(

@@ -3,18 +3,15 @@ knots of hair."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from dinar_live.export.completion.nearest import tree_of
 from dinar_live.export.completion.surface import LEGS, hanging_weights
 from dinar_live.export.texture_space import vertex_normals
 from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
 
 from . import lofts
-
-if TYPE_CHECKING:
-    from .people import Person
+from .person import Person
 
 ARMS = [
     i
@@ -28,8 +25,6 @@ UNDER = 0.05  # metres above a hem up to which what is below the cloth can be se
 def _away(person: Person, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For points f64[N,3]: the body's smoothed normals f64[N,3] there and the body's nearest places
     f64[N,3]."""
-    from scipy.spatial import cKDTree
-
     x, faces = person.rig.model.vertices.astype(float), person.rig.faces
     normal = vertex_normals(person.rig.model.vertices, faces).astype(float)
     for _ in range(4):
@@ -38,7 +33,7 @@ def _away(person: Person, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             np.add.at(total, faces[:, k], normal[faces[:, (k + 1) % 3]] + normal[faces[:, (k + 2) % 3]])
         normal = normal + total / (np.linalg.norm(total, axis=1, keepdims=True) + 1e-12)
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-    distance, near = cKDTree(x).query(points, k=4)
+    distance, near = tree_of(x).query(points, k=4)
     weight = 1 / (distance + 0.01)
     weight /= weight.sum(1, keepdims=True)
     n = np.einsum("nk,nkc->nc", weight, normal[near])
@@ -121,9 +116,7 @@ def _cloud(person: Person, roles=("suit", "skin"), without=()) -> tuple[np.ndarr
 
 
 def _near_weights(points: np.ndarray, cloud: np.ndarray, weights: np.ndarray, k: int = 24) -> np.ndarray:
-    from scipy.spatial import cKDTree
-
-    distance, near = cKDTree(cloud).query(points, k=k)
+    distance, near = tree_of(cloud).query(points, k=k)
     share = 1 / (distance + 0.02)
     return np.einsum("nk,nkj->nj", share / share.sum(1, keepdims=True), weights[near])
 
@@ -139,14 +132,15 @@ def _add(
     style: int = 0,
 ) -> dict:
     n = len(mesh["v"])
+    grey = np.full((8, 8, 4), 128, np.uint8)
+    grey[..., 3] = 255
     part = dict(
-        mesh, W=weights, E=np.zeros((n, 3, 62), np.float32), tex=np.full((8, 8, 4), 128, np.uint8),
+        mesh, W=weights, E=np.zeros((n, 3, 62), np.float32), tex=grey,
         mode=0, floor=0.0,
         kind="hair" if role in ("bun", "tail") else "clothes", role=role,
         bias=np.full(len(mesh["f"]), bias),
         like_suit=like_suit, style=style,
     )  # fmt: skip
-    part["tex"][..., 3] = 255
     person.parts.insert(len(person.parts) - 1, part)
     return part
 
@@ -307,4 +301,4 @@ def hide_skin(person: Person) -> None:
             gone |= covered
     for hidden in skin.get("hidden", []):
         gone |= hidden(skin["v"], skin["W"])
-    _keep_faces(skin, ~gone[skin["f"]].any(1))
+    _keep_faces(skin, np.asarray(~gone[skin["f"]].any(1)))

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from dinar_live.runtime.core.errors import InputError
 
 from . import people, photos, wrap
 from .assets import HELD_OUT, Assets
+from .person import Person
 
 VERSION = 4
 ATLAS = 128  # texels a side of the true colours
@@ -85,7 +87,7 @@ class Generator:
         )
         return out
 
-    def _outfit(self, person: people.Person, rng: np.random.Generator, geometry: dict, photo: dict) -> None:
+    def _outfit(self, person: Person, rng: np.random.Generator, geometry: dict, photo: dict) -> None:
         surface = wrap.surface_points(person, rng)
         offset = self.wrapper.wrap(person, surface, rng)
         links = self.wrapper.colour_links(person, offset, surface)
@@ -132,8 +134,9 @@ def write_shards(generator: Generator, out, count: int = NEVER, seconds: float =
             path = out / f"shard_{number:06d}.npz"
             if not path.exists():
                 part = path.with_suffix(".part")
+                arrays: dict[str, Any] = generator.shard(number)
                 with part.open("wb") as file:
-                    np.savez(file, **generator.shard(number))
+                    np.savez(file, **arrays)
                 os.replace(part, path)
             number += 1
             bar.update()
@@ -143,7 +146,7 @@ def write_shards(generator: Generator, out, count: int = NEVER, seconds: float =
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dinar_live.export.synthetic", description=__doc__.split("\n\n")[0]
+        prog="python -m dinar_live.export.synthetic", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("assets", help="the folder makehuman_cc0 with mhperson.py and assets/")
     parser.add_argument("out", help="folder for the shards")

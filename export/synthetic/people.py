@@ -3,43 +3,18 @@ falls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from dinar_live.runtime.avatar import Body, Rig
+from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
 
 from . import garments, textures
 from .assets import EYES, Assets
-from .lofts import Loft
+from .person import Person
 
 ROLES = ("suit", "shoes", "hair", "brow", "lash", "eye", "teeth", "teeth", "skin")
 BAKE_DIRECTIONS, BAKE_SIDE = 40, 320  # of the soft sky's light
 EXPRESSIONS = 62
-
-
-@dataclass(eq=False)
-class Person:
-    """A built person: parts in the T-pose (dicts of the builder with a `role`), the builder's flat
-    arrays, the rig.
-
-    joints f64[55,3] and rig are in the T-pose. drapes: skirts and coats over both legs.
-    """
-
-    parts: list[dict]
-    flat: dict
-    rig: Rig
-    drapes: list[Loft] = field(default_factory=list)
-
-    @property
-    def joints(self) -> np.ndarray:
-        """Joints f64[55,3] in the T-pose."""
-        return self.flat["joints"]
-
-    def part(self, role: str) -> dict:
-        """The first part of this role."""
-        return next(p for p in self.parts if p["role"] == role)
 
 
 def draw(rng: np.random.Generator, assets: Assets) -> dict:
@@ -131,22 +106,23 @@ def _one_sided(person: Person, flat: dict, shade: np.ndarray, rng: np.random.Gen
 def restyle(person: Person, rng: np.random.Generator, assets: Assets) -> None:
     """New colours and prints on a varied person, in place; geometry and light stay."""
     out, tint = [], textures.hair_tint(rng)
-    mean, suit, worn = None, None, {}  # a pair of boots shares a style
+    done: dict[str, np.ndarray] = {}  # by role
+    worn = {}  # a pair of boots shares a style
     for p in person.parts:
         t, role = p["tex"], p["role"]
         if role in ("suit", "shoes"):
             t = textures.recolour(p["name"], t, rng)
-            suit = (t, p) if role == "suit" else suit
         elif role == "hair":
             t = textures.tinted(t, tint)
-            mean = t[t[..., 3] > 128][:, :3].mean(0)
         elif role in ("drape", "piece"):
             if not p["style"] or p["style"] not in worn:
-                colour = _torso_colour(*suit, person) if rng.random() < p["like_suit"] else None
+                like_suit = rng.random() < p["like_suit"]
+                colour = _torso_colour(done["suit"], person) if like_suit else None
                 worn[p["style"]] = textures.fabric(rng, colour=colour)
             t = worn[p["style"]]
         elif role in ("bun", "tail"):
-            t = textures.strands(rng, mean)
+            hair = done["hair"]
+            t = textures.strands(rng, hair[hair[..., 3] > 128][:, :3].mean(0))
         elif role == "skin":
             names = [s for s in assets.skins if ("female" in s) == (p["gender"] > 0.5)] or list(assets.skins)
             file = assets.builder.find_image(
@@ -154,6 +130,7 @@ def restyle(person: Person, rng: np.random.Generator, assets: Assets) -> None:
             )
             t = textures.tinted(assets.builder.load_texture(file), textures.skin_tint(rng))
         out.append(t)
+        done[role] = t
     size = np.array([t.shape[:2] for t in out])
     person.flat.update(
         tex=np.concatenate([t.reshape(-1, 4) for t in out]),
@@ -163,10 +140,11 @@ def restyle(person: Person, rng: np.random.Generator, assets: Assets) -> None:
     )
 
 
-def _torso_colour(texture: np.ndarray, suit: dict, person: Person) -> np.ndarray:
-    """Mean colour of the suit on the chest and belly, 8-bit CIELAB f64[3]."""
+def _torso_colour(texture: np.ndarray, person: Person) -> np.ndarray:
+    """Mean colour of the suit with this texture on the chest and belly, 8-bit CIELAB f64[3]."""
     import cv2
 
+    suit = person.part("suit")
     chest, belly = person.joints[J["spine3"]][1], person.joints[J["pelvis"]][1]
     height = suit["v"][suit["f"]].mean(1)[:, 1]
     uv = suit["vt"][suit["ft"][(height < chest) & (height > belly)]].reshape(-1, 2)

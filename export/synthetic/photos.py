@@ -9,7 +9,7 @@ import numpy as np
 from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
 
 from .assets import Assets
-from .people import Person
+from .person import Person
 
 SUPERSAMPLING = 2
 # arm: lift, swing, twist, elbow (radians; the builder's convention), and how often

@@ -50,12 +50,13 @@ def _clustered(key: str, texture: np.ndarray):
     """CIELAB f32[H,W,3], soft memberships f32[H,W,K] and cluster colours f32[K,3] of a texture; kept by
     key."""
     if key not in _clusters:
-        scale = np.float32([0.5, 1, 1])
+        scale = np.array([0.5, 1, 1], np.float32)
         small = cv2.resize(texture[..., :3], (SMALL, SMALL), interpolation=cv2.INTER_AREA)
         lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32) * scale
         cv2.setRNGSeed(1)
+        label = np.zeros((len(lab), 1), np.int32)
         stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-        _, _, centre = cv2.kmeans(lab, CLUSTERS, None, stop, 2, cv2.KMEANS_PP_CENTERS)
+        _, _, centre = cv2.kmeans(lab, CLUSTERS, label, stop, 2, cv2.KMEANS_PP_CENTERS)
         full = cv2.cvtColor(np.ascontiguousarray(texture[..., :3]), cv2.COLOR_RGB2LAB).astype(np.float32)
         distance = np.stack([((full * scale - c) ** 2).sum(-1) for c in centre], -1)
         weight = np.exp(-distance / 120)
@@ -76,11 +77,11 @@ def recolour(key: str, texture: np.ndarray, rng: np.random.Generator) -> np.ndar
             new[k] = cloth_colour(rng)
     for _ in range(rng.integers(0, 3)):
         new[rng.integers(CLUSTERS)] = new[rng.integers(CLUSTERS)]
-    out = weight @ new + (full - weight @ centre) * np.float32([1, 0.5, 0.5])
+    out = weight @ new + (full - weight @ centre) * np.array([1, 0.5, 0.5], np.float32)
     if rng.random() < 0.3:
         h, w = texture.shape[:2]
         print_ = pattern(rng, h, w, (0.012 * w, 0.09 * w)) * weight[..., rng.integers(CLUSTERS)]
-        out += print_[..., None] * np.float32([rng.uniform(-70, 70), *rng.normal(0, 25, 2)])
+        out += print_[..., None] * np.array([rng.uniform(-70, 70), *rng.normal(0, 25, 2)], np.float32)
     result = texture.copy()
     result[..., :3] = lab_to_rgb(out)
     return result
@@ -98,7 +99,7 @@ def fabric(rng: np.random.Generator, size: int = 256, colour: np.ndarray | None 
     lab[..., 0] += noise / noise.std() * rng.uniform(0.5, 5)
     if rng.random() < 0.4:
         mask = pattern(rng, size, size, (6, 64))
-        lab += mask[..., None] * np.float32([rng.uniform(-80, 80), *rng.normal(0, 25, 2)])
+        lab += mask[..., None] * np.array([rng.uniform(-80, 80), *rng.normal(0, 25, 2)], np.float32)
     if rng.random() < 0.25:  # a border at the hem (v = 0 is the last row)
         rows = int(size * rng.uniform(0.02, 0.15))
         lab[size - rows :] = cloth_colour(rng)

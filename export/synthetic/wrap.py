@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live.export.completion.atlas import Atlas
+from dinar_live.export.completion.nearest import tree_of
 from dinar_live.export.completion.surface import Field
 from dinar_live.runtime.avatar import Rig
 from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
 from dinar_live.runtime.core.skeleton import PARENTS
 
-from .people import Person
+from .person import Person
 
 SAMPLES = 100_000  # points of the person's surface
 RAY_STEPS = np.r_[-0.012:0.1:0.0065, 0.1:0.24:0.011]  # metres along a vertex's normal that are looked at
@@ -50,8 +51,6 @@ class Surface:
 def surface_points(person: Person, rng: np.random.Generator, n: int = SAMPLES) -> Surface:
     """Random points of clothes, hair and skin, without transparent hair and without the skin under
     cloth or hair."""
-    from scipy.spatial import cKDTree
-
     flat, roles = person.flat, np.array([p["role"] for p in person.parts])
     used = ~np.isin(roles, ["brow", "lash", "eye", "teeth"])
     v, F = flat["v"], flat["F"]
@@ -83,7 +82,7 @@ def surface_points(person: Person, rng: np.random.Generator, n: int = SAMPLES) -
         keep[mine[alpha[row, column] < 110]] = False
         s = s.where(keep)
     skin = roles[s.part] == "skin"
-    tree = cKDTree(s.place[~skin])
+    tree = tree_of(s.place[~skin])
     bare = np.flatnonzero(skin)
     under = np.zeros(len(bare), bool)
     for step in (0.004, 0.01, 0.018, 0.028):
@@ -97,10 +96,8 @@ def surface_points(person: Person, rng: np.random.Generator, n: int = SAMPLES) -
 
 def _lining(s: Surface) -> np.ndarray:
     """Cloth close under other cloth that faces the same way, bool[N]: linings, shirts under jackets."""
-    from scipy.spatial import cKDTree
-
     cloth = np.flatnonzero(~s.hair)
-    tree, under = cKDTree(s.place[cloth]), np.zeros(len(s.part), bool)
+    tree, under = tree_of(s.place[cloth]), np.zeros(len(s.part), bool)
     for step in (0.009, 0.015, 0.022):
         distance, hit = tree.query(s.place[cloth] + step * s.normal[cloth], distance_upper_bound=0.005)
         met = distance < 0.005
@@ -140,14 +137,12 @@ class Wrapper(Field):
     def _rays(self, person: Person, x: np.ndarray, s: Surface, rng) -> tuple[np.ndarray, np.ndarray]:
         """Along each vertex's normal to the outermost surface that can belong to it: targets f64[V,3],
         weights f64[V]."""
-        from scipy.spatial import cKDTree
-
         normal = self._normals(x)
         vertex = np.flatnonzero(self.atlas.skin_vertex & (self.stay < 1))
         vertex = vertex[~self._inner(x, normal, vertex, rng)]
         n = normal[vertex]
         steps = x[vertex, None] + RAY_STEPS[None, :, None] * n[:, None]
-        _, hit = cKDTree(s.place).query(steps.reshape(-1, 3), distance_upper_bound=RAY_REACH)
+        _, hit = tree_of(s.place).query(steps.reshape(-1, 3), distance_upper_bound=RAY_REACH)
         hit = hit.reshape(steps.shape[:2])
         ok = hit < len(s.place)
         hit = np.where(ok, hit, 0)
@@ -169,8 +164,6 @@ class Wrapper(Field):
     def _inner(self, x: np.ndarray, normal: np.ndarray, vertex: np.ndarray, rng) -> np.ndarray:
         """Vertices in mouth, sockets and folds, bool[n]: their normal meets the bare body's outside
         from behind."""
-        from scipy.spatial import cKDTree
-
         f = self.faces[self.atlas.skin_vertex[self.faces].all(1)]
         a, b, c = (x[f[:, k]] for k in range(3))
         cross = np.cross(b - a, c - a)
@@ -180,7 +173,7 @@ class Wrapper(Field):
         place = np.einsum("nk,nkc->nc", w, x[f[drawn]])
         out = cross[drawn] / area[drawn, None]
         steps = x[vertex, None] + np.r_[0.015:0.12:0.01][None, :, None] * normal[vertex, None]
-        _, hit = cKDTree(place).query(steps.reshape(-1, 3), distance_upper_bound=0.008)
+        _, hit = tree_of(place).query(steps.reshape(-1, 3), distance_upper_bound=0.008)
         hit = hit.reshape(steps.shape[:2])
         ok = hit < len(place)
         hit = np.where(ok, hit, 0)
@@ -220,13 +213,12 @@ class Wrapper(Field):
     def colour_links(self, person: Person, offset: np.ndarray, s: Surface) -> np.ndarray:
         """For every covered texel of the moved mesh the surface points that give it its colour,
         i64[n,10]."""
-        from scipy.spatial import cKDTree
-
         x = person.rig.model.vertices + offset
         normal = self.atlas.at(self.atlas.normals(x))
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-        tree = cKDTree(np.c_[s.place, COLOUR_NORMAL * s.normal])
-        return tree.query(np.c_[self.atlas.at(x), COLOUR_NORMAL * normal], k=COLOUR_SAMPLES)[1]
+        tree = tree_of(np.c_[s.place, COLOUR_NORMAL * s.normal])
+        places = np.c_[self.atlas.at(x), COLOUR_NORMAL * normal]
+        return np.asarray(tree.query(places, k=COLOUR_SAMPLES)[1])
 
 
 def true_colours(person: Person, s: Surface, links: np.ndarray, linear: np.ndarray) -> np.ndarray:
