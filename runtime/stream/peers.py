@@ -1,4 +1,4 @@
-"""What a server remembers of each client."""
+"""What a server remembers of its clients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from dinar_live.runtime.stream.auth.keys import KeyFolder
 from dinar_live.runtime.stream.protocol.wire import TYPE_OFFSET, MessageType
 
+from .mailbox import Mailbox
 from .rendering import PendingRequest
+
+NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
 
 
 class TokenBucket:
@@ -80,3 +84,36 @@ class Peer:
         """The oldest answer put aside has left."""
         self.backlog_frames -= self.backlog.popleft()[TYPE_OFFSET] == MessageType.FRAME
         self.stalled_since = time.monotonic()
+
+
+class PeerTable(dict[bytes, Peer]):
+    """The clients of a server by routing id. Belongs to the I/O thread; others may only count.
+
+    mailbox: where their requests wait, which go when the client does.
+    stalled: those whose answers wait because they do not read. dropped: how many were shown the door.
+    """
+
+    def __init__(self, mailbox: Mailbox[PendingRequest]):
+        super().__init__()
+        self._mailbox = mailbox
+        self.stalled: set[bytes] = set()
+        self.dropped = 0
+
+    def forget(self, client: bytes) -> None:
+        """Knows this client, if it is one, no more, nor what it asked for."""
+        self.pop(client, None)
+        self.stalled.discard(client)
+        self._mailbox.drop(client)
+
+    def drop(self, client: bytes) -> None:
+        """Forgets a client that misbehaves, and counts it if it was one."""
+        self.dropped += client in self
+        self.forget(client)
+
+    def idle_since(self, then: float) -> list[bytes]:
+        """Who has said nothing since `then` (time.monotonic) and waits for nothing."""
+        return [client for client, peer in self.items() if not peer.owed and peer.last_seen < then]
+
+    def revoked(self, keys: KeyFolder) -> list[bytes]:
+        """Whose key is no longer in `keys`."""
+        return [c for c, p in self.items() if p.key is not None and keys.name_of(p.key) is None]

@@ -7,7 +7,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -16,29 +15,15 @@ import zmq
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.stream.auth.keys import KeyFolder
 from dinar_live.runtime.stream.auth.zap import CurveAuthenticator, guard, key_of
-from dinar_live.runtime.stream.protocol.messages import (
-    Bye,
-    Describe,
-    ErrorMessage,
-    Hello,
-    RenderRequest,
-    Superseded,
-    Time,
-)
+from dinar_live.runtime.stream.protocol.messages import Bye, Describe, Hello, RenderRequest, Superseded, Time
 from dinar_live.runtime.stream.protocol.messages_codec import decode, encode
-from dinar_live.runtime.stream.protocol.wire import (
-    SEND_TIME_OFFSET,
-    TYPE_OFFSET,
-    ErrorCode,
-    MessageType,
-    WireError,
-    peek,
-)
+from dinar_live.runtime.stream.protocol.wire import ErrorCode, WireError
 
 from .capabilities import ServerCapabilities
 from .floods import FloodGate, Verdict, line_of
 from .mailbox import Mailbox
-from .peers import Peer
+from .outbox import Outbox
+from .peers import NOBODY, Peer, PeerTable
 from .render_loop import RenderLoop
 from .rendering import Limits, PendingRequest, RenderedFrame
 from .sockets import Waker, bind, make_socket
@@ -49,16 +34,9 @@ log = logging.getLogger(__name__)
 _DRAIN = 256  # messages read before finished frames get their turn again
 _POLL_MS = 500
 _STALLED_POLL_MS = 5
-_MAX_BACKLOG = 1024
 _CLOSE_SECONDS = 10.0
 _GOODBYE_SECONDS = 0.1  # for clients to read BYE and the last frame
 _INSIDE = "inproc://dinar"
-_NOBODY = b""  # whom the overview for spectators is rendered for; libzmq gives no client this name
-_COUNTERS: dict[int, str] = {
-    MessageType.FRAME: "frames",
-    MessageType.SUPERSEDED: "superseded",
-    MessageType.ERROR: "errors",
-}
 
 
 class Server:
@@ -107,21 +85,19 @@ class Server:
         self._session = secrets.randbits(32) | 1
         self._capabilities = ServerCapabilities(capabilities, avatars or {}, self._limits, self._session)
         self.endpoint = endpoint
-        self._stats: dict[str, int] = dict.fromkeys(
-            ("requests", "frames", "superseded", "errors", "malformed", "dropped_clients", "bytes_sent"), 0
-        )
-        self._peers: dict[bytes, Peer] = {}
+        self._requests = self._malformed = 0
         self._gate = FloodGate(self._limits.max_rate)
         self._numbers = itertools.count(1)
         self._mailbox: Mailbox[PendingRequest] = Mailbox()
+        self._peers = PeerTable(self._mailbox)
+        self._outbox = Outbox(
+            self._peers, self._mailbox, idle_timeout=self._limits.idle_timeout, session=self._session
+        )
         self._render_loop = RenderLoop(
             self._mailbox, render, ready, self._rendered, workers=workers, session=self._session
         )
-        # client, message, and what was rendered for it
-        self._outbox: deque[tuple[bytes, bytearray, RenderRequest | None]] = deque()
         self._spectators, self._overview = spectators, overview
         self._broadcast: SpectatorBroadcast | None = None
-        self._stalled: set[bytes] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._io, name="dinar-io", daemon=True)
         self._authenticator: CurveAuthenticator | None = None
@@ -153,6 +129,7 @@ class Server:
         except BaseException:
             self._context.destroy(linger=0)
             raise
+        self._outbox.open(self._socket, self._broadcast)
         self._waker = Waker(self._context)
         self._state = "running"
         self._thread.start()
@@ -166,7 +143,7 @@ class Server:
             return
         self._state = "closed"
         for client, (request, _) in self._mailbox.close():
-            self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
+            self._outbox.refuse(client, ErrorCode.CLOSING, "the server is closing", request)
         self._render_loop.join(_CLOSE_SECONDS)
         self._stopping.set()
         self._waker.wake()
@@ -192,7 +169,13 @@ class Server:
         """Counts since the start: requests, frames, superseded, errors, malformed, dropped_clients,
         bytes_sent, refused (for want of a key); and clients and spectators now."""
         return {
-            **self._stats,
+            "requests": self._requests,
+            "frames": self._outbox.frames,
+            "superseded": self._outbox.superseded,
+            "errors": self._outbox.errors,
+            "malformed": self._malformed,
+            "dropped_clients": self._peers.dropped,
+            "bytes_sent": self._outbox.bytes_sent,
             "refused": self._authenticator.refused if self._authenticator else 0,
             "clients": len(self._peers),
             "spectators": self._broadcast.watchers if self._broadcast else 0,
@@ -242,19 +225,18 @@ class Server:
             poller.poll(self._poll_ms())
             self._waker.clear()
             watched = self._broadcast is None or self._serve_spectators(self._broadcast)
-            self._flush()
+            self._outbox.flush()
             emptied = self._drain()
             if emptied and watched:  # first who is inside: nobody can come faster than what they say is read
                 authenticator.answer()
             if (loud := self._gate.keep_up(emptied)) is not None:
                 self._cut_off(loud)
-            for client in list(self._stalled):
-                self._retry(client)
+            self._outbox.retry()
             if time.monotonic() - sweep > 0.5:
                 sweep = time.monotonic()
                 oldest = sweep - self._limits.idle_timeout
-                for client in [c for c, p in self._peers.items() if not p.owed and p.last_seen < oldest]:
-                    self._forget(client)
+                for client in self._peers.idle_since(oldest):
+                    self._peers.forget(client)
                 self._expel()
                 if self._broadcast is not None:
                     old = self._broadcast.socket
@@ -265,13 +247,13 @@ class Server:
                         poller.register(self._broadcast.socket, zmq.POLLIN)
         self._drain()
         for client in list(self._peers):
-            self._post(client, encode(Bye(self._session)))
-        self._flush()
+            self._outbox.post(client, encode(Bye(self._session)))
+        self._outbox.flush()
         if self._peers:  # with IMMEDIATE, libzmq drops what is unread when the connection ends
             time.sleep(_GOODBYE_SECONDS)
 
     def _poll_ms(self) -> int:
-        wait = _STALLED_POLL_MS if self._stalled else _POLL_MS
+        wait = _STALLED_POLL_MS if self._peers.stalled else _POLL_MS
         return (
             wait if self._broadcast is None else min(wait, int(self._broadcast.wait_ms(time.monotonic())) + 1)
         )
@@ -281,7 +263,7 @@ class Server:
         they said was heard."""
         heard = broadcast.listen()
         if broadcast.overview is not None and broadcast.wants_overview(time.monotonic()):
-            self._mailbox.put(_NOBODY, PendingRequest(broadcast.overview, time.monotonic_ns()))
+            self._mailbox.put(NOBODY, PendingRequest(broadcast.overview, time.monotonic_ns()))
         return heard
 
     def _expel(self) -> None:
@@ -289,15 +271,10 @@ class Server:
         so theirs stays, unheard."""
         if self._keys is None:
             return
-        for client in [
-            c for c, p in self._peers.items() if p.key is not None and self._keys.name_of(p.key) is None
-        ]:
+        for client in self._peers.revoked(self._keys):
             log.info("client expelled: its key was revoked")
-            self._post(
-                client,
-                encode(ErrorMessage(0, ErrorCode.REFUSED, "this key is no longer let in", 0, self._session)),
-            )
-            self._forget(client)
+            self._outbox.refuse(client, ErrorCode.REFUSED, "this key is no longer let in")
+            self._peers.forget(client)
 
     def _drain(self) -> bool:
         """Reads some messages; whether that were all."""
@@ -311,7 +288,7 @@ class Server:
             client, line = client.bytes, line_of(parts[0])
             peer = self._peers.get(client)
             if peer is not None and (peer.line, peer.key) != (line, key):
-                self._forget(client)  # another connection has taken its routing id
+                self._peers.forget(client)  # another connection has taken its routing id
                 peer = None
             verdict = self._gate.judge(client, peer is not None, line, sum(map(len, parts)))
             if verdict is Verdict.CUT:
@@ -329,16 +306,15 @@ class Server:
                     raise WireError(f"{len(parts)} parts, expected one")
                 self._receive(client, parts[0], received_ns, line, key)
             except WireError as e:
-                self._stats["malformed"] += e.code not in (ErrorCode.UNKNOWN_AVATAR, ErrorCode.RATE)
+                self._malformed += e.code not in (ErrorCode.UNKNOWN_AVATAR, ErrorCode.RATE)
                 log.debug("refused message: %s", e)
-                self._refuse(client, parts[0] if parts else b"", e)
-            self._flush()
+                self._outbox.refuse_message(client, parts[0] if parts else b"", e)
+            self._outbox.flush()
         return False
 
     def _cut_off(self, client: bytes) -> None:
         log.info("connection ended: it says too much")
-        self._stats["dropped_clients"] += client in self._peers
-        self._forget(client)
+        self._peers.drop(client)
 
     def _receive(
         self, client: bytes, data: bytes, received_ns: int, line: int | None, key: str | None
@@ -349,16 +325,18 @@ class Server:
         message = decode(data)
         match message:
             case RenderRequest():
-                self._stats["requests"] += 1
+                self._requests += 1
                 self._admit(client, peer, message, received_ns)
             case Hello():
                 self._greet(client, peer, message, line, key)
             case Describe():
-                self._post(client, self._capabilities.caps(message.avatar, message.id))
+                self._outbox.post(client, self._capabilities.caps(message.avatar, message.id))
             case Time():
-                self._post(client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session)))
+                self._outbox.post(
+                    client, encode(Time(message.id, message.client_ns, received_ns, 0, self._session))
+                )
             case Bye():
-                self._forget(client)
+                self._peers.forget(client)
             case _:
                 raise WireError(
                     f"a {type(message).__name__} message is the server's to send", ErrorCode.UNEXPECTED
@@ -369,7 +347,7 @@ class Server:
     ) -> None:
         if peer is None and len(self._peers) >= self._limits.max_clients:
             text = f"{len(self._peers)} clients are connected, which is the limit"
-            self._post(client, encode(ErrorMessage(0, ErrorCode.CLIENTS, text, 0, self._session)))
+            self._outbox.refuse(client, ErrorCode.CLIENTS, text)
             return
         name, avatar = hello.info.get("name"), hello.info.get("avatar", "")
         caps = self._capabilities.caps(avatar if isinstance(avatar, str) else "")
@@ -379,7 +357,7 @@ class Server:
             self._peers[client] = Peer(next(self._numbers), line, key)
         else:
             peer.last_id = 0
-        self._post(client, caps)
+        self._outbox.post(client, caps)
 
     def _admit(self, client: bytes, peer: Peer | None, request: RenderRequest, received_ns: int) -> None:
         """Puts a request into its client's mailbox, or answers why not."""
@@ -405,101 +383,16 @@ class Server:
             else:
                 replaced = self._mailbox.put(client, item)
             if replaced is item:
-                self._post(client, self._error(request, ErrorCode.CLOSING, "the server is closing"))
+                self._outbox.refuse(client, ErrorCode.CLOSING, "the server is closing", request)
             elif replaced is not None:
                 peer.owed -= 1
-                self._post(
+                self._outbox.post(
                     client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session))
                 )
             return
-        self._post(client, self._error(request, *error))
-
-    def _refuse(self, client: bytes, data: bytes, reason: WireError) -> None:
-        """One ERROR for a bad message, with as much of its header as can be read; none in answer to an ERROR,
-        or two peers could go on for ever."""
-        type, id, client_time_ns = peek(data)
-        if type != MessageType.ERROR:
-            self._post(
-                client, encode(ErrorMessage(id, reason.code, str(reason), client_time_ns, self._session))
-            )
-
-    def _error(self, request: RenderRequest, code: ErrorCode, text: str) -> bytearray:
-        return encode(ErrorMessage(request.id, code, text, request.pose_time_ns, self._session))
-
-    def _post(self, client: bytes, message: bytearray, rendered: RenderRequest | None = None) -> None:
-        self._outbox.append((client, message, rendered))
+        self._outbox.refuse(client, *error, request)
 
     def _rendered(self, client: bytes, message: bytearray, request: RenderRequest) -> None:
         """An answer of the render loop; called on its threads."""
-        self._post(client, message, request)
+        self._outbox.post(client, message, request)
         self._waker.wake()
-
-    def _flush(self) -> None:
-        while self._outbox:
-            client, message, rendered = self._outbox.popleft()
-            peer = self._peers.get(client)
-            if rendered is not None and peer is not None and peer.number == rendered.client:
-                peer.owed, peer.last_seen = peer.owed - 1, time.monotonic()
-            if message[TYPE_OFFSET] == MessageType.FRAME:
-                if peer is None and client != _NOBODY:
-                    continue  # it left, or lost its key, while this was rendered
-                if self._broadcast is not None:
-                    _stamp(message)
-                    posed = rendered is not None and rendered.pose is not None
-                    self._broadcast.show(client or None, message, posed=posed, now=time.monotonic())
-            if client == _NOBODY:
-                continue
-            if peer is not None and peer.backlog:
-                peer.keep(message)
-            elif not self._transmit(client, message) and peer is not None and client in self._peers:
-                peer.keep(message)
-                self._stalled.add(client)
-
-    def _transmit(self, client: bytes, message: bytearray) -> bool:
-        """Sends one message, stamped with the time; False if it cannot be sent now (or, the client then being
-        forgotten, ever)."""
-        _stamp(message)
-        try:
-            self._socket.send_multipart((client, message), zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as e:
-            log.info("client gone: %s", e.strerror)
-            self._forget(client)
-            return False
-        self._stats["bytes_sent"] += len(message)
-        if (counter := _COUNTERS.get(message[TYPE_OFFSET])) is not None:
-            self._stats[counter] += 1
-        return True
-
-    def _retry(self, client: bytes) -> None:
-        """Goes on with a client that did not read: sends what it can, and takes up its held request when all
-        is sent."""
-        peer = self._peers[client]
-        while peer.backlog and self._transmit(client, peer.backlog[0]):
-            peer.sent_first()
-        if client not in self._peers:
-            return
-        if not peer.backlog_frames and peer.held is not None:
-            item, peer.held = peer.held, None
-            if self._mailbox.put(client, item) is item:
-                self._post(client, self._error(item[0], ErrorCode.CLOSING, "the server is closing"))
-        if not peer.backlog:
-            self._stalled.discard(client)
-        elif (
-            len(peer.backlog) > _MAX_BACKLOG
-            or time.monotonic() - peer.stalled_since > self._limits.idle_timeout
-        ):
-            log.info("client dropped: it does not read its answers")
-            self._stats["dropped_clients"] += 1
-            self._forget(client)
-
-    def _forget(self, client: bytes) -> None:
-        self._peers.pop(client, None)
-        self._stalled.discard(client)
-        self._mailbox.drop(client)
-
-
-def _stamp(message: bytearray) -> None:
-    """Writes when it leaves into a message."""
-    message[SEND_TIME_OFFSET : SEND_TIME_OFFSET + 8] = time.monotonic_ns().to_bytes(8, "little")

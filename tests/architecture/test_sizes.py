@@ -14,9 +14,7 @@ FILE_LINES = 400
 FUNCTION_LINES = 80
 PARAMETERS = 8  # self and cls are not counted
 
-FILES = {
-    "runtime/stream/server.py": 505,
-}
+FILES: dict[str, int] = {}
 # file, name within it: parameters
 MANY_PARAMETERS = {
     # thin fronts: options by name, each of which a user may give alone
