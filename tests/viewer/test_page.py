@@ -378,7 +378,8 @@ def test_what_is_rendered_when_the_renderer_is_free_is_the_newest(page, painter,
     try:
         page.eventually(lambda: len(served.server._mailbox._slots) == 1)
         before, rendered = served.server.stats(), len(painter.requests)
-        page.eventually(lambda: served.server.stats()["superseded"] - before["superseded"] >= 5)
+        # One of them may have been asked for before `before` was taken.
+        page.eventually(lambda: served.server.stats()["superseded"] - before["superseded"] >= 6)
     finally:
         newest = served.server.stats()["requests"]
         painter.gate = None
