@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from .base import Engine, EngineError, check_precision, check_threads
+from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
 from .nvidia import installed, nvidia_problem
 from .onnx.file import OnnxFile, load_onnx
 
@@ -39,6 +39,8 @@ class Backend:
     runs_on: "cpu", "gpu" (NVIDIA), or "both" (then it has the option device, which may be "cpu").
     reference: its float32 on a CPU may be what other engines are compared with.
     bundled: it is installed with dinar-live, so that its absence is a fault.
+    builds: packages that its `open_builder(model, precision, **options) -> PlanBuilder` needs on a machine without
+        a GPU; () = it has none.
     """
 
     module: str
@@ -48,6 +50,7 @@ class Backend:
     runs_on: RunsOn = "cpu"
     reference: bool = False
     bundled: bool = False
+    builds: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.runs_on not in ("cpu", "gpu", "both"):
@@ -62,11 +65,19 @@ class Backend:
 
 _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
     "tensorrt": Backend(
-        "dinar_live.engines.tensorrt.engine",
-        ("tensorrt", "cuda.bindings", "onnx"),
+        "dinar_live.engines.tensorrt.standard",
+        ("tensorrt", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com',
         ("device", "cache_dir", "progress", "optimization_level"),
         runs_on="gpu",
+    ),
+    "tensorrt-rtx": Backend(
+        "dinar_live.engines.tensorrt.rtx",
+        ("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "cuda.core", "cuda.bindings", "onnx"),
+        'pip install "dinar-live[rtx]"',
+        ("device", "cache_dir", "progress"),
+        runs_on="gpu",
+        builds=("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "onnx"),
     ),
     "torch": Backend(
         "dinar_live.engines.torch.engine",
@@ -167,16 +178,17 @@ def create_engine(
 ) -> Engine:
     """Open a self-contained ONNX model (bytes or path); inputs and outputs float32, N, H, W symbolic.
 
-    name: "auto" (tensorrt where it can be used, else torch on a GPU, else openvino, else torch) or one of
-        engine_names(); why it was chosen is in the engine's info.
+    name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
+        torch) or one of engine_names(); why it was chosen is in the engine's info.
     precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
-        device (tensorrt, torch): "cuda", "cuda:N", and for torch and auto "cpu" (and "auto", the default).
-        cache_dir: folder of compiled models (tensorrt: default the user's cache folder; openvino: default
-        none).
-        progress (tensorrt): called with (fraction, text) while it builds.
+        device (tensorrt, tensorrt-rtx, torch): "cuda", "cuda:N", and for torch and auto "cpu" (and "auto", the
+        default).
+        cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
+        default none).
+        progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
     asked.
@@ -211,6 +223,32 @@ def create_reference(onnx: bytes | str | os.PathLike, threads: int = 0) -> Engin
         device: dict[str, Any] = {"device": "cpu"} if backend.runs_on == "both" else {}
         return create_engine(onnx, name, "f32", threads, **device)
     raise EngineError("; ".join(failures) or "no engine is registered as a reference")
+
+
+def builds_without_gpu(name: str) -> bool:
+    """Whether an engine for GPUs can build its instances on a machine that has none. EngineError for an unknown
+    one."""
+    return name != AUTO and bool(engine_backend(name).builds)
+
+
+def create_builder(
+    onnx: bytes | str | os.PathLike, name: str, precision: str = "auto", **options
+) -> PlanBuilder:
+    """Builds an engine's instances on any machine, for GPUs elsewhere; `create_engine` there finds them in the
+    same cache.
+
+    options (tensorrt-rtx): target (one of PLAN_TARGETS: compute capabilities of the GPUs), cache_dir,
+    progress. EngineError as from create_engine, and for an engine that builds on its GPU only.
+    """
+    check_precision(precision)
+    backend = engine_backend(name)
+    if not backend.builds:
+        raise EngineError(f"engine {name} cannot build without a GPU")
+    if absent := [package for package in backend.builds if not installed(package)]:
+        packages = f"the package{'s' * (len(absent) > 1)} {', '.join(absent)}"
+        raise EngineUnusable(f"engine {name} needs {packages}: {backend.install}")
+    module: Any = _load(name)
+    return module.open_builder(load_onnx(onnx), precision, **options)
 
 
 class EngineUnusable(EngineError):
