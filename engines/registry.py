@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
-from .nvidia import installed, nvidia_problem
+from .nvidia import gpu_extra, installed, nvidia_problem
 from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
@@ -57,6 +57,14 @@ class Backend:
             raise EngineError(f"Backend.runs_on is {self.runs_on!r}; expected cpu, gpu or both")
         if self.runs_on == "both" and "device" not in self.options:
             raise EngineError("a Backend that runs on both must have the option device")
+
+    @property
+    def install_here(self) -> str:
+        """`install`, with the extras for CUDA 12 where the driver here needs them."""
+        command = self.install
+        for kind in ("gpu", "rtx"):
+            command = command.replace(f"[{kind}]", f"[{gpu_extra(kind)}]")
+        return command
 
     def missing(self) -> list[str]:
         """What of `requires` is not installed."""
@@ -154,7 +162,7 @@ def _why_not(name: str, backend: Backend) -> str:
     needs += [f"the package{'s' * (len(missing) > 1)} {', '.join(missing)}"] if missing else []
     if not needs:
         return ""
-    return f"engine {name} needs {' and '.join(needs)}{': ' + backend.install if missing else ''}"
+    return f"engine {name} needs {' and '.join(needs)}{': ' + backend.install_here if missing else ''}"
 
 
 def describe_gpu(name: str) -> str:
@@ -246,7 +254,7 @@ def create_builder(
         raise EngineError(f"engine {name} cannot build without a GPU")
     if absent := [package for package in backend.builds if not installed(package)]:
         packages = f"the package{'s' * (len(absent) > 1)} {', '.join(absent)}"
-        raise EngineUnusable(f"engine {name} needs {packages}: {backend.install}")
+        raise EngineUnusable(f"engine {name} needs {packages}: {backend.install_here}")
     module: Any = _load(name)
     return module.open_builder(load_onnx(onnx), precision, **options)
 
@@ -263,7 +271,7 @@ def _load(name: str) -> EngineModule:
         ImportError,
         OSError,
     ) as error:  # installed, but damaged, without its libraries, or made for another machine
-        raise EngineUnusable(f"engine {name} cannot be loaded ({error}): {backend.install}") from error
+        raise EngineUnusable(f"engine {name} cannot be loaded ({error}): {backend.install_here}") from error
 
 
 def _open(name: str, model: OnnxFile, precision: str, threads: int, reason: str, options: dict) -> Engine:
