@@ -176,7 +176,8 @@ def _engine(name: str) -> Callable[[], str]:
 
 def _described(name: str) -> str:
     """An engine and the version of its package."""
-    packages = engines.engine_backend(name).requires
+    modules = engines.engine_backend(name).requires
+    packages = importlib.metadata.packages_distributions().get(modules[0], modules[:1]) if modules else ()
     return f"{name} {_version(packages[0])}".rstrip() if packages else name
 
 

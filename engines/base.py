@@ -211,6 +211,9 @@ class Engine(Protocol):
             "use compile(), or an engine that runs on a GPU with device cuda"
         )
 
+    def cancel(self) -> None:
+        """End what is being built on other threads soon, with an EngineError there. Nothing is built afterwards."""
+
     def drop(self, size: tuple[int, int, int], io: str) -> None:
         """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
         session is compiled anew."""

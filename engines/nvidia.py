@@ -40,11 +40,12 @@ def nvidia_problem() -> str:
 
 @functools.cache
 def driver_cuda() -> tuple[int, int] | None:
-    """(major, minor) of the newest CUDA that the driver here runs; None where there is no driver that works."""
-    if nvidia_problem():
-        return None
+    """(major, minor) of the newest CUDA that the driver here runs; None where there is no driver."""
     version = ctypes.c_int(0)
-    if ctypes.CDLL(_DRIVER).cuDriverGetVersion(ctypes.byref(version)):
+    try:
+        if ctypes.CDLL(_DRIVER).cuDriverGetVersion(ctypes.byref(version)):
+            return None
+    except OSError:
         return None
     return version.value // 1000, version.value % 1000 // 10
 

@@ -20,10 +20,11 @@ def build_plan(
     log: Any,
     settings: BuildSettings,
     timing: bytes = b"",
-    progress: Progress | None = None,
+    progress: Progress = lambda fraction, text: None,
 ) -> tuple[bytes, bytes]:
     """(plan, timing cache) of a strongly typed ONNX file with static shapes. Takes seconds to minutes.
 
+    progress: an exception in it ends the build, and is raised.
     timing: what an earlier build measured (b"" if nothing); one that does not fit this GPU and version is not
     used. The timing cache is b"" for a library that measures nothing. EngineError with TensorRT's own words if
     the model cannot be parsed or built.
@@ -48,17 +49,14 @@ def build_plan(
         raise log.failure("TensorRT cannot make a builder configuration")
     config.max_aux_streams = 0  # one stream: predictable, and captured as one chain
     timing_cache = library.configure(config, settings, timing, log)
-    monitor = None
-    if progress is not None:
-        monitor = library.monitor(progress)
-        config.progress_monitor = monitor
+    monitor = library.monitor(progress)
+    config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
-    if monitor is not None and monitor.stopped_by is not None:
+    if monitor.stopped_by is not None:
         raise monitor.stopped_by
     if plan is None:
         raise log.failure("TensorRT cannot build the model")
-    if progress is not None:
-        progress(1.0, "built")
+    progress(1.0, "built")
     measured = timing_cache.serialize() if timing_cache is not None else None
     return bytes(plan), bytes(measured) if measured is not None else b""
 

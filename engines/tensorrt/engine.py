@@ -12,12 +12,14 @@ TensorRT for RTX is rtx.py; what differs between them is in their Library.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
 import pathlib
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dinar_live.engines.base import (
@@ -90,6 +92,7 @@ class TensorRTEngine(Engine):
         self._cache = cache
         self._progress = progress
         self._level = optimization_level
+        self._cancelled = threading.Event()
         self._digest = hashlib.sha256(model.data).hexdigest()
         self._folded = None
         self.device_io = "float32" if precision == "f32" else "float16"
@@ -115,7 +118,32 @@ class TensorRTEngine(Engine):
         return self._device
 
     def close(self) -> None:
+        self.cancel()
         self._model = self._folded = None
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else builds inside. EngineError if this engine is cancelled while it waits."""
+        while not _building.acquire(timeout=0.1):
+            self._refuse_cancelled()
+        try:
+            self._refuse_cancelled()
+            yield
+        finally:
+            _building.release()
+
+    def _refuse_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise EngineError("the build was cancelled")
+
+    def _going_on(self, fraction: float, text: str) -> None:
+        """Called while TensorRT builds; an exception ends the build."""
+        self._refuse_cancelled()
+        if self._progress is not None:
+            self._progress(fraction, text)
 
     def _opened(self) -> OnnxFile:
         if self._model is None:
@@ -160,7 +188,7 @@ class TensorRTEngine(Engine):
         """The plan for (N, H, W): shared if a session has it, else from the cache, else built."""
         self._opened()
         keys = self._keys(size, io)
-        with _building:
+        with self._turn():
             self._gpu().make_current()
             for key in keys:
                 plan = _plans.get(key) or self._load(key)
@@ -178,7 +206,7 @@ class TensorRTEngine(Engine):
     def prepare(self, size: tuple[int, int, int], io: str) -> int:
         """See PlanBuilder."""
         self._opened()
-        with _building:
+        with self._turn():
             for key in self._keys(size, io):
                 if (data := self._cache.load(key)) is not None:
                     return len(data)
@@ -238,7 +266,7 @@ class TensorRTEngine(Engine):
         )
         timing = bytes(self._cache.load(timing_key) or b"")
         data, measured = build_plan(
-            self._library, self.lowered(size, io), log, BuildSettings(level), timing, self._progress
+            self._library, self.lowered(size, io), log, BuildSettings(level), timing, self._going_on
         )
         self.built += 1
         return [(key, data)] + ([(timing_key, measured)] if measured else [])

@@ -1,5 +1,8 @@
 """The engine tensorrt: TensorRT proper. Importing this imports tensorrt."""
 
+# TensorRT is not installed where types are checked, and this folder is taken for it.
+# pyright: reportAttributeAccessIssue=false
+
 import os
 
 import tensorrt

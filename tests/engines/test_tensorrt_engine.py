@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -315,7 +316,7 @@ def test_progress_rises_to_one_and_can_stop_the_build(nvidia, engine_of):
     engine_of(progress=lambda fraction, text: seen.append((fraction, text))).compile(SIZE)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
-    assert {text for _, text in seen} == {"Building", "Tactics"}
+    assert {text for _, text in seen} == {"Building", "Tactics", "built"}
     assert 0.5 < seen[4][0] < 1
 
     def stop(fraction, text):
@@ -323,6 +324,33 @@ def test_progress_rises_to_one_and_can_stop_the_build(nvidia, engine_of):
 
     with pytest.raises(KeyboardInterrupt):
         engine_of(progress=stop).compile((1, 8, 8))
+
+
+def test_a_build_under_way_is_cancelled(nvidia, engine_of):
+    begun, failed = threading.Event(), []
+
+    def progress(fraction, text):
+        if text == "Tactics":
+            begun.set()
+            engine._cancelled.wait(60)
+
+    engine = engine_of(progress=progress)
+
+    def build():
+        try:
+            engine.compile_device(SIZE)
+        except EngineError as error:
+            failed.append(str(error))
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert begun.wait(60)
+    other = threading.Thread(target=build)  # waits for its turn
+    other.start()
+    engine.cancel()
+    thread.join(60)
+    other.join(60)
+    assert failed == ["the build was cancelled"] * 2 and not list(nvidia.cache.iterdir())
 
 
 def test_tensorrt_own_words_reach_the_error(nvidia, engine_of):
