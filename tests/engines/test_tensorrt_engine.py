@@ -238,6 +238,24 @@ def test_the_cache_is_private(nvidia, engine_of, tmp_path):
         engine_of(cache_dir=link)
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners of POSIX folders")
+def test_a_folder_of_roots_is_taken_as_it_is(tmp_path, monkeypatch):
+    """Engines that an image brings, for a program that does not run as root."""
+    folder = tmp_path / "engines"
+    folder.mkdir()
+    found = os.lstat(folder)
+
+    def owned(mode):
+        return lambda path: os.stat_result((mode, *found[1:4], 0, *found[5:]))
+
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "lstat", owned(stat.S_IFDIR | 0o755))
+    assert engine_cache.EngineCache(folder).folder == folder
+    monkeypatch.setattr(os, "lstat", owned(stat.S_IFDIR | 0o777))
+    with pytest.raises(EngineError, match="belongs to another user"):
+        engine_cache.EngineCache(folder)
+
+
 def test_where_engines_are_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("DINAR_CACHE", str(tmp_path))
     assert engine_cache.default_folder() == tmp_path / "engines"
