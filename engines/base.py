@@ -234,8 +234,10 @@ class PlanBuilder(Protocol):
     which GPUs; device_io, built: as those of an Engine."""
 
     info: EngineInfo
-    device_io: str | None
     built: int
+
+    @property
+    def device_io(self) -> str | None: ...
 
     @abstractmethod
     def prepare(self, size: tuple[int, int, int], io: str) -> int:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import pathlib
 import re
+from typing import Any
 
 from .cache import Cache
 from .driver import core
@@ -102,7 +103,7 @@ def compile_ptx(arch: str) -> bytes:
     version = nvrtc_version()
     from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue]  (no stubs)
 
-    def done(error, *values):
+    def done(error, *values) -> Any:
         if int(error):
             text = nvrtc.nvrtcGetErrorString(error)[1].decode()
             raise CudaError(
