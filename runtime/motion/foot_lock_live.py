@@ -13,8 +13,9 @@ from dinar_live.runtime.core.errors import MotionError
 from . import foot_contacts, kinematics, leg_ik
 from . import reference_body as ref
 from .foot_contacts import BALL, BALL_HEIGHT, HEEL, foot_marks
-from .foot_legs import LEGS, LOWER, stepped
+from .foot_legs import LEGS, LOWER
 from .foot_lock import MAX_ADDED, fall
+from .leg_pair import LegPair
 
 MAX_DELAY = 0.5
 """Seconds."""
@@ -30,6 +31,7 @@ _SLIP = 0.0045  # leg lengths that a held foot may be shown from its spot
 _GUARD = 0.2  # seconds, time constant: of what the pelvis was raised by to keep soles out of the ground
 _FARTHEST = 0.09  # leg lengths between where a foot is held and where the performer has it
 _UNTURNED = np.array((1.0, 0.0, 0.0, 0.0))
+_UNCHANGED = np.tile(_UNTURNED, (3, 1))  # a leg as it is
 
 
 class _Sample(NamedTuple):
@@ -82,6 +84,7 @@ class FootLock:
         self._rest = rest
         self._sole = sole
         self._leg = kinematics.leg_length(rest)
+        self._legs = LegPair(rest, sole)
         self.reset()
 
     @property
@@ -133,7 +136,7 @@ class FootLock:
             rests = (height < np.where(held, foot_contacts.LOW_OFF, foot_contacts.LOW_ON)) & (
                 speed < np.where(held, foot_contacts.SLOW_OFF, foot_contacts.SLOW_ON)
             )
-        soles = self._lowest(world, pelvis)
+        _, soles = self._legs.feet((world[0, 0], pelvis), local[0], _UNCHANGED[None])
         self._grounds.append((t, float(soles.min())))
         while t - self._grounds[0][0] > foot_contacts.NEAR + self.delay:
             self._grounds.popleft()
@@ -172,22 +175,25 @@ class FootLock:
         self._guard *= np.exp(-dt / _GUARD)
         for foot in self._feet:
             foot.up *= np.exp(-dt / _UP)
-        for _ in range(2):
-            for _ in range(3):
-                wanted = np.stack([self._wanted(s, side, foot) for side, foot in enumerate(self._feet)])
-                changes, cut = wanted, np.zeros(2, bool)
-                if self._last is not None and dt > 0:
-                    changes = _limited(self._last[1], wanted)
-                    cut = np.abs(np.einsum("sji,sji->sj", wanted, changes)).min(axis=1) < 1 - 1e-9
-                soles, marks = self._feet_of(s, changes)
-                deep = np.maximum(least - soles, 0.0)
-                if deep.max() <= _DEEP:
-                    return changes, cut | self._slipped(marks)
+        tries = 0
+        while True:
+            wanted = np.stack([self._wanted(s, side, foot) for side, foot in enumerate(self._feet)])
+            changes, cut = wanted, np.zeros(2, bool)
+            if self._last is not None and dt > 0:
+                changes = _limited(self._last[1], wanted)
+                cut = np.abs(np.einsum("sji,sji->sj", wanted, changes)).min(axis=1) < 1 - 1e-9
+            marks, soles = self._feet_of(s, changes)
+            deep = np.maximum(least - soles, 0.0)
+            if deep.max() <= _DEEP:
+                return changes, cut | self._slipped(marks)
+            tries += 1
+            if tries % 3:
                 for foot, more in zip(self._feet, deep, strict=True):
                     foot.up = min(foot.up + float(more), _UP_MOST * self._leg)
+                continue
             self._guard += float(deep.max())
-            marks = marks + (0.0, float(deep.max()), 0.0)
-        return changes, cut | self._slipped(marks)
+            if tries == 6:  # as it is, on a higher pelvis
+                return changes, cut | self._slipped(marks + (0.0, float(deep.max()), 0.0))
 
     def _slipped(self, marks: np.ndarray) -> np.ndarray:
         """Which feet bool [2] are shown too far from where they are held; marks: [2,2,3] as shown."""
@@ -209,31 +215,14 @@ class FootLock:
         change = self._reached(s, side, foot) if foot.planted else self._released(s, side, foot)
         if foot.up < _DEEP:
             return change
-        joints = list(LEGS[side][:3])
-        local = s.local.copy()
-        local[joints] = rot.multiply(local[joints], change)
-        world = kinematics.global_rotations(local[None], LOWER)
-        places = kinematics.joint_positions(world, self._rest[:12], s.pelvis[None], LOWER)[0]
-        reach = places[LEGS[side][2]] - places[LEGS[side][0]] + (0.0, foot.up, 0.0)
-        new = kinematics.local_rotations(stepped(self._rest, world, side, reach[None]), LOWER)[0]
-        return rot.multiply(rot.conjugate(s.local[joints]), new[joints])
+        return self._legs.reaching(s.world[0], s.local, side, change, _UNTURNED, foot.up)
 
     def _feet_of(self, s: _Sample, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Height [2] of the lowest point of each sole, and the marks [2,2,3], with changes [2,3,4] at the pelvis' height
-        of now."""
-        local = s.local.copy()
-        for leg, change in zip(LEGS, changes, strict=True):
-            joints = list(leg[:3])
-            local[joints] = rot.multiply(local[joints], change)
-        world = kinematics.global_rotations(local[None], LOWER)
-        pelvis = s.pelvis + (0.0, self._lift + self._guard, 0.0)
-        joints = kinematics.joint_positions(world, self._rest[:12], pelvis[None], LOWER)
-        return self._lowest(world, pelvis), foot_marks(joints, world, self._rest, self._sole)[0]
-
-    def _lowest(self, world: np.ndarray, pelvis: np.ndarray) -> np.ndarray:
-        """Height [2] of the lowest point of each sole of a pose."""
-        points = kinematics.foot_points(world, self._rest, pelvis[None], self._sole)[0]
-        return points[:, 1].reshape(2, -1).min(axis=1)
+        """The marks [2,2,3], and the height [2] of the lowest point of each sole, with changes [2,3,4] at the pelvis'
+        height of now."""
+        return self._legs.feet(
+            (s.world[0], s.pelvis + (0.0, self._lift + self._guard, 0.0)), s.local, changes
+        )
 
     def _plant(self, s: _Sample, side: int, foot: _Foot, dt: float) -> None:
         """Puts marks down where they are shown now, takes them up, and turns the foot."""
@@ -276,14 +265,9 @@ class FootLock:
         if foot.planted:
             q, ball = self._placed_ball(s, side, foot)
             return np.stack([ball + rot.rotate(q, s.marks[side, HEEL] - s.marks[side, BALL]), ball])
-        local = s.local.copy()
-        joints = list(LEGS[side][:3])
-        local[joints] = rot.multiply(local[joints], self._wanted(s, side, foot))
-        world = kinematics.global_rotations(local[None], LOWER)
-        places = kinematics.joint_positions(
-            world, self._rest[:12], s.pelvis[None] + (0.0, self._lift + self._guard, 0.0), LOWER
-        )
-        return foot_marks(places, world, self._rest, self._sole)[0, side]
+        changes = np.tile(_UNTURNED, (2, 3, 1))
+        changes[side] = self._wanted(s, side, foot)
+        return self._feet_of(s, changes)[0][side]
 
     @staticmethod
     def _placed_ball(s: _Sample, side: int, foot: _Foot) -> tuple[np.ndarray, np.ndarray]:
@@ -306,13 +290,8 @@ class FootLock:
     def _reaching(self, s: _Sample, side: int, q, target, lift: float) -> np.ndarray:
         """Changes [3,4] of hip, knee and ankle that turn a foot by q and put its ankle at target [3] when the pelvis
         is `lift` metres higher."""
-        hip, knee, ankle, _ = LEGS[side]
-        start = s.joints[hip] + (0.0, lift, 0.0)
-        world = stepped(self._rest, s.world[None], side, (target - start)[None])
-        world[:, ankle] = rot.multiply(q, world[:, ankle])
-        new = kinematics.local_rotations(world, LOWER)[0]
-        joints = [hip, knee, ankle]
-        return rot.multiply(rot.conjugate(s.local[joints]), new[joints])
+        reach = target - s.joints[LEGS[side][0]] - (0.0, lift, 0.0)
+        return self._legs.reaching(s.world[0], s.local, side, _UNCHANGED, q, reach)
 
     def _wanted_lift(self, s: _Sample) -> float:
         """Height of the pelvis, metres, at which planted legs keep the bend of their knees, straight ones above all;
