@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import cv2
 import numpy as np
@@ -54,7 +54,7 @@ class Film:
             p = self.placed
             self._shadow = GroundShadow(view.camera.matrix, self.size, p.up, p.ground)
 
-    def frames(self, count: int, fps: float, **options) -> Iterator[np.ndarray]:
+    def frames(self, count: int, fps: float, **options) -> Generator[np.ndarray, None, None]:
         """`count` opaque pictures u8[H,W,4]. options: of Renderer (renderer, engine, ...)."""
         with Renderer(self.avatar, self.size, background_compile=False, **options) as renderer:
             for i in range(count):

@@ -29,7 +29,7 @@ def grown(mask: np.ndarray) -> np.ndarray:
     feet = person.copy()
     feet[: rows[-1] + 1 - round(0.12 * height)] = False
     wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * radius + 1, 2 * down + 1))
-    return (out | cv2.dilate(feet.astype(np.uint8), wide)) > 0
+    return np.maximum(out, cv2.dilate(feet.astype(np.uint8), wide)) > 0
 
 
 def empty_scene(rgb: np.ndarray, mask: np.ndarray, lama=None) -> np.ndarray:

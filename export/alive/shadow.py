@@ -31,7 +31,7 @@ class GroundShadow:
         flat = vertices - height[:, None] * self._up
         projective, _ = kernels.project(np.ascontiguousarray(flat, np.float32), self._matrix)
         z = float(np.median(projective[:, 2]))
-        pixels = np.linalg.norm(self._matrix[0, :3]) / max(z, 1e-3)  # per metre
+        pixels = float(np.linalg.norm(self._matrix[0, :3])) / max(z, 1e-3)  # per metre
         light = np.ones(self._small, np.float32)
         layers = ((CONTACT, CONTACT_HEIGHT, CONTACT_BLUR), (AMBIENT, AMBIENT_HEIGHT, AMBIENT_BLUR))
         for dark, limit, blur in layers:
