@@ -14,6 +14,8 @@ GROW = 0.018  # of the person's height: hair and borders that masks miss
 GROW_DOWN = 0.045  # the same towards the ground, for shoes and their shadow
 COARSE = 384  # pixels of the longer side at which large holes are filled
 RADIUS = 5  # pixels there
+SIDE_PIXELS = 5  # beside the hole, whose mean is a row's colour there
+ALIKE = 30.0  # steps of 0..255 by which both sides of a hole may differ, to be joined along the row
 LAMA_SIDE = 512  # pixels a side that LaMa's ONNX files take
 MAX_LAMA_BYTES = 1 << 30
 
@@ -67,7 +69,25 @@ def _by_opencv(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
     blend = np.clip(deep / 12, 0, 1)[..., None]
     small = blend * soft + (1 - blend) * small
     large = cv2.resize(small, hole.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(large + _grain(rgb, hole), 0, 255)
+    across, trust = _by_rows(rgb, hole)
+    return np.clip(trust * across + (1 - trust) * large + _grain(rgb, hole), 0, 255)
+
+
+def _by_rows(rgb: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hole filled along rows from both of its sides, f32[H,W,3], and how far to trust that, f32[H,W,1]: as
+    far as the sides are alike. Skirting boards, kerbs and horizons go on behind who stands before them."""
+    out, trust = rgb.astype(np.float32), np.zeros(hole.shape, np.float32)
+    width = hole.shape[1]
+    for row in np.flatnonzero(hole.any(1)):
+        change = np.flatnonzero(np.diff(np.pad(hole[row].astype(np.int8), 1)))
+        for a, b in change.reshape(-1, 2):  # the hole from column a up to b
+            if a < SIDE_PIXELS or b > width - SIDE_PIXELS:
+                continue
+            left, right = out[row, a - SIDE_PIXELS : a].mean(0), out[row, b : b + SIDE_PIXELS].mean(0)
+            t = ((np.arange(a, b) - a + 0.5) / (b - a))[:, None]
+            out[row, a:b] = (1 - t) * left + t * right
+            trust[row, a:b] = np.exp(-((np.abs(left - right).max() / ALIKE) ** 2))
+    return out, cv2.GaussianBlur(trust, (0, 0), 3)[..., None] * hole[..., None]
 
 
 def _grain(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
