@@ -8,6 +8,7 @@ import sys
 from dinar_live.runtime.core.errors import InputError
 
 from . import common
+from .serve import frames_per_second
 
 DEFAULTS = {"frames": 600, "rate": 30.0, "seconds": 60.0}
 # which of DEFAULTS each takes
@@ -46,6 +47,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--json", metavar="FILE", default=argparse.SUPPRESS, help="also write the figures here"
     )
     parser.add_argument("--curve", action="store_true", help="over ZeroMQ: with keys and encryption")
+    parser.add_argument(
+        "--fps",
+        type=frames_per_second,
+        default=0.0,
+        metavar="N",
+        help="over ZeroMQ: the server chooses a renderer that holds N frames a second (default: 0, always the same one)",
+    )
     common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
@@ -111,6 +119,7 @@ def _serve_arguments(args: argparse.Namespace) -> list[str]:
     return [
         args.avatar,
         "--no-page",
+        f"--fps={args.fps:g}",
         "--size",
         f"{width}x{height}",
         *(f"--{name}={getattr(args, name)}" for name in ("renderer", *common.ENGINE_OPTIONS)),
