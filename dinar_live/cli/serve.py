@@ -12,6 +12,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from dinar_live.runtime.avatar import Avatar
@@ -166,6 +167,42 @@ def open_page(url: str) -> None:
         webbrowser.open(url)
 
 
+def _group(
+    args: argparse.Namespace,
+    avatars: Sequence[Avatar],
+    source_of: Callable[[Avatar], PoseSource],
+    clips: Sequence[Motion],
+    builder: ThreadPoolExecutor,
+) -> AvatarGroup:
+    """The avatars behind the server, warmed up and measured; says what was picked, and why. See `serving`."""
+    memory = MemoryBudget(args.memory << 20)
+    options = RenderOptions(**common.renderer_options(args), progress=common.BuildProgress(), memory=memory)
+    demand = Demand(fps) if (fps := wanted_fps(args)) else None
+    with contextlib.ExitStack() as made:
+        services = [
+            made.enter_context(
+                AvatarService(
+                    avatar,
+                    source=source_of(avatar),
+                    clips=clips,
+                    builder=builder,
+                    options=options,
+                    demand=demand,
+                )
+            )
+            for avatar in avatars
+        ]
+        group = AvatarGroup(services)
+        for name, service in group.services.items():
+            print(f"avatar {name}: {service.describe()}", flush=True)
+        group.warm_up()
+        for name, service in group.services.items():
+            if service.quality is not None:
+                print(f"quality of {name}: {service.quality['why']}", flush=True)
+        made.pop_all()
+        return group
+
+
 @contextlib.contextmanager
 def serving(
     args: argparse.Namespace,
@@ -192,26 +229,7 @@ def serving(
             )
         )
         stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
-        memory = MemoryBudget(args.memory << 20)
-        options = RenderOptions(
-            **common.renderer_options(args), progress=common.BuildProgress(), memory=memory
-        )
-        fps = wanted_fps(args)
-        demand = Demand(fps) if fps else None
-
-        def service_of(avatar: Avatar) -> AvatarService:
-            source = source_of(avatar)
-            return AvatarService(
-                avatar, source=source, clips=clips, builder=builder, options=options, demand=demand
-            )
-
-        group = stack.enter_context(AvatarGroup([service_of(avatar) for avatar in avatars]))
-        for name, service in group.services.items():
-            print(f"avatar {name}: {service.describe()}", flush=True)
-        group.warm_up()
-        for name, service in group.services.items():
-            if service.quality is not None:
-                print(f"quality of {name}: {service.quality['why']}", flush=True)
+        group = stack.enter_context(_group(args, avatars, source_of, clips, builder))
         server = stack.enter_context(
             Server(
                 group.render,

@@ -122,17 +122,18 @@ class AvatarService:
         expressions (their number), expression_names, memory (on a CPU: the budget in bytes), quality (the
         automatic choice) and sources (docs/protocol.md).
         """
-        rig, engine = self.avatar.rig, self._main.engine_info
+        shown = self._shown_renderer()
+        rig, engine = self.avatar.rig, shown.engine_info
         info = {
             "name": self.avatar.name[:200],
             "body": self.avatar.body_kind[:200],
             "size": list(self.size),
             "renderers": list(self.avatar.renderers)[:16],
-            "renderer": self._main.renderer_name,
+            "renderer": shown.renderer_name,
             "engine": engine.name if engine else "none",
             "precision": engine.precision if engine else "f32",
-            "rasterizer": self._main.rasterizer_name,
-            "description": self.describe()[:1000],
+            "rasterizer": shown.rasterizer_name,
+            "description": shown.describe()[:1000],
             "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(),
             "parents": np.asarray(rig.model.parents).tolist(),
             "body_extent": [round(y, 4) for y in body_extent(rig)],
@@ -144,10 +145,15 @@ class AvatarService:
         if self._main.memory:
             info["memory"] = self._budget.limit
         if (quality := self.quality) is not None:
-            info |= {"quality": quality, "renderer": quality["renderer"]}
+            info["quality"] = quality
         if len(json.dumps(info)) > MAX_CAPABILITIES:  # only names in a bundle can be that long
             info["expression_names"] = []
         return info
+
+    def _shown_renderer(self) -> Renderer:
+        """The one of the default size that is chosen now."""
+        key = self.ladder.chosen_key(self.size)
+        return self._pool.get(key) if key is not None and self._pool.there(key) else self._main
 
     @property
     def quality(self) -> dict | None:

@@ -146,6 +146,10 @@ class Ladder:
         """The renderers that a request needs: one if its cameras have one size, else one each."""
         return [self._key(key.size, rung, key.straight, key.depth) for key in renderer_keys(request)]
 
+    def chosen_key(self, size: tuple[int, int]) -> RendererKey | None:
+        """The renderer of the choice for whole frames of `size`; None without a choice."""
+        return None if self.quality is None else self._key(size, Rung(self.quality.choice.rung.renderer))
+
     # ---- spare time ----------------------------------------------------------------------------------------
 
     def due(self) -> bool:
