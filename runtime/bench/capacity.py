@@ -71,13 +71,15 @@ class Member:
         if access:
             present(self.socket, access["server_key"], access["key"])
         self.socket.connect(endpoint)
-        self.socket.send(bytes(encode(Hello({"name": name}))))
+        self._name = name
         self.next_id = 1
         self.asked_for: list[int] = []  # planned times of the requests that frames answered, ns
         self.came: list[int] = []
 
-    def wait_for_caps(self) -> None:
-        """Raises DinarError where none come."""
+    def greet(self) -> None:
+        """Says hello and waits for the answer. Raises DinarError where none comes."""
+        if self.socket.poll(int(HELLO_SECONDS * 1e3), zmq.POLLOUT):
+            self.socket.send(bytes(encode(Hello({"name": self._name}))))
         if not self.socket.poll(int(HELLO_SECONDS * 1e3)):
             raise DinarError("capacity: the server does not answer a new client")
         header = unpack_header(self.socket.recv())
@@ -131,7 +133,7 @@ def crowd(
         members = [Member(context, served.endpoint, served.access, f"capacity {i}") for i in range(clients)]
         for member in members:
             stack.callback(member.close)
-            member.wait_for_caps()
+            member.greet()
         settle_memory()
         poller = zmq.Poller()
         for member in members:

@@ -96,10 +96,12 @@ def _over_time(m: Measurement) -> list[str]:
     path, late = [], []
     for group in groups:
         low, high, middle = values[group].min(), values[group].max(), float(group.mean())
-        path.append(f"M{x(middle):.1f} {y(low) + 0.7:.1f}V{y(high) - 0.7:.1f}")
+        path.append(f"M{x(middle):.1f} {y(low):.1f}V{y(high) - 0.1:.1f}")
         if stale[group].any():
             late.append(f"M{x(middle):.1f} {bottom + 3:.1f}v5")
-    parts.append(f'<path d="{"".join(path)}" stroke="#3f6fd1" stroke-width="1.5" fill="none"/>')
+    parts.append(
+        f'<path d="{"".join(path)}" stroke="#3f6fd1" stroke-width="2.6" stroke-linecap="round" fill="none"/>'
+    )
     if late:
         parts.append(f'<path d="{"".join(late)}" stroke="{STALE}" stroke-width="2" fill="none"/>')
     for share, dash in ((0.5, "6 4"), (0.99, "2 3")):
