@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         if verb in argv[:1]:  # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
+    args.given = argv
     if args.verb is None:
         parser.print_help()
         return 2
