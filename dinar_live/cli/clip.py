@@ -37,7 +37,7 @@ class Output:
             )
         if self.video and transparent and suffix != WITH_ALPHA:
             raise InputError(
-                f"--background transparent: {suffix} files have no alpha; give a {WITH_ALPHA} file or a folder for "
+                f"--background transparent: a video file has no alpha, but for {WITH_ALPHA}; give that or a folder for "
                 "PNGs as --out"
             )
         self.alpha = self.video and transparent
