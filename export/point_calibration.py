@@ -1,0 +1,197 @@
+"""Where the body network's points lie on the body, measured on captures of people whose poses are known.
+
+python -m dinar_live.export.point_calibration CAPTURE [CAPTURE ...] --out runtime/assets/pose_points.npz
+
+The body's joints are not where the network puts its points: a hip point lies in front of the joint, the toes' at the
+tip of the shoe. Each point gets a constant offset in a joint's frame (`runtime/vision/solver/anchors.py` says which),
+the same for the left and the right side, and a sigma: how far off the network is then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dinar_live.runtime.avatar import Body
+from dinar_live.runtime.core.camera import Camera
+from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
+from dinar_live.runtime.core.rotations import axis_angle_to_matrix, between, quaternion_to_matrix
+from dinar_live.runtime.vision.landmarks import Landmarks
+from dinar_live.runtime.vision.solver.anchors import BASE, FRAME, MIRROR
+from dinar_live.runtime.vision.solver.body import SolverBody
+from dinar_live.runtime.vision.solver.calibration import PointCalibration
+from dinar_live.runtime.vision.solver.camera import USUAL_STATURE
+from dinar_live.runtime.vision.solver.observation import TRUNK
+from dinar_live.runtime.vision.solver.so3 import log
+
+from .capture import Capture
+from .inputs import read_fit, read_image
+
+ROUNDS = 12
+WORLD_ROUNDS = 8
+OUTLIER = 0.01  # share of the stature beyond which a point in the picture pulls less
+WORLD_OUTLIER = 0.05  # metres, likewise
+SEEN = 0.5  # visibility below which a point is not used
+GAUSSIAN = 1.18  # the median length of a two-dimensional normal error is so many sigmas
+GAUSSIAN_1D = 0.67
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A picture with its truth. turns f64[55,3,3], joints f64[55,3]: the posed skeleton on the camera's axes,
+    metres; K f64[3,3]; points f64[33,2] pixels, visibility f64[33], world f64[33,3]: what the network saw."""
+
+    turns: np.ndarray
+    joints: np.ndarray
+    K: np.ndarray
+    points: np.ndarray
+    visibility: np.ndarray
+    world: np.ndarray
+
+    @classmethod
+    def of(
+        cls, body: SolverBody, pose: Pose, betas: np.ndarray, camera: Camera, landmarks: Landmarks
+    ) -> Sample:
+        betas = np.pad(betas.astype(np.float64), (0, max(0, body.betas - len(betas))))[: body.betas]
+        posed = body.pose(axis_angle_to_matrix(pose.body), pose.transl.astype(np.float64), betas)
+        turn, shift = camera.world_to_camera[:3, :3].astype(float), camera.world_to_camera[:3, 3].astype(float)
+        return cls(
+            turn @ posed.world,
+            posed.joints @ turn.T + shift,
+            camera.K.astype(np.float64),
+            landmarks.points.astype(np.float64),
+            landmarks.visibility.astype(np.float64),
+            landmarks.world.astype(np.float64),
+        )
+
+    @property
+    def stature(self) -> float:
+        """Pixels of a person of 1.7 m at the pelvis."""
+        return self.K[0, 0] / self.joints[0, 2] * USUAL_STATURE
+
+
+def _symmetric(offset: np.ndarray) -> np.ndarray:
+    """The same for left and right, x mirrored."""
+    return (offset + offset[MIRROR] * (-1, 1, 1)) / 2
+
+
+def _pixels(sample: Sample, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the points are in the picture, f64[33,2], and by the offsets f64[33,2,3]."""
+    x = sample.joints[BASE] + np.einsum("nab,nb->na", sample.turns[FRAME], offset)
+    f = sample.K[0, 0]
+    rows = np.zeros((len(x), 2, 3))
+    rows[:, 0, 0] = rows[:, 1, 1] = f / x[:, 2]
+    rows[:, :, 2] = -f * x[:, :2] / x[:, 2:] ** 2
+    return f * x[:, :2] / x[:, 2:] + sample.K[:2, 2], rows @ sample.turns[FRAME]
+
+
+def picture_offsets(samples: Sequence[Sample]) -> np.ndarray:
+    """Offsets f64[33,3] of the points in the picture: Gauss-Newton with weights against outliers."""
+    offset = np.zeros((len(BASE), 3))
+    hold = 1e-4 * len(samples)  # keeps directions that no picture shows near zero
+    for _ in range(ROUNDS):
+        A, b = np.zeros((len(BASE), 3, 3)), np.zeros((len(BASE), 3))
+        for sample in samples:
+            pixels, rows = _pixels(sample, offset)
+            error, rows = (sample.points - pixels) / sample.stature, rows / sample.stature
+            length = np.linalg.norm(error, axis=1)
+            weight = (OUTLIER / np.maximum(length, OUTLIER)) ** 1.5 * (sample.visibility > SEEN)
+            A += weight[:, None, None] * (rows.transpose(0, 2, 1) @ rows)
+            b += weight[:, None] * np.einsum("nab,na->nb", rows, error)
+        step = np.linalg.solve(A + hold * np.eye(3), (b - hold * offset)[..., None])[..., 0]
+        offset = _symmetric(offset + step)
+    return offset
+
+
+def picture_errors(samples: Sequence[Sample], offset: np.ndarray) -> np.ndarray:
+    """f64[N,33] shares of the stature, NaN where a point is not seen."""
+    errors = []
+    for sample in samples:
+        error = np.linalg.norm(sample.points - _pixels(sample, offset)[0], axis=1) / sample.stature
+        errors.append(np.where(sample.visibility > SEEN, error, np.nan))
+    return np.array(errors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sighted:
+    """A sample on the axes of its line of sight, as the network takes them: turns, joints, world, trust."""
+
+    turns: np.ndarray
+    joints: np.ndarray
+    world: np.ndarray
+    trust: np.ndarray
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Sighted:
+        middle = (sample.points[TRUNK].mean(0) - sample.K[:2, 2]) / sample.K[0, 0]
+        sight = quaternion_to_matrix(between(np.array([0, 0, 1.0]), np.array([*middle, 1.0])))
+        trust = np.clip((sample.visibility - 0.2) / 0.6, 0, 1)
+        return cls(sight.T @ sample.turns, sample.joints @ sight, sample.world, trust)
+
+    def placed(self, offset: np.ndarray, tilt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The body's points and the network's, turned by the tilt, scaled and shifted to them."""
+        x = self.joints[BASE] + np.einsum("nab,nb->na", self.turns[FRAME], offset)
+        y = self.world @ axis_angle_to_matrix(tilt).T
+        w = (self.trust + 1e-3)[:, None]
+        cx, cy = (w * x).sum(0) / w.sum(), (w * y).sum(0) / w.sum()
+        scale = (w * (x - cx) * (y - cy)).sum() / (w * (y - cy) ** 2).sum()
+        return x, scale * (y - cy) + cx
+
+
+def world_offsets(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets f64[33,3] of the 3D points, and the tilt f64[3] about x that they all share."""
+    sighted = [_Sighted.of(s) for s in samples]
+    offset, tilt = np.zeros((len(BASE), 3)), np.zeros(3)
+    for _ in range(WORLD_ROUNDS):
+        total, weights, turns = np.zeros((len(BASE), 3)), np.zeros((len(BASE), 1)), []
+        for s in sighted:
+            x, y = s.placed(offset, tilt)
+            k = s.trust > SEEN
+            U, _, Vt = np.linalg.svd((y[k] - y[k].mean(0)).T @ (x[k] - x[k].mean(0)))
+            turns.append(log((U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt).T))
+            at = np.einsum("nba,nb->na", s.turns[FRAME], y - s.joints[BASE])
+            off = np.linalg.norm(at - offset, axis=1)
+            weight = (s.trust / (1 + (off / WORLD_OUTLIER) ** 2))[:, None]
+            total += weight * at
+            weights += weight
+        offset = _symmetric(total / (weights + 10))  # the 10 keeps what is seldom seen near zero
+        tilt = tilt + np.median(turns, 0) * (1, 0, 0)
+    return offset, tilt
+
+
+def world_errors(samples: Sequence[Sample], offset: np.ndarray, tilt: np.ndarray) -> np.ndarray:
+    """f64[N,33,3] metres along the line of sight's axes, NaN where a point is not seen."""
+    errors = []
+    for s in (_Sighted.of(s) for s in samples):
+        x, y = s.placed(offset, tilt)
+        errors.append(np.where((s.trust > SEEN)[:, None], y - x, np.nan))
+    return np.array(errors)
+
+
+def calibrate(samples: Sequence[Sample]) -> PointCalibration:
+    """Raises InputError where there are too few samples to say anything."""
+    if len(samples) < 20:
+        raise InputError(f"point calibration: got {len(samples)} pictures, expected at least 20")
+    offset = picture_offsets(samples)
+    world_offset, tilt = world_offsets(samples)
+    sigma = np.nanmedian(picture_errors(samples, offset), 0) / GAUSSIAN
+    world_sigma = np.nanmedian(np.abs(world_errors(samples, world_offset, tilt)), 0) / GAUSSIAN_1D
+    return PointCalibration(
+        offset, (sigma + sigma[MIRROR]) / 2, world_offset, (world_sigma + world_sigma[MIRROR]) / 2, tilt
+    )
+
+
+def save(calibration: PointCalibration, path) -> None:
+    """As `PointCalibration.load` reads it."""
+    path = pathlib.Path(path)
+    part = path.with_name(path.name + ".part.npz")
+    np.savez(part, **{k: v.astype(np.float32) for k, v in vars(calibration).items()})
+    os.replace(part, path)
