@@ -62,7 +62,10 @@ class Sample:
     ) -> Sample:
         betas = np.pad(betas.astype(np.float64), (0, max(0, body.betas - len(betas))))[: body.betas]
         posed = body.pose(axis_angle_to_matrix(pose.body), pose.transl.astype(np.float64), betas)
-        turn, shift = camera.world_to_camera[:3, :3].astype(float), camera.world_to_camera[:3, 3].astype(float)
+        turn, shift = (
+            camera.world_to_camera[:3, :3].astype(float),
+            camera.world_to_camera[:3, 3].astype(float),
+        )
         return cls(
             turn @ posed.world,
             posed.joints @ turn.T + shift,

@@ -83,9 +83,7 @@ class Minimiser:
             cost += equations.cost
             blocks.append(equations.normal())
         shared = Equations(self._columns.size)
-        add_shape_prior(
-            shared, self._columns, self.problems[0].body, guess.common.betas, self.freedom.height
-        )
+        add_shape_prior(shared, self._columns, self.problems[0].body, guess.common.betas, self.freedom.height)
         add_focal_prior(shared, self._columns, guess.common.log_scale, FOCAL_SIGMA)
         normal, gradient = shared.normal()
         return _Linear(cost + shared.cost, blocks, (normal[3:, 3:], gradient[3:]))

@@ -119,7 +119,9 @@ def fit_photos(
             start = starting_point(problem.observation, body, problem.prior)
             guess = Guess((start,), Common(betas))
             alone.append(Minimiser([_restatured(problem, guess)], freedom).run(guess, POINT_STEPS)[0])
-        guess = Guess(tuple(g.own[0] for g in alone), Common(np.mean([g.common.betas for g in alone], axis=0)))
+        guess = Guess(
+            tuple(g.own[0] for g in alone), Common(np.mean([g.common.betas for g in alone], axis=0))
+        )
         guess, cost = _together(problems, guess, freedom, _fields(pictures, options))
         cost /= len(problems)
     return [

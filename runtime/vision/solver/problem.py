@@ -101,6 +101,15 @@ class Problem:
         local[free] = local[free] @ axis_angle_to_matrix(turns)
         return Own(local, own.transl + change[-3:])
 
+    def point_error(self, own: Own, common: Common) -> float:
+        """Median distance of the points that are seen from the body's, as a share of the stature."""
+        free = np.zeros(0, int)
+        points = self.body.anchored(self.posed(own, common), BASE, FRAME, self.calibration.offset, free)
+        pixels = self.pinhole(common).pixels(points.x)[0]
+        distance = np.linalg.norm(pixels - self.observation.points, axis=1) / self.stature
+        seen = self.observation.trust > 0.5
+        return float(np.median(distance[seen] if seen.any() else distance))
+
     def with_outline(self, outline: Outline | None, stature: float) -> Problem:
         return replace(self, outline=outline, stature=stature)
 

@@ -36,7 +36,9 @@ class DistanceField:
     def of(cls, mask: np.ndarray) -> DistanceField:
         """mask f32[H,W] in 0..1. Raises InputError where it is empty or full."""
         scale = min(1.0, FIELD_SIDE / max(mask.shape))
-        small = cv2.resize(np.asarray(mask, np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            np.asarray(mask, np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+        )
         inside = (small > 0.5).astype(np.uint8)
         if not inside.any() or inside.all():
             raise InputError("mask: marks nothing or everything, expected the person in white")
