@@ -9,17 +9,13 @@ the same for the left and the right side, and a sigma: how far off the network i
 
 from __future__ import annotations
 
-import argparse
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
-from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
@@ -31,9 +27,6 @@ from dinar_live.runtime.vision.solver.calibration import PointCalibration
 from dinar_live.runtime.vision.solver.camera import USUAL_STATURE
 from dinar_live.runtime.vision.solver.observation import TRUNK
 from dinar_live.runtime.vision.solver.so3 import log
-
-from .capture import Capture
-from .inputs import read_fit, read_image
 
 ROUNDS = 12
 WORLD_ROUNDS = 8
