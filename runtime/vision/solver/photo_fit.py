@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from .body import Posed, SolverBody
 from .calibration import PointCalibration, calibration
 from .camera import Pinhole
 from .columns import Columns
+from .hypotheses import readings
 from .minimise import Freedom, Guess, Minimiser
 from .observation import Observation
 from .priors import KINDS, PosePrior
 from .problem import Common, Problem, Weights
-from .silhouette import DistanceField, Outline, outline_vertices
+from .silhouette import DistanceField, outline_of
 from .so3 import log
 from .start import starting_point
 from .threads import one_blas_thread
@@ -111,23 +112,32 @@ def fit_photos(
         raise InputError("fit_photos: got no picture, expected at least one")
     body, options, points = body or open_solver_body(), options or FitOptions(), points or calibration()
     with one_blas_thread():
-        problems = [_problem(p, body, options, points) for p in pictures]
         freedom = Freedom(height=options.height)
-        betas = np.zeros(body.betas)
-        alone = []
-        for problem in problems:
-            start = starting_point(problem.observation, body, problem.prior)
-            guess = Guess((start,), Common(betas))
-            alone.append(Minimiser([_restatured(problem, guess)], freedom).run(guess, POINT_STEPS)[0])
-        guess = Guess(
-            tuple(g.own[0] for g in alone), Common(np.mean([g.common.betas for g in alone], axis=0))
-        )
+        alone = [_alone(p, body, options, points, freedom) for p in pictures]
+        problems = [problem for problem, _ in alone]
+        betas = np.mean([guess.common.betas for _, guess in alone], axis=0)
+        guess = Guess(tuple(guess.own[0] for _, guess in alone), Common(betas))
         guess, cost = _together(problems, guess, freedom, _fields(pictures, options))
         cost /= len(problems)
     return [
         PhotoFit(own.local, own.transl, guess.common.betas, p.pinhole(guess.common), p.observation.size, cost)
         for own, p in zip(guess.own, problems, strict=True)
     ]
+
+
+def _alone(
+    picture: Picture, body: SolverBody, options: FitOptions, points: PointCalibration, freedom: Freedom
+) -> tuple[Problem, Guess]:
+    """A picture's own points, read in the way that fits best."""
+    tried = []
+    for landmarks in readings(picture.landmarks):
+        problem = _problem(replace(picture, landmarks=landmarks), body, options, points)
+        start = starting_point(problem.observation, body, problem.prior)
+        guess = Guess((start,), Common(np.zeros(body.betas)))
+        guess, cost = Minimiser([_restatured(problem, guess)], freedom).run(guess, POINT_STEPS)
+        tried.append((cost, problem, guess))
+    _, problem, guess = min(tried, key=lambda t: t[0])
+    return problem, guess
 
 
 def _problem(picture: Picture, body: SolverBody, options: FitOptions, points: PointCalibration) -> Problem:
@@ -173,8 +183,8 @@ def _together(
             problem = _restatured(problem, guess, i)
             if field_ is not None:
                 posed, pinhole = problem.posed(guess.own[i], guess.common), problem.pinhole(guess.common)
-                vertices = outline_vertices(problem.body, posed, pinhole, problem.observation.size)
-                problem = problem.with_outline(Outline(field_, vertices), problem.stature)
+                outline = outline_of(problem.body, posed, pinhole, problem.observation.size, field_)
+                problem = problem.with_outline(outline, problem.stature)
             ready.append(problem)
         steps = OUTLINE_STEPS if any(fields) or len(problems) > 1 else 1
         guess, cost = Minimiser(ready, freedom).run(guess, steps)

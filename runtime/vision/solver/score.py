@@ -12,6 +12,7 @@ from .anchors import BASE, FRAME
 from .body import SolverBody
 from .calibration import PointCalibration, calibration
 from .camera import USUAL_STATURE
+from .hypotheses import bones_cross
 from .photo_fit import PhotoFit
 from .silhouette import overlap, silhouette
 
@@ -22,7 +23,6 @@ SMALL = 200  # pixels: a person lower than this has no face and no hands to spea
 # Set on data: see docs/photo.md, "How it was measured".
 GOOD, USABLE = 0.75, 0.6
 _AT = {name: i for i, name in enumerate(POINT_NAMES)}
-_SIDES = ("left", "right")
 _PARTS = {
     "head": ("nose", "left_eye", "right_eye"),
     "hands": ("left_wrist", "right_wrist", "left_index", "right_index"),
@@ -87,9 +87,9 @@ def _warnings(landmarks: Landmarks, value: float) -> list[str]:
         )
     if hidden := _hidden(landmarks, cut):
         out.append(f"{_listed(hidden)} cannot be seen well: nothing should stand in front of the person")
-    if _crossed(landmarks, ("hip", "knee"), ("knee", "ankle")):
+    if bones_cross(landmarks, ("hip", "knee"), ("knee", "ankle")):
         out.append("the legs are crossed: stand with the feet apart, or the legs may be mixed up")
-    if _crossed(landmarks, ("elbow", "wrist")):
+    if bones_cross(landmarks, ("elbow", "wrist")):
         out.append("the arms are crossed: hold them a little away from the body")
     tall = float(np.ptp(landmarks.points[:, 1]))
     if tall < SMALL:
@@ -120,18 +120,6 @@ def _hidden(landmarks: Landmarks, cut: list[str]) -> list[str]:
     visibility = landmarks.visibility
     parts = ("legs", "feet")
     return [p for p in parts if p not in cut and visibility[[_AT[n] for n in _PARTS[p]]].max() < SEEN]
-
-
-def _crossed(landmarks: Landmarks, *bones: tuple[str, str]) -> bool:
-    """Whether a left bone crosses a right one in the picture."""
-    xy = landmarks.points.astype(np.float64)
-    ends = {s: [(xy[_AT[f"{s}_{a}"]], xy[_AT[f"{s}_{b}"]]) for a, b in bones] for s in _SIDES}
-    return any(_cross(*p, *q) for p in ends["left"] for q in ends["right"])
-
-
-def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> bool:
-    side = lambda p, q, r: (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])  # noqa: E731
-    return bool(side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0)
 
 
 def _listed(parts: list[str]) -> str:

@@ -19,7 +19,8 @@ OUTLINE_SIDE = 448  # pixels of the longer side of the picture in which the body
 SPACING = 8  # pixels of that picture between two outline vertices, about
 OUTSIDE = 0.004  # sigma of what sticks out of the mask, share of the stature
 INSIDE = 0.012  # sigma of what stays inside: clothes and hair are wider than the body
-CAUCHY = 2.5
+CAUCHY = (1.0, 2.5)  # sigmas, inside and outside: a skirt far from the legs pulls hardly at all
+AGREE = 0.5  # cosine between the outline's normal and the way to the mask's edge; below, a vertex inside is left out
 EQUIVALENT = 60  # the outline weighs as much as so many independent points
 HANDS = 20  # joints from here on are hands: not part of the outline, the masks' fingers are coarse
 
@@ -67,22 +68,35 @@ class DistanceField:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A mask's distance field and the vertices i[n] of the body's outline, found at one pose."""
+    """A mask's distance field, and of the body's outline, found at one pose, the vertices i[n] and their normals
+    f64[n,2] in the picture, outwards."""
 
     field: DistanceField
     vertices: np.ndarray
+    normals: np.ndarray
 
 
 def add_outline(
     equations: Equations, columns: Columns, body: SolverBody, posed: Posed, pinhole: Pinhole, outline: Outline,
     stature: float,
 ) -> None:  # fmt: skip
-    """Pull the body's outline to the mask's edge. stature: pixels."""
+    """Pull the body's outline to the mask's edge. stature: pixels.
+
+    What stays inside pulls little, as clothes and hair are wider than the body, and only where the edge lies ahead:
+    the insides of two legs under a skirt have none.
+    """
     points = body.skinned(posed, outline.vertices, columns.free)
     pixels, jacobian = pinhole.project(points, posed, columns)
     distance, slope = outline.field.at(pixels)
-    share = np.where(distance > 0, INSIDE, OUTSIDE) * np.sqrt(max(len(pixels), EQUIVALENT) / EQUIVALENT)
-    equations.add(distance, np.einsum("ni,nik->nk", slope, jacobian), share * stature, CAUCHY)
+    steep = np.maximum(np.linalg.norm(slope, axis=1), 1e-9)
+    ahead = -np.einsum("ni,ni->n", slope, outline.normals) > AGREE * steep
+    rows = np.einsum("ni,nik->nk", slope, jacobian)
+    unit = stature * np.sqrt(max(len(pixels), EQUIVALENT) / EQUIVALENT)
+    for used, sigma, cauchy in (
+        ((distance > 0) & ahead, INSIDE, CAUCHY[0]),
+        (distance <= 0, OUTSIDE, CAUCHY[1]),
+    ):
+        equations.add(distance[used], rows[used], sigma * unit, cauchy)
 
 
 def silhouette(
@@ -103,19 +117,30 @@ def silhouette(
     return raster.triangle_id >= 0, pixels
 
 
-def outline_vertices(body: SolverBody, posed: Posed, pinhole: Pinhole, size: tuple[int, int]) -> np.ndarray:
-    """Vertices i[n] on the body's outline in the picture, about evenly spaced, without the hands."""
+def outline_of(
+    body: SolverBody, posed: Posed, pinhole: Pinhole, size: tuple[int, int], field: DistanceField
+) -> Outline:
+    """The body's outline in a picture of `size` (height, width), about evenly spaced vertices without the
+    hands, to be pulled to the edge of `field`'s mask."""
     covered, pixels = silhouette(body, posed, pinhole, size)
-    depth = cv2.distanceTransform(np.pad(covered, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    inside = np.pad(covered, 1).astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    signed = depth - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    inwards = np.stack(
+        [cv2.Sobel(cv2.GaussianBlur(signed, (0, 0), 1.5), cv2.CV_32F, *d) for d in ((1, 0), (0, 1))], -1
+    )
     cell = np.floor(pixels).astype(int)
     h, w = covered.shape
     there = (cell >= 1).all(1) & (cell[:, 0] < w - 1) & (cell[:, 1] < h - 1)
     there[there] = depth[cell[there, 1], cell[there, 0]] <= 1.5
     owner = body.skin_index[:, 0]
-    found = np.flatnonzero(there & (owner < HANDS) | there & ((owner >= 22) & (owner < 25)))
+    found = np.flatnonzero(there & ((owner < HANDS) | ((owner >= 22) & (owner < 25))))
     block = (pixels[found] // SPACING).astype(int)
     _, first = np.unique(block[:, 0] * 100_000 + block[:, 1], return_index=True)
-    return found[np.sort(first)]
+    vertices = found[np.sort(first)]
+    normals = -inwards[cell[vertices, 1], cell[vertices, 0]].astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return Outline(field, vertices, normals)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

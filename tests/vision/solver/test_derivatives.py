@@ -20,7 +20,7 @@ from dinar_live.runtime.vision.solver.priors import (
     add_shape_prior,
 )
 from dinar_live.runtime.vision.solver.problem import Common, Own, Problem
-from dinar_live.runtime.vision.solver.silhouette import DistanceField, Outline, outline_vertices
+from dinar_live.runtime.vision.solver.silhouette import DistanceField, outline_of
 from dinar_live.runtime.vision.solver.so3 import log, right_jacobian_inverse
 
 H = 1e-6
@@ -41,8 +41,7 @@ def problem(body, actor) -> tuple[Problem, Own, Common]:
         hands=hands, face=face_anchors(body.body), last=actor.local,
     )  # fmt: skip
     posed, pinhole = problem.posed(own, common), problem.pinhole(common)
-    vertices = outline_vertices(body, posed, pinhole, observation.size)
-    outline = Outline(DistanceField.of(landmarks.mask), vertices)
+    outline = outline_of(body, posed, pinhole, observation.size, DistanceField.of(landmarks.mask))
     return problem.with_outline(outline, 400.0), own, common
 
 
