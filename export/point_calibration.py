@@ -30,10 +30,12 @@ from dinar_live.runtime.core.rotations import axis_angle_to_matrix, between, qua
 from dinar_live.runtime.vision.landmarker import Landmarker
 from dinar_live.runtime.vision.landmarks import Landmarks
 from dinar_live.runtime.vision.models import ModelFolder
-from dinar_live.runtime.vision.solver.anchors import BASE, FRAME, MIRROR
-from dinar_live.runtime.vision.solver.body import SolverBody
+from dinar_live.runtime.vision.solver.anchors import BASE, FACE_POINTS, FRAME, MIRROR, face_anchors
+from dinar_live.runtime.vision.solver.body import Posed, SolverBody
 from dinar_live.runtime.vision.solver.calibration import PointCalibration
 from dinar_live.runtime.vision.solver.camera import USUAL_STATURE
+from dinar_live.runtime.vision.solver.face import HEAD, face_points
+from dinar_live.runtime.vision.solver.hypotheses import SURE_OF_A_FACE
 from dinar_live.runtime.vision.solver.observation import TRUNK
 from dinar_live.runtime.vision.solver.so3 import log
 
@@ -47,12 +49,16 @@ WORLD_OUTLIER = 0.05  # metres, likewise
 SEEN = 0.5  # visibility below which a point is not used
 GAUSSIAN = 1.18  # the median length of a two-dimensional normal error is so many sigmas
 GAUSSIAN_1D = 0.67
+FRONTAL = 0.9  # cosine between where a face looks and the camera
+LEAST_FACES = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A picture with its truth. turns f64[55,3,3], joints f64[55,3]: the posed skeleton on the camera's axes,
-    metres; K f64[3,3]; points f64[33,2] pixels, visibility f64[33], world f64[33,3]: what the network saw."""
+    metres; K f64[3,3]; points f64[33,2] pixels, visibility f64[33], world f64[33,3]: what the network saw. face
+    f64[51,2]: how far off it saw the face's points, metres along the head's x and y; None without a face that looks
+    at the camera."""
 
     turns: np.ndarray
     joints: np.ndarray
@@ -60,6 +66,7 @@ class Sample:
     points: np.ndarray
     visibility: np.ndarray
     world: np.ndarray
+    face: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -78,12 +85,42 @@ class Sample:
             landmarks.points.astype(np.float64),
             landmarks.visibility.astype(np.float64),
             landmarks.world.astype(np.float64),
+            _face_error(body, posed, camera, landmarks),
         )
 
     @property
     def stature(self) -> float:
         """Pixels of a person of 1.7 m at the pelvis."""
         return self.K[0, 0] / self.joints[0, 2] * USUAL_STATURE
+
+
+def _face_error(body: SolverBody, posed: Posed, camera: Camera, landmarks: Landmarks) -> np.ndarray | None:
+    anchors, face = face_anchors(body.body), landmarks.face
+    turn = camera.world_to_camera[:3, :3].astype(float) @ posed.world[HEAD]
+    if anchors is None or face is None or face.score < SURE_OF_A_FACE or -turn[2, 2] < FRONTAL:
+        return None
+    none = np.zeros((len(FACE_POINTS), 2))
+    x = face_points(body, posed, anchors, none, np.zeros(0, int)).x
+    x = x @ camera.world_to_camera[:3, :3].astype(float).T + camera.world_to_camera[:3, 3]
+    pixels = (x @ camera.K.T.astype(float))[:, :2] / x[:, 2:]
+    metres = (face.xyz[FACE_POINTS, :2] - pixels) * x[:, 2:] / camera.K[0, 0]
+    return metres @ turn[:2, :2]
+
+
+def face_offsets(samples: Sequence[Sample]) -> np.ndarray:
+    """Offsets f64[51,2] of the face's points: the median over the faces seen from the front, the same left and right.
+    Raises InputError where there are too few."""
+    seen = [s.face for s in samples if s.face is not None]
+    if len(seen) < LEAST_FACES:
+        raise InputError(
+            f"point calibration: got {len(seen)} faces seen from the front, expected at least {LEAST_FACES}"
+        )
+    anchors, body = face_anchors(Body.open()), Body.open()
+    assert anchors is not None  # the open body has them
+    x = np.einsum("nk,nka->na", anchors.weights, body.template[anchors.corners])
+    mirror = np.linalg.norm(x[:, None] * (-1, 1, 1) - x[None], axis=2).argmin(1)
+    offset = np.median(seen, axis=0)
+    return (offset + offset[mirror] * (-1, 1)) / 2
 
 
 def _symmetric(offset: np.ndarray) -> np.ndarray:
@@ -193,8 +230,9 @@ def calibrate(samples: Sequence[Sample]) -> PointCalibration:
     sigma = np.nanmedian(picture_errors(samples, offset), 0) / GAUSSIAN
     world_sigma = np.nanmedian(np.abs(world_errors(samples, world_offset, tilt)), 0) / GAUSSIAN_1D
     return PointCalibration(
-        offset, (sigma + sigma[MIRROR]) / 2, world_offset, (world_sigma + world_sigma[MIRROR]) / 2, tilt
-    )
+        offset, (sigma + sigma[MIRROR]) / 2, world_offset, (world_sigma + world_sigma[MIRROR]) / 2, tilt,
+        face_offsets(samples),
+    )  # fmt: skip
 
 
 def save(calibration: PointCalibration, path) -> None:
@@ -237,7 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
     body = SolverBody(Body.open(), Body.open().shape_dirs.shape[2])
-    landmarker = Landmarker(ModelFolder(), hands=False, face=False)
+    landmarker = Landmarker(ModelFolder(), hands=False)
     samples, missed = [], 0
     for folder in tqdm(a.captures, unit="capture"):
         for rgb, pose, betas, camera in pictures(folder, rng):

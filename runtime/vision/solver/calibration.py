@@ -13,7 +13,7 @@ from dinar_live.runtime.core.validate import checked
 from dinar_live.runtime.formats.npz import Npz
 
 from ..landmarks import POINTS
-from .anchors import ASSETS
+from .anchors import ASSETS, FACE_POINTS
 
 FILE = ASSETS / "pose_points.npz"
 MAX_BYTES = 1 << 20
@@ -23,13 +23,15 @@ MAX_BYTES = 1 << 20
 class PointCalibration:
     """offset f64[33,3]: of the points in the picture, metres in their joints' frames; sigma f64[33]: how far off
     they are, as a share of the stature, per axis. world_offset f64[33,3], world_sigma f64[33,3] (metres) and
-    tilt f64[3] (axis-angle on the camera's axes, by which they lean): of the points in 3D."""
+    tilt f64[3] (axis-angle on the camera's axes, by which they lean): of the points in 3D. face_offset f64[51,2]:
+    of the face's points, metres along the head's x and y."""
 
     offset: np.ndarray
     sigma: np.ndarray
     world_offset: np.ndarray
     world_sigma: np.ndarray
     tilt: np.ndarray
+    face_offset: np.ndarray
 
     @classmethod
     def load(cls, path=FILE) -> PointCalibration:
@@ -40,6 +42,7 @@ class PointCalibration:
             "world_offset": (POINTS, 3),
             "world_sigma": (POINTS, 3),
             "tilt": (3,),
+            "face_offset": (len(FACE_POINTS), 2),
         }
         try:
             with Npz(path, MAX_BYTES) as z:

@@ -12,6 +12,8 @@ import numpy as np
 from ..landmarks import Landmarks
 from .anchors import FACE_POINTS, face_anchors
 from .body import SolverBody
+from .calibration import PointCalibration, calibration
+from .face import HEAD, face_points
 from .observation import FACE_SCORE
 from .photo_fit import PhotoFit
 
@@ -28,7 +30,9 @@ SWEEPS = 60
 LEAST_PIXELS = 40  # a face lower than this shows no expression
 
 
-def fit_expression(landmarks: Landmarks, fit: PhotoFit, body: SolverBody) -> np.ndarray:
+def fit_expression(
+    landmarks: Landmarks, fit: PhotoFit, body: SolverBody, points: PointCalibration | None = None
+) -> np.ndarray:
     """Coefficients f32[E] of the body's expression space, zeros where no face is seen well enough or the body's
     expressions have no names."""
     names = body.body.expression_names
@@ -40,11 +44,10 @@ def fit_expression(landmarks: Landmarks, fit: PhotoFit, body: SolverBody) -> np.
         return out
     at = [names.index(n) for n in NAMES]
     posed = fit.posed(body)
-    turn, head = posed.world[15], posed.joints[15]
+    turn, head = posed.world[HEAD], posed.joints[HEAD]
     dirs = body.body.expression_dirs[anchors.corners][..., at].astype(np.float64)
     dirs = np.einsum("nk,nkae->nae", anchors.weights, dirs)
-    skin = body.skinned(posed, anchors.corners.reshape(-1), np.zeros(0, int)).x.reshape(-1, 3, 3)
-    x = np.einsum("nk,nka->na", anchors.weights, skin)
+    x = face_points(body, posed, anchors, (points or calibration()).face_offset, np.zeros(0, int)).x
     pixels, rows = fit.pinhole.pixels(x)
     per_metre = fit.pinhole.focal / max(-float(head[2]), 0.1)
     seen = face.xyz[FACE_POINTS, :2].astype(np.float64)

@@ -9,10 +9,11 @@ import numpy as np
 from dinar_live.runtime.core.rotations import axis_angle_to_matrix
 
 from .anchors import BASE, FRAME, FaceAnchors, HandAnchors
-from .body import Points, Posed, SolverBody, turned
+from .body import Posed, SolverBody, turned
 from .calibration import PointCalibration
 from .camera import Pinhole
 from .columns import Columns, Equations
+from .face import face_points
 from .observation import Observation
 from .priors import PosePrior, add_follow_prior, add_pose_prior
 from .silhouette import Outline, add_outline
@@ -82,7 +83,7 @@ class Problem:
         self._add_world(equations, posed)
         for side, anchors in self.hands.items():
             self._add_hand(equations, posed, pinhole, (anchors, self.observation.hands[side]))
-        if self.face is not None and self.observation.face is not None:
+        if self.observation.face is not None:
             self._add_face(equations, posed, pinhole, self.observation.face)
         if self.outline is not None:
             add_outline(equations, self.columns, self.body, posed, pinhole, self.outline, self.stature)
@@ -155,10 +156,8 @@ class Problem:
             equations.add(pixels - xy[at], jacobian, HAND_SIGMA * self.stature, CAUCHY)
 
     def _add_face(self, equations: Equations, posed: Posed, pinhole: Pinhole, xy: np.ndarray) -> None:
-        assert self.face is not None
-        n = len(self.face.corners)
-        skin = self.body.skinned(posed, self.face.corners.reshape(-1), self.columns.free)
-        mix = lambda a: np.einsum("nk,nk...->n...", self.face.weights, a.reshape(n, 3, *a.shape[1:]))  # noqa: E731
-        points = Points(mix(skin.x), mix(skin.lever), mix(skin.shape))
+        if self.face is None:
+            return
+        points = face_points(self.body, posed, self.face, self.calibration.face_offset, self.columns.free)
         pixels, jacobian = pinhole.project(points, posed, self.columns)
         equations.add(pixels - xy, jacobian, FACE_SIGMA * self.stature, CAUCHY)

@@ -14,6 +14,7 @@ from dinar_live.runtime.vision.solver.anchors import BASE, FACE_POINTS, FRAME, f
 from dinar_live.runtime.vision.solver.body import Posed, SolverBody
 from dinar_live.runtime.vision.solver.calibration import calibration
 from dinar_live.runtime.vision.solver.camera import TO_CAMERA, Pinhole
+from dinar_live.runtime.vision.solver.face import face_points
 from dinar_live.runtime.vision.solver.observation import Observation
 from dinar_live.runtime.vision.solver.photo_fit import open_solver_body
 from dinar_live.runtime.vision.solver.silhouette import silhouette
@@ -47,9 +48,9 @@ class Actor:
                 extra[f"{side}_hand"] = HandLandmarks(self._hand(body, posed, side), np.zeros((21, 3)), 1.0)
         if face:
             anchors = face_anchors(body.body)
-            skin = body.skinned(posed, anchors.corners.reshape(-1), NONE).x.reshape(-1, 3, 3)
+            x = face_points(body, posed, anchors, points.face_offset, NONE).x
             mesh = np.zeros((468, 3))
-            mesh[FACE_POINTS, :2] = self.pinhole.pixels(np.einsum("nk,nka->na", anchors.weights, skin))[0]
+            mesh[FACE_POINTS, :2] = self.pinhole.pixels(x)[0]
             extra["face"] = FaceLandmarks(mesh, 1.0)
         if mask:
             extra["mask"] = silhouette(body, posed, self.pinhole, SIZE, max(SIZE))[0].astype(np.float32)
