@@ -14,11 +14,12 @@ from .landmarks import Landmarks
 from .masks import sharp_mask
 from .models import ModelFolder
 from .people import chosen, distinct, report
-from .person_detector import PersonDetector
+from .person_detector import Found, PersonDetector
 
 MOST_PEOPLE = 12
 _A_PERSON = 0.5  # the body network's score
 _A_PART = 0.5  # a hand's or a face's
+_WIDE = 1.25  # length by width of a picture; then people are small in a square around all of it
 _ONLY_JUST = 0.2  # the detector's, where it is sure of nobody
 
 
@@ -54,10 +55,26 @@ class Landmarker:
     def people(self, rgb: np.ndarray) -> list[BodySeen]:
         """Everybody in the picture u8[H,W,3], from left to right."""
         found = self._detector.find(rgb)
-        found = found or self._detector.find_small(rgb)
+        short, long = sorted(rgb.shape[:2])
+        if long > _WIDE * short:
+            more = self._detector.find_in_parts(rgb, short)
+            found += [f for f in more if not any(_near(f, other) for other in found)]
+        for parts in (2, 4):
+            found = found or self._detector.find_in_parts(rgb, long / parts)
         found = found or self._detector.find(rgb, _ONLY_JUST)
         seen = [self._body.see_again(rgb, f.crop) for f in found[:MOST_PEOPLE]]
         return distinct([s for s in seen if s.score >= _A_PERSON])
+
+    def largest(self, rgb: np.ndarray) -> BodySeen | None:
+        """The largest person that the detector sees at one look, for videos; None without."""
+        found = self._detector.find(rgb)
+        seen = self._body.see_again(rgb, max(found, key=lambda f: f.crop.side).crop) if found else None
+        return seen if seen is not None and seen.score >= _A_PERSON else None
+
+    def follow(self, rgb: np.ndarray, before: BodySeen) -> BodySeen | None:
+        """The same person in the next frame, without the detector; None if lost."""
+        seen = self._body.see(rgb, before.next_crop)
+        return seen if seen.score >= _A_PERSON else None
 
     def look(
         self, rgb: np.ndarray, source: str = "picture", *, person: int | None = None, mask: bool = True
@@ -92,3 +109,9 @@ class Landmarker:
         if mask:
             parts["mask"] = sharp_mask(rgb, seen, others)
         return seen.landmarks(**parts)
+
+
+def _near(a: Found, b: Found) -> bool:
+    """Whether two finds are of one person, as far as their squares tell."""
+    gap = np.hypot(a.crop.x - b.crop.x, a.crop.y - b.crop.y)
+    return bool(gap < 0.1 * min(a.crop.side, b.crop.side))

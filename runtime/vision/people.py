@@ -23,6 +23,7 @@ _PARTS = (
 )
 _TORSO = (11, 12, 23, 24)
 _SAME = 0.35  # of the torso's length: so near are two sightings of one person
+_OVERLAP = 0.6  # of two boxes of points, intersection over union: one person, seen right and wrong
 
 
 def box(seen: BodySeen) -> np.ndarray:
@@ -68,9 +69,9 @@ def described(seen: BodySeen) -> str:
 
 
 def distinct(seen: Sequence[BodySeen]) -> list[BodySeen]:
-    """Without second sightings of the same person, from left to right."""
+    """Without second sightings of the same person (the first one stays), from left to right."""
     kept: list[BodySeen] = []
-    for one in sorted(seen, key=lambda s: -s.score):
+    for one in seen:
         if not any(_same(one, other) for other in kept):
             kept.append(one)
     return sorted(kept, key=lambda s: float(s.points[list(_TORSO), 0].mean()))
@@ -80,7 +81,12 @@ def _same(a: BodySeen, b: BodySeen) -> bool:
     ids = list(_TORSO)
     gap = np.linalg.norm(a.points[ids] - b.points[ids], axis=1).mean()
     length = max(np.linalg.norm(s.points[[11, 12]].mean(0) - s.points[[23, 24]].mean(0)) for s in (a, b))
-    return bool(gap < _SAME * max(length, 0.1 * max(height_of(a), height_of(b))))
+    if gap < _SAME * max(length, 0.1 * max(height_of(a), height_of(b))):
+        return True
+    p, q = box(a), box(b)
+    inside = np.prod(np.clip(np.minimum(p[2:], q[2:]) - np.maximum(p[:2], q[:2]), 0, None))
+    union = np.prod(p[2:] - p[:2]) + np.prod(q[2:] - q[:2]) - inside
+    return bool(inside > _OVERLAP * union)
 
 
 def chosen(people: Sequence[BodySeen], person: int | None, source: str) -> int:

@@ -35,10 +35,9 @@ class PersonDetector:
         height, width = rgb.shape[:2]
         return self._find(rgb, Crop(width / 2, height / 2, max(height, width)), threshold)
 
-    def find_small(self, rgb: np.ndarray, threshold: float = 0.5) -> list[Found]:
-        """As `find`, in overlapping squares of half the size: for people who are small in the picture."""
+    def find_in_parts(self, rgb: np.ndarray, side: float, threshold: float = 0.5) -> list[Found]:
+        """As `find`, in overlapping squares of that side, pixels: for people who are small in the picture."""
         height, width = rgb.shape[:2]
-        side = max(height, width) / 1.8
         found: list[Found] = []
         for y in _centres(height, side):
             for x in _centres(width, side):
