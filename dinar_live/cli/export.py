@@ -59,6 +59,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE.onnx", help="completion: a network you trained (docs/completion.md)"
     )
     parser.add_argument("--threads", type=int, default=0, help="of the completion network; 0 = all cores")
+    _dinar_arguments(parser)
+
+
+def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar = parser.add_argument_group(
         "dinar: the networks of arXiv 2303.09375 (needs torch: pip install dinar-live[export])"
     )
