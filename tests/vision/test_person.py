@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.rotations import axis_angle_to_matrix
 from dinar_live.runtime.vision.person import fit_person, look_at, scaled_mask
 from dinar_live.runtime.vision.pictures import Picture
 from dinar_live.runtime.vision.solver.photo_fit import FitOptions, open_solver_body
@@ -26,9 +29,19 @@ def test_front_and_back(kofi, people_photos):
         assert photo.score.verdict == "good" and photo.score.warnings == ()
         assert photo.score.overlap > 0.86 and overlap(photo.mask > 127, true) > 0.96
         assert photo.overlay().shape == (1000, 1000, 3)
-    front, back = (p.fit.local[0] @ [0, 0, 1.0] for p in found)
-    assert front[2] > 0.9 and back[2] < -0.9  # one looks at the camera, the other away
+    assert [p.side for p in found] == ["the front", "behind"]
     assert np.array_equal(found[0].fit.betas, found[1].fit.betas)
+
+
+@pytest.mark.parametrize(
+    "turn, side", [(1.5, "the right"), (-1.5, "the left"), (0.2, "the front"), (3.1, "behind")]
+)
+def test_sides(kofi, turn, side):
+    """A person whose pelvis turns to its left, to the picture's right, shows the camera the right side."""
+    photo = fit_person(kofi[0][:1], kofi[1][:1])[0]
+    local = photo.fit.local.copy()
+    local[0] = axis_angle_to_matrix([0, turn, 0])
+    assert replace(photo, fit=replace(photo.fit, local=local)).side == side
 
 
 def test_height(kofi):
