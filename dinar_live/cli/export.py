@@ -16,31 +16,7 @@ from . import common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--photo",
-        action="append",
-        required=True,
-        help="a photo of the whole person; give --photo once for each view (front and back are best)",
-    )
-    parser.add_argument(
-        "--mask",
-        action="append",
-        default=[],
-        help="the person in white, one for each photo (default: made from the photo)",
-    )
-    parser.add_argument(
-        "--smplx",
-        action="append",
-        default=[],
-        help="SMPL-X fit, one for each photo: .npz with its camera, or the published .pkl (with --checkpoint) "
-        "(default: made from the photo)",
-    )
-    parser.add_argument(
-        "--height", type=float, metavar="METRES", help="of the person, e.g. 1.74; a photo cannot tell it"
-    )
-    parser.add_argument(
-        "--person", type=int, metavar="N", help="which one of several people, counted from the left"
-    )
+    _photo_arguments(parser)
     parser.add_argument("--out", required=True, help="bundle to write: a folder, or a .zip")
     parser.add_argument("--overwrite", action="store_true", help="replace an avatar that is already there")
     parser.add_argument(
@@ -110,6 +86,34 @@ def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-work",
         action="store_true",
         help="keep OUT.work, the finished stages, which an interrupted run goes on from",
+    )
+
+
+def _photo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photo",
+        action="append",
+        required=True,
+        help="a photo of the whole person; give --photo once for each view (front and back are best)",
+    )
+    parser.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        help="the person in white, one for each photo (default: made from the photo)",
+    )
+    parser.add_argument(
+        "--smplx",
+        action="append",
+        default=[],
+        help="SMPL-X fit, one for each photo: .npz with its camera, or the published .pkl (with --checkpoint) "
+        "(default: made from the photo)",
+    )
+    parser.add_argument(
+        "--height", type=float, metavar="METRES", help="of the person, e.g. 1.74; a photo cannot tell it"
+    )
+    parser.add_argument(
+        "--person", type=int, metavar="N", help="which one of several people, counted from the left"
     )
 
 

@@ -113,7 +113,7 @@ def cut_off(landmarks: Landmarks) -> list[str]:
     height, width = landmarks.size
     margin = EDGE * max(height, width)
     low, high = -margin, np.array([width, height]) + margin
-    out = ((landmarks.points < low) | (landmarks.points > high)).any(1)
+    out = np.any((landmarks.points < low) | (landmarks.points > high), axis=1)
     return [part for part, names in _PARTS.items() if out[[_AT[n] for n in names]].any()]
 
 
