@@ -168,6 +168,14 @@ def open_page(url: str) -> None:
         webbrowser.open(url)
 
 
+def _gateway(args: argparse.Namespace, headset: WebXrSource | None) -> Gateway:
+    """The page, not started."""
+    gateway = Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
+    if headset is not None:
+        gateway.take(headset.message_type, headset.feed)
+    return gateway
+
+
 def _group(
     args: argparse.Namespace,
     avatars: Sequence[Avatar],
@@ -223,14 +231,7 @@ def serving(
     keys = server_keys(args)
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
-        gateway = None
-        if not args.no_page:
-            gateway = Gateway(
-                host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin
-            )
-            if headset is not None:
-                gateway.take(headset.message_type, headset.feed)
-            stack.enter_context(gateway)
+        gateway = None if args.no_page else stack.enter_context(_gateway(args, headset))
         stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
         group = stack.enter_context(_group(args, avatars, source_of, clips, builder))
         server = stack.enter_context(

@@ -113,7 +113,7 @@ class Gateway:
 
     def take(self, message_type: int, call: Callable[[bytes, str], None]) -> None:
         """Messages of this type do not go to the server but to `call`, with a name for the page that sent them, on
-        the page thread; pages that know no key do not come so far. Before start()."""
+        the page thread; pages that know no key do not come so far."""
         self._takers[message_type] = call
 
     def close(self) -> None:
