@@ -73,6 +73,20 @@ struct GatherArgs {
     int threads;
 };
 
+struct SmoothArgs {
+    RasterizeArgs grid;                  // window and triangles; its outputs are not used
+    int samples;                         // per axis and pixel: 2 or 4
+    const int32_t *triangle_id;          // [H,W] what the pixel centres see
+    const void *uv_boxes;                // [F,4] least u, v and largest u, v of each face
+    float gap;
+    int uvs, texture_height, texture_width;
+    const float *uv;                     // [T,2]
+    const int32_t *uv_faces;             // [F,3]
+    const float *texture;                // [Ht,Wt,4] colour and padding
+    float *colour;                       // [3,H,W]
+    float *mask;                         // [H,W]
+};
+
 struct ComposeArgs {
     int height, width, samples;          // of the inputs; the window is height/samples x width/samples
     const float *rgb, *alpha, *mask, *depth;    // [3,H,W], [H,W], [H,W] or null, [H,W] or null
@@ -92,6 +106,7 @@ struct Kernels {
     Status (*rasterize)(const RasterizeArgs &);
     Status (*gather)(const GatherArgs &);
     void (*compose)(const ComposeArgs &);
+    Status (*smooth_edges)(const SmoothArgs &, int64_t &marked);
 };
 
 // Null where the build or this CPU has no such variant. The table of the best one, and by name ("base", "v3", "v4").

@@ -262,6 +262,43 @@ void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std:
     kernels().compose(a);
 }
 
+int64_t smooth_edges(In<float> projective, In<int32_t> faces, int origin_x, int origin_y, bool cull, float near_z, In<int32_t> triangle_id, In<float> uv,
+                     In<int32_t> uv_faces, In<float> uv_boxes, float gap, In<float> texture, int samples, Out<float> colour, Out<float> mask, int threads) {
+    dinar::SmoothArgs a{};
+    a.grid.vertices = static_cast<int>(projective.shape(0));
+    a.grid.faces = static_cast<int>(faces.shape(0));
+    a.grid.projective = projective.data();
+    a.grid.indices = faces.data();
+    a.grid.height = static_cast<int>(triangle_id.shape(0));
+    a.grid.width = static_cast<int>(triangle_id.shape(1));
+    a.grid.origin_x = origin_x;
+    a.grid.origin_y = origin_y;
+    a.grid.cull = cull;
+    a.grid.near_z = near_z;
+    a.grid.threads = thread_count(threads);
+    a.samples = samples;
+    a.triangle_id = triangle_id.data();
+    a.uv_boxes = uv_boxes.data();
+    a.gap = gap;
+    a.uvs = static_cast<int>(uv.shape(0));
+    a.texture_height = static_cast<int>(texture.shape(0));
+    a.texture_width = static_cast<int>(texture.shape(1));
+    a.uv = uv.data();
+    a.uv_faces = uv_faces.data();
+    a.texture = texture.data();
+    a.colour = colour.data();
+    a.mask = mask.data();
+    dinar::Status status;
+    int64_t marked = 0;
+    {
+        WithoutGil release;
+        status = kernels().smooth_edges(a, marked);
+    }
+    refuse(status, "smooth_edges: projective holds NaN or Inf; expected finite vertices",
+           "smooth_edges: raster.triangle_id, faces or uv_faces refers to something that is not there");
+    return marked;
+}
+
 std::vector<std::string> variants() {
     std::vector<std::string> names;
     for (const char *name : {"base", "v3", "v4"})
@@ -293,6 +330,9 @@ NB_MODULE(_cpu, m) {
     m.def("compose", &compose, "rgb"_a.noconvert(), "alpha"_a.noconvert(), "mask"_a.noconvert().none(), "depth"_a.noconvert().none(), "threshold"_a,
           "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "samples"_a, "origin_x"_a, "origin_y"_a, "out"_a.noconvert(),
           "depth_out"_a.noconvert().none(), "threads"_a);
+    m.def("smooth_edges", &smooth_edges, "projective"_a.noconvert(), "faces"_a.noconvert(), "origin_x"_a, "origin_y"_a, "cull"_a, "near"_a,
+          "triangle_id"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(), "uv_boxes"_a.noconvert(), "gap"_a, "texture"_a.noconvert(),
+          "samples"_a, "colour"_a.noconvert(), "mask"_a.noconvert(), "threads"_a);
     m.def("variants", &variants, "Instruction sets that this build and this CPU have.");
     m.def("variant", [] { return kernels().name; }, "The one in use.");
     m.def("use_variant", &use_variant, "name"_a, "Force one, for tests and benchmarks.");
