@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _check, _cpu
+from .gather_half import BLOCK
 from .lbs import NEAR
 from .rasterize import MAX_ORIGIN
 
@@ -44,8 +45,9 @@ def smooth_edges(
     colour,
     mask,
     *,
+    straight: bool = False,
     origin=(0, 0),
-    samples: int = 4,
+    samples: int = 2,
     threads: int = 0,
 ) -> int:
     """Take colour and mask of pixels that show an edge from samples x samples points of them, in place. Returns
@@ -58,22 +60,68 @@ def smooth_edges(
     empty, or their faces lie more than GAP_TEXELS apart in the texture. There the samples see what the pixels of
     a raster of `samples` times the size see. Each surface seen (the faces that are not apart from its first) gives
     one texture sample, at the middle one of its samples; colour is their mean, empty samples counting as 0 (so it
-    is premultiplied), and mask the share that is covered. All other pixels stay. The result does not depend on `threads` (0 = all cores) or on the CPU.
-    Raises TypeError or ValueError for wrong types, shapes, indices and NaN or Inf; colour and mask are then
-    undefined.
+    is premultiplied; straight=True divides it by the mask), and mask the share that is covered. All other pixels
+    stay. The result does not depend on `threads` (0 = all cores) or on the CPU. Raises TypeError or ValueError
+    for wrong types, shapes, indices and NaN or Inf; colour and mask are then undefined.
     """
+    H, W = _check.array("triangle_id", triangle_id, np.int32, (None, None)).shape
+    for name, planes, shape in (("colour", colour, (3, H, W)), ("mask", mask, (H, W))):
+        _check.array(name, planes, np.float32, shape)
+        _check.output(name, planes, np.float32, shape)
+    targets = bool(straight), colour, mask, None
+    return _run(surface, projective, triangle_id, targets, origin, samples, threads)
+
+
+def smooth_edges_half(
+    surface: Surface,
+    projective,
+    triangle_id,
+    features,
+    *,
+    spans=None,
+    origin=(0, 0),
+    samples: int = 2,
+    threads: int = 0,
+) -> int:
+    """The same for features f32[H/2,W/2,16+C] of gather_half: colour and mask of their pixels, the neural
+    channels stay. spans i32[H/2,2]: those of `features`, widened by the neighbouring blocks, which may not be
+    zero any more."""
+    H, W = _check.array("triangle_id", triangle_id, np.int32, (None, None)).shape
+    if H % 2 or W % 2:
+        raise ValueError(f"triangle_id has {H} x {W} pixels; expected even numbers")
+    _check.array("features", features, np.float32, (H // 2, W // 2, None))
+    _check.output("features", features, np.float32, features.shape)
+    if features.shape[2] < BLOCK:
+        raise ValueError(f"features has {features.shape[2]} channels; expected {BLOCK} or more")
+    if spans is not None:
+        _check.array("spans", spans, np.int32, (H // 2, 2))
+    marked = _run(surface, projective, triangle_id, (False, None, None, features), origin, samples, threads)
+    if spans is not None and marked:
+        _widen(spans, W // 2)
+    return marked
+
+
+def _widen(spans: np.ndarray, width: int) -> None:
+    """Each row's span with those of the rows above and below, and a block more on both sides."""
+    empty = spans[:, 0] >= spans[:, 1]
+    first = np.pad(np.where(empty, width, spans[:, 0]), 1, constant_values=width)
+    last = np.pad(np.where(empty, 0, spans[:, 1]), 1)
+    first = np.minimum(np.minimum(first[:-2], first[1:-1]), first[2:]) - 1
+    last = np.maximum(np.maximum(last[:-2], last[1:-1]), last[2:]) + 1
+    filled = first + 1 < last
+    spans[:, 0] = np.where(filled, np.maximum(first, 0), 0)
+    spans[:, 1] = np.where(filled, np.minimum(last, width), 0)
+
+
+def _run(surface: Surface, projective, triangle_id, targets, origin, samples, threads) -> int:
     if not isinstance(surface, Surface):
         raise TypeError(f"surface is a {type(surface).__name__}; expected a Surface")
     _check.array("projective", projective, np.float32, (None, 3))
-    H, W = _check.array("triangle_id", triangle_id, np.int32, (None, None)).shape
-    if not (1 <= H <= MAX_SIZE and 1 <= W <= MAX_SIZE):
+    if not all(1 <= side <= MAX_SIZE for side in triangle_id.shape):
         raise ValueError(f"triangle_id has shape {triangle_id.shape}; expected sides of 1 to {MAX_SIZE}")
     x0, y0 = _check.pair("origin", origin, -MAX_ORIGIN // 4, MAX_ORIGIN // 4)
     if samples not in (2, 4):
         raise ValueError(f"samples is {samples!r}; expected 2 or 4")
-    for name, planes, shape in (("colour", colour, (3, H, W)), ("mask", mask, (H, W))):
-        _check.array(name, planes, np.float32, shape)
-        _check.output(name, planes, np.float32, shape)
     return _cpu.smooth_edges(
         projective,
         surface.faces,
@@ -88,7 +136,6 @@ def smooth_edges(
         surface.gap,
         surface.colour,
         samples,
-        colour,
-        mask,
+        *targets,
         _check.threads(threads),
     )

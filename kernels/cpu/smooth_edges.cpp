@@ -216,10 +216,18 @@ template <int S> bool average(const SmoothArgs &a, const float *projective, int 
             sum = sum + texel * (weight[i] * share);
         }
     }
-    const int64_t plane = static_cast<int64_t>(a.grid.height) * a.grid.width;
-    float *out = a.colour + static_cast<int64_t>(y) * a.grid.width + x;
-    for (int c = 0; c < 3; ++c) out[c * plane] = sum[c];
-    a.mask[static_cast<int64_t>(y) * a.grid.width + x] = static_cast<float>(covered) * (1.0f / N);
+    const float mask = static_cast<float>(covered) * (1.0f / N);
+    if (a.blocks) {
+        const int64_t block = static_cast<int64_t>(y / 2) * (a.grid.width / 2) + x / 2;
+        float *out = a.blocks + block * a.block_channels + (y % 2 * 2 + x % 2) * 4;
+        for (int c = 0; c < 3; ++c) out[c] = sum[c];
+        out[3] = mask;
+        return true;
+    }
+    const int64_t plane = static_cast<int64_t>(a.grid.height) * a.grid.width, pixel = static_cast<int64_t>(y) * a.grid.width + x;
+    const float share = a.straight && covered ? static_cast<float>(N) / static_cast<float>(covered) : 1.0f;
+    for (int c = 0; c < 3; ++c) a.colour[c * plane + pixel] = sum[c] * share;
+    a.mask[pixel] = mask;
     return true;
 }
 

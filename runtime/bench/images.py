@@ -98,7 +98,8 @@ class References:
         name = self._options.renderer
         pictures = checks.rgba[next(iter(self._avatar.renderers)) if name == "auto" else name]
         _, height, width, _ = pictures.shape
-        with self._renderer((height, width)) as renderer:
+        options = self._options.changed(smooth_edges=False)  # as they were made
+        with Renderer(self._avatar, (height, width), options=options) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
                 frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))
