@@ -84,6 +84,7 @@ def smooth_edges(
     colour: _F32 | None,
     mask: _F32 | None,
     blocks: _F32 | None,
+    depth: _F32 | None,
     threads: int,
 ) -> int: ...
 def gather_half(

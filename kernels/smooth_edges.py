@@ -5,7 +5,7 @@ import numpy as np
 from . import _check, _cpu
 from .gather_half import BLOCK
 from .lbs import NEAR
-from .rasterize import MAX_ORIGIN
+from .rasterize import MAX_ORIGIN, Raster
 
 GAP_TEXELS = 1.0
 """Faces whose texture coordinates are further apart than this show different surfaces."""
@@ -41,7 +41,7 @@ class Surface:
 def smooth_edges(
     surface: Surface,
     projective,
-    triangle_id,
+    raster: Raster,
     colour,
     mask,
     *,
@@ -53,8 +53,9 @@ def smooth_edges(
     """Take colour and mask of pixels that show an edge from samples x samples points of them, in place. Returns
     how many pixels these are.
 
-    projective f32[V,3], origin: as in `rasterize`, which gave triangle_id i32[H,W], sides up to 8191 (back
-    faces culled, the usual near plane). colour f32[3,H,W], mask f32[H,W]: planes as gather_uv made them.
+    projective f32[V,3], origin: as in `rasterize`, which gave the raster, sides up to 8191 (back faces culled, the
+    usual near plane). Its depth gets that of the nearest surface where a pixel is covered in part and was empty.
+    colour f32[3,H,W], mask f32[H,W]: planes as gather_uv made them.
     samples: 2 or 4 per axis.
     A pixel shows an edge when it and one of its four neighbours in the window see different surfaces: one is
     empty, or their faces lie more than GAP_TEXELS apart in the texture. There the samples see what the pixels of
@@ -64,18 +65,18 @@ def smooth_edges(
     stay. The result does not depend on `threads` (0 = all cores) or on the CPU. Raises TypeError or ValueError
     for wrong types, shapes, indices and NaN or Inf; colour and mask are then undefined.
     """
-    H, W = _check.array("triangle_id", triangle_id, np.int32, (None, None)).shape
+    H, W = _shape(raster)
     for name, planes, shape in (("colour", colour, (3, H, W)), ("mask", mask, (H, W))):
         _check.array(name, planes, np.float32, shape)
         _check.output(name, planes, np.float32, shape)
     targets = bool(straight), colour, mask, None
-    return _run(surface, projective, triangle_id, targets, origin, samples, threads)
+    return _run(surface, projective, raster, targets, origin, samples, threads)
 
 
 def smooth_edges_half(
     surface: Surface,
     projective,
-    triangle_id,
+    raster: Raster,
     features,
     *,
     spans=None,
@@ -86,19 +87,30 @@ def smooth_edges_half(
     """The same for features f32[H/2,W/2,16+C] of gather_half: colour and mask of their pixels, the neural
     channels stay. spans i32[H/2,2]: those of `features`, widened by the neighbouring blocks, which may not be
     zero any more."""
-    H, W = _check.array("triangle_id", triangle_id, np.int32, (None, None)).shape
+    H, W = _shape(raster)
     if H % 2 or W % 2:
-        raise ValueError(f"triangle_id has {H} x {W} pixels; expected even numbers")
+        raise ValueError(f"raster has {H} x {W} pixels; expected even numbers")
     _check.array("features", features, np.float32, (H // 2, W // 2, None))
     _check.output("features", features, np.float32, features.shape)
     if features.shape[2] < BLOCK:
         raise ValueError(f"features has {features.shape[2]} channels; expected {BLOCK} or more")
     if spans is not None:
         _check.array("spans", spans, np.int32, (H // 2, 2))
-    marked = _run(surface, projective, triangle_id, (False, None, None, features), origin, samples, threads)
+    marked = _run(surface, projective, raster, (False, None, None, features), origin, samples, threads)
     if spans is not None and marked:
         _widen(spans, W // 2)
     return marked
+
+
+def _shape(raster: Raster) -> tuple[int, int]:
+    if not isinstance(raster, Raster):
+        raise TypeError(f"raster is a {type(raster).__name__}; expected a Raster")
+    H, W = _check.array("raster.triangle_id", raster.triangle_id, np.int32, (None, None)).shape
+    if not (1 <= H <= MAX_SIZE and 1 <= W <= MAX_SIZE):
+        raise ValueError(f"raster has {H} x {W} pixels; expected sides of 1 to {MAX_SIZE}")
+    _check.array("raster.depth", raster.depth, np.float32, (H, W))
+    _check.output("raster.depth", raster.depth, np.float32, (H, W))
+    return H, W
 
 
 def _widen(spans: np.ndarray, width: int) -> None:
@@ -113,12 +125,10 @@ def _widen(spans: np.ndarray, width: int) -> None:
     spans[:, 1] = np.where(filled, np.minimum(last, width), 0)
 
 
-def _run(surface: Surface, projective, triangle_id, targets, origin, samples, threads) -> int:
+def _run(surface: Surface, projective, raster: Raster, targets, origin, samples, threads) -> int:
     if not isinstance(surface, Surface):
         raise TypeError(f"surface is a {type(surface).__name__}; expected a Surface")
     _check.array("projective", projective, np.float32, (None, 3))
-    if not all(1 <= side <= MAX_SIZE for side in triangle_id.shape):
-        raise ValueError(f"triangle_id has shape {triangle_id.shape}; expected sides of 1 to {MAX_SIZE}")
     x0, y0 = _check.pair("origin", origin, -MAX_ORIGIN // 4, MAX_ORIGIN // 4)
     if samples not in (2, 4):
         raise ValueError(f"samples is {samples!r}; expected 2 or 4")
@@ -129,7 +139,7 @@ def _run(surface: Surface, projective, triangle_id, targets, origin, samples, th
         y0,
         True,
         NEAR,
-        triangle_id,
+        raster.triangle_id,
         surface.uv,
         surface.uv_faces,
         surface.uv_boxes,
@@ -137,5 +147,6 @@ def _run(surface: Surface, projective, triangle_id, targets, origin, samples, th
         surface.colour,
         samples,
         *targets,
+        raster.depth,
         _check.threads(threads),
     )

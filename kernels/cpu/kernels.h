@@ -74,7 +74,7 @@ struct GatherArgs {
 };
 
 struct SmoothArgs {
-    RasterizeArgs grid;                  // window and triangles; its outputs are not used
+    RasterizeArgs grid;                  // window and triangles; of its outputs only depth is used, or null
     int samples;                         // per axis and pixel: 2 or 4
     const int32_t *triangle_id;          // [H,W] what the pixel centres see
     const void *uv_boxes;                // [F,4] least u, v and largest u, v of each face

@@ -319,7 +319,8 @@ void compose_half(In<float> features, In<float> correction, std::optional<In<int
 
 int64_t smooth_edges(In<float> projective, In<int32_t> faces, int origin_x, int origin_y, bool cull, float near_z, In<int32_t> triangle_id, In<float> uv,
                      In<int32_t> uv_faces, In<float> uv_boxes, float gap, In<float> texture, int samples, bool straight,
-                     std::optional<Out<float>> colour, std::optional<Out<float>> mask, std::optional<Out<float>> blocks, int threads) {
+                     std::optional<Out<float>> colour, std::optional<Out<float>> mask, std::optional<Out<float>> blocks,
+                     std::optional<Out<float>> depth, int threads) {
     dinar::SmoothArgs a{};
     a.grid.vertices = static_cast<int>(projective.shape(0));
     a.grid.faces = static_cast<int>(faces.shape(0));
@@ -342,6 +343,7 @@ int64_t smooth_edges(In<float> projective, In<int32_t> faces, int origin_x, int 
     a.uv = uv.data();
     a.uv_faces = uv_faces.data();
     a.texture = texture.data();
+    a.grid.depth = data_or_null(depth);
     a.straight = straight;
     a.colour = data_or_null(colour);
     a.mask = data_or_null(mask);
@@ -391,7 +393,7 @@ NB_MODULE(_cpu, m) {
           "depth_out"_a.noconvert().none(), "threads"_a);
     m.def("smooth_edges", &smooth_edges, "projective"_a.noconvert(), "faces"_a.noconvert(), "origin_x"_a, "origin_y"_a, "cull"_a, "near"_a,
           "triangle_id"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(), "uv_boxes"_a.noconvert(), "gap"_a, "texture"_a.noconvert(),
-          "samples"_a, "straight"_a, "colour"_a.noconvert().none(), "mask"_a.noconvert().none(), "blocks"_a.noconvert().none(), "threads"_a);
+          "samples"_a, "straight"_a, "colour"_a.noconvert().none(), "mask"_a.noconvert().none(), "blocks"_a.noconvert().none(), "depth"_a.noconvert().none(), "threads"_a);
     m.def("gather_half", &gather_half, "triangle_id"_a.noconvert(), "barycentrics"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(),
           "texture"_a.noconvert(), "neural"_a.noconvert(), "out"_a.noconvert(), "spans"_a.noconvert().none(), "threads"_a);
     m.def("compose_half", &compose_half, "features"_a.noconvert(), "correction"_a.noconvert(), "spans"_a.noconvert().none(),

@@ -182,6 +182,7 @@ template <int S> bool average(const SmoothArgs &a, const float *projective, int 
     const UvBox *boxes = static_cast<const UvBox *>(a.uv_boxes);
     f4 sum{};
     int covered = 0;
+    float nearest = 3.4e38f;
     uint32_t left = 0;                   // samples that are not yet in the sum
     for (int k = 0; k < N; ++k) left |= static_cast<uint32_t>(id[k] >= 0) << k;
     for (int k = 0; left; ++k) {
@@ -204,6 +205,7 @@ template <int S> bool average(const SmoothArgs &a, const float *projective, int 
         }
         const Barycentrics b = resolve_pixel(corner[0], corner[1], corner[2], x * S + middle % S + a.grid.origin_x + 0.5,
                                              y * S + middle / S + a.grid.origin_y + 0.5, a.grid.near_z);
+        nearest = min2(nearest, b.depth);
         const int32_t *f = a.uv_faces + at;
         const uint32_t limit = static_cast<uint32_t>(a.uvs);
         if ((static_cast<uint32_t>(f[0]) >= limit) | (static_cast<uint32_t>(f[1]) >= limit) | (static_cast<uint32_t>(f[2]) >= limit)) return false;
@@ -216,7 +218,9 @@ template <int S> bool average(const SmoothArgs &a, const float *projective, int 
             sum = sum + texel * (weight[i] * share);
         }
     }
+    const int64_t pixel = static_cast<int64_t>(y) * a.grid.width + x;
     const float mask = static_cast<float>(covered) * (1.0f / N);
+    if (a.grid.depth && covered && a.grid.depth[pixel] == 0) a.grid.depth[pixel] = nearest;
     if (a.blocks) {
         const int64_t block = static_cast<int64_t>(y / 2) * (a.grid.width / 2) + x / 2;
         float *out = a.blocks + block * a.block_channels + (y % 2 * 2 + x % 2) * 4;
@@ -224,7 +228,7 @@ template <int S> bool average(const SmoothArgs &a, const float *projective, int 
         out[3] = mask;
         return true;
     }
-    const int64_t plane = static_cast<int64_t>(a.grid.height) * a.grid.width, pixel = static_cast<int64_t>(y) * a.grid.width + x;
+    const int64_t plane = static_cast<int64_t>(a.grid.height) * a.grid.width;
     const float share = a.straight && covered ? static_cast<float>(N) / static_cast<float>(covered) : 1.0f;
     for (int c = 0; c < 3; ++c) a.colour[c * plane + pixel] = sum[c] * share;
     a.mask[pixel] = mask;

@@ -72,9 +72,10 @@ class References:
     """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
+    on_gpu: that run was on a GPU, where edges are not smoothed.
     """
 
-    def __init__(self, avatar: Avatar, options: Mapping[str, Any]):
+    def __init__(self, avatar: Avatar, options: Mapping[str, Any], on_gpu: bool = False):
         asked = RenderOptions(**options)
         engine = engines.AUTO if engines.engine_runs_on(asked.engine) == "gpu" else asked.engine
         self._avatar = avatar
@@ -84,6 +85,7 @@ class References:
             engine=engine,
             precision="f32",
             crop=False,
+            smooth_edges=asked.smooth_edges and not on_gpu,
             background_compile=False,
         )
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
 from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.frame import GPU_TIME
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
@@ -197,7 +198,11 @@ def _measurement(
     table = stages(sent_for, times, [row[2] for row in reader.rows])
     if caps["engine"] == "none":
         table["server"] += table.pop("network")  # two readings of the clock with nothing between them
-    references = images.References(served.avatar, {**served.options, "renderer": caps["renderer"]})
+    references = images.References(
+        served.avatar,
+        {**served.options, "renderer": caps["renderer"]},
+        on_gpu=any(GPU_TIME in timings for timings in (row[2] for row in reader.rows)),
+    )
     check = references.check_pictures()
     difference = references.frames(
         ((*work[tick % len(work)], rgba) for tick, rgba in reader.kept), served.size, FORMAT

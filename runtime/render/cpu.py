@@ -132,7 +132,7 @@ class CpuPipeline:
                 fit_window(
                     bounds if options.crop else None,
                     plan.size,
-                    margin=spec.margin,
+                    margin=max(spec.margin, int(plan.smooth_edges)),  # an outline needs its neighbours
                     stride=spec.stride,
                     bucket=self._shader.bucket,
                 )

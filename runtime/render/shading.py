@@ -97,7 +97,7 @@ class _Planes:
             kernels.smooth_edges(
                 self._surface,
                 seen.projective,
-                seen.raster.triangle_id,
+                seen.raster,
                 self.features[:3],
                 self.features[-1],
                 straight=self._straight,
@@ -287,7 +287,7 @@ class _Half:
             kernels.smooth_edges_half(
                 self._surface,
                 seen.projective,
-                seen.raster.triangle_id,
+                seen.raster,
                 blocks.features,
                 spans=blocks.spans,
                 origin=seen.origin,
