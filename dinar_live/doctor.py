@@ -39,6 +39,9 @@ class Finding:
     fix: str = ""
 
 
+_WARM_UP_SECONDS = 3.0  # of each renderer that is measured
+
+
 class _Missing(Exception):
     """(what was found, the line that repairs it)"""
 
@@ -67,6 +70,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         available = engines.available_engines()
         there = [name for name in engines.engine_names("cpu") if not available[name]]
         yield from _engine_pictures("cpu", there if networks else [])
+        yield _finding("cpu", "quality", _quality, "report it: the demo avatar cannot be measured")
     yield _finding("cpu", "memory", _memory, "")
     yield _finding(
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
@@ -162,6 +166,23 @@ def _kernels() -> str:
 def _demo_avatar() -> str:
     avatar = Avatar.demo()
     return f"{avatar.name}, renderers {', '.join(avatar.renderers)}"
+
+
+def _quality() -> str:
+    """What `dinar demo` would choose here."""
+    from dinar_live.runtime.motion import demo_motion
+    from dinar_live.runtime.service import AvatarService
+    from dinar_live.runtime.service.demand import Demand
+    from dinar_live.runtime.service.quality import DEFAULT_FPS
+
+    avatar = Avatar.demo()
+    source = demo_motion().for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    with AvatarService(avatar, source=source, device="cpu", demand=Demand(DEFAULT_FPS)) as service:
+        service.warm_up(_WARM_UP_SECONDS)
+        quality = service.quality
+    if quality is None:
+        raise DinarError("nothing was measured")
+    return f"demo avatar at 512x512, --fps {DEFAULT_FPS:g}: {quality['why']}"
 
 
 def _engine(name: str) -> Callable[[], str]:

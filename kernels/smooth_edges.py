@@ -132,6 +132,7 @@ def _run(surface: Surface, projective, raster: Raster, targets, origin, samples,
     x0, y0 = _check.pair("origin", origin, -MAX_ORIGIN // 4, MAX_ORIGIN // 4)
     if samples not in (2, 4):
         raise ValueError(f"samples is {samples!r}; expected 2 or 4")
+    straight, colour, mask, blocks = targets
     return _cpu.smooth_edges(
         projective,
         surface.faces,
@@ -146,7 +147,10 @@ def _run(surface: Surface, projective, raster: Raster, targets, origin, samples,
         surface.gap,
         surface.colour,
         samples,
-        *targets,
+        straight,
+        colour,
+        mask,
+        blocks,
         raster.depth,
         _check.threads(threads),
     )

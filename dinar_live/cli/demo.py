@@ -23,7 +23,7 @@ from . import common
 from .access import temporary_keys
 from .clip import write_clip
 from .driving import Figures, Target, closed_loop, paced
-from .serve import open_page
+from .serve import fps_argument, open_page, wanted_fps
 from .server_process import ServerProcess
 
 FPS = 30
@@ -62,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--curve", action="store_true", help="with keys and encryption between server and client"
     )
+    fps_argument(parser)
     common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
@@ -191,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     offline = dict(options)
     height, width = options.pop("size")
     # the motion that comes is what the server warms up with
-    command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}"]
+    command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}", f"--fps={wanted_fps(args):g}"]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += (
         ["--no-page"]

@@ -21,7 +21,7 @@ def smooth_edges(projective, surface, triangle_id, colour, mask, *, origin=(0, 0
     dinar_live.kernels.smooth_edges. uncertain: pixels of which a rasterizer with a sub-pixel grid may see
     something else."""
     H, W = triangle_id.shape
-    s, boxes, gap = samples, surface.uv_boxes, np.float32(surface.gap)
+    s, boxes, gap = samples, surface.uv_boxes, float(np.float32(surface.gap))
     edges = np.zeros((H, W), bool)
     for y in range(H):
         for x in range(W):

@@ -97,8 +97,11 @@ def run_stereo(served: Served, frames: int, *, progress: bool = False) -> Measur
         table["server"] += table.pop("network")
     references = images.References(
         served.avatar,
-        {**served.options, "renderer": caps["renderer"]},
-        on_gpu=any(GPU_TIME in timings for timings in (f.timings for f in rows)),
+        {
+            **served.options,
+            "renderer": caps["renderer"],
+            "smooth_edges": not any(GPU_TIME in f.timings for f in rows),
+        },
     )
     check = references.check_pictures()
     samples = (

@@ -32,11 +32,12 @@ class Place(NamedTuple):
 
 class Seen(NamedTuple):
     """What a window sees. raster of h*s x w*s samples, origin (x0, y0) of it in samples; projective f32[V,3]: of the
-    vertices, in samples."""
+    vertices, in samples. close: the body does not fit into the frame."""
 
     raster: kernels.Raster
     origin: tuple[int, int]
     projective: np.ndarray
+    close: bool
 
 
 class Shading(Protocol):
@@ -93,7 +94,8 @@ class _Planes:
         kernels.gather_uv(
             seen.raster, rig.uv, rig.uv_faces, self._texture, out=self.features, threads=threads
         )
-        if self._surface is not None:
+        # What has several samples anyway does without where the body is seen whole: it would take twice as long.
+        if self._surface is not None and (seen.close or self._plan.spec.samples == 1):
             kernels.smooth_edges(
                 self._surface,
                 seen.projective,
