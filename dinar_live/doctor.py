@@ -217,7 +217,7 @@ def _pictures(options: RenderOptions) -> Callable[[], str]:
             raise DinarError("the demo avatar has no check pictures")
         pictures = checks.rgba[name]
         _, height, width, _ = pictures.shape
-        wanted = options.changed((height, width), renderer=name, background_compile=False)
+        wanted = options.changed((height, width), renderer=name, smooth_edges=False, background_compile=False)
         with Renderer(avatar, options=wanted) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])

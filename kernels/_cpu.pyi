@@ -66,6 +66,27 @@ def compose(
     depth_out: _F32 | None,
     threads: int,
 ) -> None: ...
+def smooth_edges(
+    projective: _F32,
+    faces: _I32,
+    origin_x: int,
+    origin_y: int,
+    cull: bool,
+    near: float,
+    triangle_id: _I32,
+    uv: _F32,
+    uv_faces: _I32,
+    uv_boxes: _F32,
+    gap: float,
+    texture: _F32,
+    samples: int,
+    straight: bool,
+    colour: _F32 | None,
+    mask: _F32 | None,
+    blocks: _F32 | None,
+    depth: _F32 | None,
+    threads: int,
+) -> int: ...
 def gather_half(
     triangle_id: _I32,
     barycentrics: _F32,

@@ -73,6 +73,23 @@ struct GatherArgs {
     int threads;
 };
 
+struct SmoothArgs {
+    RasterizeArgs grid;                  // window and triangles; of its outputs only depth is used, or null
+    int samples;                         // per axis and pixel: 2 or 4
+    const int32_t *triangle_id;          // [H,W] what the pixel centres see
+    const void *uv_boxes;                // [F,4] least u, v and largest u, v of each face
+    float gap;
+    int uvs, texture_height, texture_width;
+    const float *uv;                     // [T,2]
+    const int32_t *uv_faces;             // [F,3]
+    const float *texture;                // [Ht,Wt,4] colour and padding
+    bool straight;                       // colour is divided by the mask
+    float *colour;                       // [3,H,W], or null
+    float *mask;                         // [H,W]
+    float *blocks;                       // if no colour: [H/2,W/2,block_channels], as gather_half writes them
+    int block_channels;
+};
+
 struct GatherHalfArgs {
     int height, width;                   // pixels, both even
     int faces, uvs, texture_height, texture_width, neural_height, neural_width, channels;
@@ -125,6 +142,7 @@ struct Kernels {
     void (*compose)(const ComposeArgs &);
     Status (*gather_half)(const GatherHalfArgs &);
     void (*compose_half)(const ComposeHalfArgs &);
+    Status (*smooth_edges)(const SmoothArgs &, int64_t &marked);
 };
 
 // Null where the build or this CPU has no such variant. The table of the best one, and by name ("base", "v3", "v4").

@@ -317,6 +317,49 @@ void compose_half(In<float> features, In<float> correction, std::optional<In<int
     kernels().compose_half(a);
 }
 
+int64_t smooth_edges(In<float> projective, In<int32_t> faces, int origin_x, int origin_y, bool cull, float near_z, In<int32_t> triangle_id, In<float> uv,
+                     In<int32_t> uv_faces, In<float> uv_boxes, float gap, In<float> texture, int samples, bool straight,
+                     std::optional<Out<float>> colour, std::optional<Out<float>> mask, std::optional<Out<float>> blocks,
+                     std::optional<Out<float>> depth, int threads) {
+    dinar::SmoothArgs a{};
+    a.grid.vertices = static_cast<int>(projective.shape(0));
+    a.grid.faces = static_cast<int>(faces.shape(0));
+    a.grid.projective = projective.data();
+    a.grid.indices = faces.data();
+    a.grid.height = static_cast<int>(triangle_id.shape(0));
+    a.grid.width = static_cast<int>(triangle_id.shape(1));
+    a.grid.origin_x = origin_x;
+    a.grid.origin_y = origin_y;
+    a.grid.cull = cull;
+    a.grid.near_z = near_z;
+    a.grid.threads = thread_count(threads);
+    a.samples = samples;
+    a.triangle_id = triangle_id.data();
+    a.uv_boxes = uv_boxes.data();
+    a.gap = gap;
+    a.uvs = static_cast<int>(uv.shape(0));
+    a.texture_height = static_cast<int>(texture.shape(0));
+    a.texture_width = static_cast<int>(texture.shape(1));
+    a.uv = uv.data();
+    a.uv_faces = uv_faces.data();
+    a.texture = texture.data();
+    a.grid.depth = data_or_null(depth);
+    a.straight = straight;
+    a.colour = data_or_null(colour);
+    a.mask = data_or_null(mask);
+    a.blocks = data_or_null(blocks);
+    a.block_channels = blocks ? static_cast<int>(blocks->shape(2)) : 0;
+    dinar::Status status;
+    int64_t marked = 0;
+    {
+        WithoutGil release;
+        status = kernels().smooth_edges(a, marked);
+    }
+    refuse(status, "smooth_edges: projective holds NaN or Inf; expected finite vertices",
+           "smooth_edges: raster.triangle_id, faces or uv_faces refers to something that is not there");
+    return marked;
+}
+
 std::vector<std::string> variants() {
     std::vector<std::string> names;
     for (const char *name : {"base", "v3", "v4"})
@@ -348,6 +391,9 @@ NB_MODULE(_cpu, m) {
     m.def("compose", &compose, "rgb"_a.noconvert(), "alpha"_a.noconvert(), "mask"_a.noconvert().none(), "depth"_a.noconvert().none(), "threshold"_a,
           "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "samples"_a, "origin_x"_a, "origin_y"_a, "out"_a.noconvert(),
           "depth_out"_a.noconvert().none(), "threads"_a);
+    m.def("smooth_edges", &smooth_edges, "projective"_a.noconvert(), "faces"_a.noconvert(), "origin_x"_a, "origin_y"_a, "cull"_a, "near"_a,
+          "triangle_id"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(), "uv_boxes"_a.noconvert(), "gap"_a, "texture"_a.noconvert(),
+          "samples"_a, "straight"_a, "colour"_a.noconvert().none(), "mask"_a.noconvert().none(), "blocks"_a.noconvert().none(), "depth"_a.noconvert().none(), "threads"_a);
     m.def("gather_half", &gather_half, "triangle_id"_a.noconvert(), "barycentrics"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(),
           "texture"_a.noconvert(), "neural"_a.noconvert(), "out"_a.noconvert(), "spans"_a.noconvert().none(), "threads"_a);
     m.def("compose_half", &compose_half, "features"_a.noconvert(), "correction"_a.noconvert(), "spans"_a.noconvert().none(),

@@ -56,7 +56,7 @@ def run_comparison(
         raise InputError(
             f"--scenario compare: the renderer {plan.renderer} has no network, so there is nothing for other engines to run"
         )
-    options = {**options, "renderer": plan.renderer}
+    options = {**options, "renderer": plan.renderer, "smooth_edges": False}  # as the others draw
     work = shots(avatar, motion, size, frames, min(RATE, frames / motion.duration))
     with ExitStack() as stack:
         rows = [

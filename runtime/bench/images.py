@@ -72,6 +72,7 @@ class References:
     """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
+    smooth_edges is to be False for a run on a GPU, where edges are not smoothed.
     """
 
     def __init__(self, avatar: Avatar, options: Mapping[str, Any]):
@@ -98,7 +99,8 @@ class References:
         name = self._options.renderer
         pictures = checks.rgba[next(iter(self._avatar.renderers)) if name == "auto" else name]
         _, height, width, _ = pictures.shape
-        with self._renderer((height, width)) as renderer:
+        options = self._options.changed(smooth_edges=False)  # as they were made
+        with Renderer(self._avatar, (height, width), options=options) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
                 frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))

@@ -30,14 +30,24 @@ class Place(NamedTuple):
     depth_out: np.ndarray | None
 
 
+class Seen(NamedTuple):
+    """What a window sees. raster of h*s x w*s samples, origin (x0, y0) of it in samples; projective f32[V,3]: of the
+    vertices, in samples. close: the body does not fit into the frame."""
+
+    raster: kernels.Raster
+    origin: tuple[int, int]
+    projective: np.ndarray
+    close: bool
+
+
 class Shading(Protocol):
     """One window of (height, width) pixels, at least what was asked for: `gather` fills the features from a raster of
-    height*s x width*s samples, `run` makes colour and alpha of them, `compose` writes them into a frame."""
+    height*s x width*s samples, smooth at edges, `run` makes colour and alpha of them, `compose` writes them into a frame."""
 
     height: int
     width: int
 
-    def gather(self, raster: kernels.Raster) -> None: ...
+    def gather(self, seen: Seen) -> None: ...
 
     def run(self) -> None: ...
 
@@ -70,18 +80,32 @@ class _Planes:
     """Shading whose features, colour and alpha are planes in memory of the shader: features f32[C+3,h*s,w*s], rgb
     f32[3,h*s,w*s], alpha f32[h*s,w*s]."""
 
-    def __init__(
-        self, plan: RenderPlan, texture: np.ndarray, size: tuple[int, int], planes, run: Callable[[], None]
-    ):
-        self._plan = plan
-        self._texture = texture
+    def __init__(self, shader: TextureShader | NetworkShader, size: tuple[int, int], planes, run: Callable):
+        self._plan = shader.plan
+        self._texture = shader.texture
+        self._surface = shader.surface
+        self._straight = isinstance(shader, TextureShader)  # colour is composed as it is
         self.height, self.width = size
         self.features, self.rgb, self.alpha = planes
         self.run = run
 
-    def gather(self, raster: kernels.Raster) -> None:
+    def gather(self, seen: Seen) -> None:
         rig, threads = self._plan.avatar.rig, self._plan.options.threads
-        kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=self.features, threads=threads)
+        kernels.gather_uv(
+            seen.raster, rig.uv, rig.uv_faces, self._texture, out=self.features, threads=threads
+        )
+        # What has several samples anyway does without where the body is seen whole: it would take twice as long.
+        if self._surface is not None and (seen.close or self._plan.spec.samples == 1):
+            kernels.smooth_edges(
+                self._surface,
+                seen.projective,
+                seen.raster,
+                self.features[:3],
+                self.features[-1],
+                straight=self._straight,
+                origin=seen.origin,
+                threads=threads,
+            )
 
     def compose(self, place: Place) -> None:
         spec, options = self._plan.spec, self._plan.options
@@ -106,17 +130,18 @@ class TextureShader:
 
     def __init__(self, plan: RenderPlan):
         height, width = plan.padded
-        self._plan = plan
-        self._texture = plan.spec.float_texture()
+        self.plan = plan
+        self.texture = plan.spec.float_texture()
+        self.surface = surface_of(plan, self.texture)
         self._samples = plan.spec.samples
-        self._planes = 3 + plan.spec.texture.shape[2]
-        self._features = np.empty(self._planes * height * width * self._samples**2, np.float32)
+        self.planes = 3 + plan.spec.texture.shape[2]
+        self._features = np.empty(self.planes * height * width * self._samples**2, np.float32)
 
     def at(self, height: int, width: int) -> Shading:
-        n, h, w = self._planes, height * self._samples, width * self._samples
+        n, h, w = self.planes, height * self._samples, width * self._samples
         features = self._features[: n * h * w].reshape(n, h, w)
         planes = features, features[: n - 3], features[-1]
-        return _Planes(self._plan, self._texture, (height, width), planes, _nothing)
+        return _Planes(self, (height, width), planes, _nothing)
 
     @property
     def memory(self) -> int:
@@ -133,8 +158,9 @@ class NetworkShader:
 
     def __init__(self, plan: RenderPlan):
         options, spec = plan.options, plan.spec
-        self._plan = plan
-        self._texture = spec.float_texture()
+        self.plan = plan
+        self.texture = spec.float_texture()
+        self.surface = surface_of(plan, self.texture)
         self._missing = LATER if options.background_compile else NOW
         device: dict[str, Any] = {"device": "cpu"} if engines.engine_runs_on(options.engine) == "both" else {}
         self._engine = engines.create_engine(
@@ -149,7 +175,7 @@ class NetworkShader:
 
     def _compile(self, key: Key) -> engines.HostSession:
         session = self._engine.compile(key)
-        check_contract(session, self._plan.spec)
+        check_contract(session, self.plan.spec)
         return session
 
     def at(self, height: int, width: int) -> Shading:
@@ -161,7 +187,7 @@ class NetworkShader:
 
         outputs = session.outputs
         planes = session.inputs["features"][0], outputs["rgb"][0], outputs["alpha"][0, 0]
-        return _Planes(self._plan, self._texture, (height, width), planes, run)
+        return _Planes(self, (height, width), planes, run)
 
     @property
     def memory(self) -> int:
@@ -179,11 +205,11 @@ class HalfShader(NetworkShader):
     def __init__(self, plan: RenderPlan):
         self._neural = plan.spec.float_neural()
         super().__init__(plan)
-        h, w, _ = self._texture.shape
-        self._texture = np.concatenate([self._texture, np.ones((h, w, 1), np.float32)], 2)
+        h, w, _ = self.texture.shape
+        self.texture = np.concatenate([self.texture, np.ones((h, w, 1), np.float32)], 2)
 
     def _compile(self, key: Key) -> engines.HostSession:
-        spec = self._plan.spec
+        spec = self.plan.spec
         channels_last = self._engine.channels_last
         compile_ = self._engine.compile_channels_last if channels_last else self._engine.compile
         session = compile_(spec.network_key(key))
@@ -193,7 +219,7 @@ class HalfShader(NetworkShader):
     def at(self, height: int, width: int) -> Shading:
         (_, height, width), session = self.sessions.get(1, height, width, self._missing)
         assert isinstance(session, _Blocks)
-        return _Half(self._plan, (self._texture, self._neural), (height, width), session)
+        return _Half(self.plan, (self.texture, self._neural), (height, width), session, self.surface)
 
 
 class _Blocks:
@@ -240,23 +266,35 @@ class _Half:
         textures: tuple[np.ndarray, np.ndarray],
         size: tuple[int, int],
         blocks: _Blocks,
+        surface: kernels.Surface | None,
     ):
         self._plan = plan
+        self._surface = surface
         self._textures = textures
         self.height, self.width = size
         self._blocks = blocks
 
-    def gather(self, raster: kernels.Raster) -> None:
-        rig, blocks = self._plan.avatar.rig, self._blocks
+    def gather(self, seen: Seen) -> None:
+        rig, blocks, threads = self._plan.avatar.rig, self._blocks, self._plan.options.threads
         kernels.gather_half(
-            raster,
+            seen.raster,
             rig.uv,
             rig.uv_faces,
             *self._textures,
             spans=blocks.spans,
             out=blocks.features,
-            threads=self._plan.options.threads,
+            threads=threads,
         )
+        if self._surface is not None:
+            kernels.smooth_edges_half(
+                self._surface,
+                seen.projective,
+                seen.raster,
+                blocks.features,
+                spans=blocks.spans,
+                origin=seen.origin,
+                threads=threads,
+            )
 
     def run(self) -> None:
         self._blocks.enqueue()
@@ -287,6 +325,14 @@ SHADERS: dict[str, Callable[[RenderPlan], Shader]] = {
 
 def _nothing() -> None:
     pass
+
+
+def surface_of(plan: RenderPlan, texture: np.ndarray) -> kernels.Surface | None:
+    """What edges are smoothed with; None where they are not."""
+    if not plan.smooth_edges:
+        return None
+    rig = plan.avatar.rig
+    return kernels.Surface(rig.faces, rig.uv, rig.uv_faces, texture)
 
 
 def check_contract(

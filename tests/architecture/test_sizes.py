@@ -28,6 +28,7 @@ MANY_PARAMETERS = {
     ("kernels/cuda/program.py", "Program.compose_half"): 10,
     ("kernels/lbs.py", "BodyModel.__init__"): 9,
     ("kernels/reference/compose.py", "compose"): 10,
+    ("kernels/smooth_edges.py", "smooth_edges"): 9,
     ("runtime/live/follower.py", "Follower.__init__"): 11,
 }
 LONG_FUNCTIONS: dict[tuple[str, str], int] = {}

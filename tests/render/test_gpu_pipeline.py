@@ -85,7 +85,14 @@ def cpu_renderer(avatar, size=SIZE, **options):
     return Renderer(
         avatar,
         size,
-        **{"device": "cpu", "background_compile": False, "depth": True, "precision": "f32", **options},
+        **{
+            "device": "cpu",
+            "background_compile": False,
+            "depth": True,
+            "precision": "f32",
+            "smooth_edges": False,  # not yet on a GPU
+            **options,
+        },
     )
 
 
