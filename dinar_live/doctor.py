@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from dinar_live import engines
+from dinar_live.engines.nvidia import driver_cuda, gpu_extra
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.bench.images import FRAME_PSNR, MAX_PSNR, compare
 from dinar_live.runtime.core.camera import Camera
@@ -21,7 +22,6 @@ from dinar_live.runtime.render.memory import DEFAULT_MEMORY
 from dinar_live.runtime.render.options import RenderOptions
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
-GPU_INSTALL = "pip install 'dinar-live[gpu]'"
 NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast.git --no-build-isolation"
 
 
@@ -79,14 +79,16 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
 
 
 def _gpu_findings(self_test: bool, networks: bool) -> Iterator[Finding]:
-    driver = _finding("gpu", "driver", _driver, GPU_INSTALL)
+    install = f"pip install 'dinar-live[{gpu_extra()}]'"
+    driver = _finding("gpu", "driver", _driver, install)
     yield driver
-    yield _finding("gpu", "nvrtc", _nvrtc, GPU_INSTALL)
+    yield _finding("gpu", "packages of CUDA", _cuda_packages(install), install)
+    yield _finding("gpu", "nvrtc", _nvrtc, install)
     has_gpu, usable = driver.state == OK, []
     for name in engines.engine_names("gpu"):
         backend = engines.engine_backend(name)
         label = f"{name} on the GPU" if backend.runs_on == "both" else name
-        finding = _finding("gpu", label, _gpu_engine(name, has_gpu), backend.install)
+        finding = _finding("gpu", label, _gpu_engine(name, has_gpu), backend.install_here)
         yield finding
         if finding.state == OK:
             usable.append(name)
@@ -195,7 +197,8 @@ def _engine(name: str) -> Callable[[], str]:
 
 def _described(name: str) -> str:
     """An engine and the version of its package."""
-    packages = engines.engine_backend(name).requires
+    modules = engines.engine_backend(name).requires
+    packages = importlib.metadata.packages_distributions().get(modules[0], modules[:1]) if modules else ()
     return f"{name} {_version(packages[0])}".rstrip() if packages else name
 
 
@@ -269,6 +272,21 @@ def _driver() -> str:
     return f"{device.name}, {device.arch}, {device.memory / 2**30:.0f} GiB, driver for CUDA {version}"
 
 
+def _cuda_packages(install: str) -> Callable[[], str]:
+    def check() -> str:
+        driver, packages = driver_cuda(), _version("cuda-bindings")
+        if not packages:
+            raise _Missing("the package cuda-bindings is not installed", install)
+        major = int(packages.split(".")[0])
+        if driver is not None and major > driver[0]:
+            raise DinarError(
+                f"cuda-bindings {packages} is for CUDA {major}, the driver runs CUDA {driver[0]}.{driver[1]} and older"
+            )
+        return f"cuda-bindings {packages}, for drivers of CUDA {major} and newer"
+
+    return check
+
+
 def _nvrtc() -> str:
     from dinar_live.kernels import cuda
     from dinar_live.kernels.cuda import compiler
@@ -285,7 +303,7 @@ def _gpu_engine(name: str, has_gpu: bool) -> Callable[[], str]:
     def check() -> str:
         backend = engines.engine_backend(name)
         if missing := backend.missing():
-            raise _Missing(f"not installed: {', '.join(missing)}", backend.install)
+            raise _Missing(f"not installed: {', '.join(missing)}", backend.install_here)
         if not has_gpu:
             return f"{_described(name)}; not tried without a GPU"
         try:
@@ -294,7 +312,7 @@ def _gpu_engine(name: str, has_gpu: bool) -> Callable[[], str]:
             raise
         except engines.EngineError as e:
             what, _, fix = str(e).partition(": ")
-            raise _Missing(what, fix or backend.install) from None
+            raise _Missing(what, fix or backend.install_here) from None
 
     return check
 

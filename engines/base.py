@@ -12,6 +12,8 @@ import numpy as np
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
 PRECISIONS = ("auto", "f32", "bf16", "f16")
+PLAN_TARGETS = ("8.0+", "7.5")
+"""What a PlanBuilder builds for: compute capabilities of NVIDIA GPUs."""
 Shape = tuple[int | None, ...]
 Progress = Callable[[float, str], None]
 """Called with (fraction, what) while an engine is built, also from another thread."""
@@ -209,6 +211,9 @@ class Engine(Protocol):
             "use compile(), or an engine that runs on a GPU with device cuda"
         )
 
+    def cancel(self) -> None:
+        """End what is being built on other threads soon, with an EngineError there. Nothing is built afterwards."""
+
     def drop(self, size: tuple[int, int, int], io: str) -> None:
         """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
         session is compiled anew."""
@@ -216,6 +221,36 @@ class Engine(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Free the model. Sessions already compiled go on working."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class PlanBuilder(Protocol):
+    """Builds an engine's compiled instances ahead of time on a machine that cannot run them. info.device says for
+    which GPUs; device_io, built: as those of an Engine."""
+
+    info: EngineInfo
+    built: int
+
+    @property
+    def device_io(self) -> str | None: ...
+
+    @abstractmethod
+    def prepare(self, size: tuple[int, int, int], io: str) -> int:
+        """Have the instance for (N, H, W) with inputs and outputs of type `io` kept on disk: build it unless it is
+        there. Returns its size in bytes; EngineError if it cannot be built or the disk will not have it."""
+
+    @abstractmethod
+    def drop(self, size: tuple[int, int, int], io: str) -> None:
+        """Forget what is kept for (N, H, W)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model."""
 
     def __enter__(self):
         return self

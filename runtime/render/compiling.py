@@ -1,5 +1,5 @@
-"""Builds a renderer's engines ahead of time and refuses those whose frames are not the network's:
-`build_ahead`."""
+"""Builds a renderer's engines ahead of time and refuses those whose frames are not the network's: `build_ahead`;
+for a GPU that is not here: `prepare_ahead`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ class Built:
     parity: parity.Parity
     passed: bool
     mode: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One instance that is kept on disk for a GPU elsewhere, and was not run. bytes: its size there."""
+
+    instance: Instance
+    seconds: float
+    from_cache: bool
+    bytes: int
 
 
 def sizes(
@@ -115,3 +125,27 @@ def build_ahead(
             yield Built(
                 instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )
+
+
+def prepare_ahead(
+    builder: engines.PlanBuilder,
+    instances: Sequence[Instance],
+    *,
+    rebuild: bool = False,
+    started: Callable[[Instance], None] = lambda instance: None,
+    ready: Callable[[], None] = lambda: None,
+) -> Iterator[Prepared]:
+    """Build every instance for GPUs elsewhere; none is run, so none is compared with anything. Arguments as of
+    `build_ahead`. Raises EngineError."""
+    for instance in instances:
+        io = (builder.device_io if instance.kind == DEVICE else None) or "float32"
+        if rebuild:
+            builder.drop(instance.key, io)
+        before = builder.built
+        started(instance)
+        start = time.perf_counter()
+        try:
+            count = builder.prepare(instance.key, io)
+        finally:
+            ready()
+        yield Prepared(instance, time.perf_counter() - start, builder.built == before, count)

@@ -18,6 +18,9 @@ class FakeEngine:
         self.closed = False
         self.built, self.dropped = 0, []
 
+    def cancel(self):
+        self.cancelled = True
+
     def drop(self, key, io):
         self.dropped.append((key, io))
 

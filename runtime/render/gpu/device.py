@@ -39,6 +39,8 @@ class SharedNetwork:
         )
 
     def close_sessions(self) -> None:
+        """Of an engine that nobody uses any more: what it builds is not waited for."""
+        self.engine.cancel()
         for session in self.sessions.close():
             session.close()
 
