@@ -20,6 +20,7 @@ from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY
 from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.video import ffmpeg
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast.git --no-build-isolation"
@@ -27,7 +28,7 @@ NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+http
 
 @dataclass(frozen=True)
 class Finding:
-    """part: "cpu", "stream" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
+    """part: "cpu", "stream", "video" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
     BROKEN. text: what was found.
     fix: the line that repairs it, "" for OK."""
 
@@ -75,6 +76,8 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
     )
     yield _finding("stream", "encryption", _curve, "pip install --force-reinstall pyzmq")
+    yield _finding("video", "H.264 (.mp4)", _video(ffmpeg.H264), ffmpeg.INSTALL)
+    yield _finding("video", "VP9 (.webm)", _video(ffmpeg.VP9), ffmpeg.INSTALL)
     yield from _gpu_findings(self_test, networks)
 
 
@@ -255,6 +258,16 @@ def _curve() -> str:
     if not zmq.has("curve"):
         raise DinarError("this libzmq was built without CURVE: others on the network cannot be let in safely")
     return "CURVE"
+
+
+def _video(codecs: Sequence[str]) -> Callable[[], str]:
+    def check() -> str:
+        encoder, reason = ffmpeg.find_encoder(codecs)
+        if encoder is None:
+            raise _Missing(f"{reason}; OpenCV writes VP9 without alpha instead", ffmpeg.INSTALL)
+        return str(encoder)
+
+    return check
 
 
 # ---- GPU ---------------------------------------------------------------------------------------------------

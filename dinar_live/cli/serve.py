@@ -19,6 +19,7 @@ from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.process import leave, settle_memory
+from dinar_live.runtime.live.webxr import WebXrSource
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion, lock_feet
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY, MemoryBudget
 from dinar_live.runtime.render.options import RenderOptions
@@ -210,30 +211,32 @@ def serving(
     source_of: Callable[[Avatar], PoseSource],
     stop: threading.Event,
     clips: Sequence[Motion] = (),
+    headset: WebXrSource | None = None,
 ) -> Iterator[Server]:
     """A server of `avatars` and its page, warmed up and announced by the ready line, for as long as the block
     lasts; ended in good order.
 
     args: --endpoint, --spectators, --limit, --fps, --curve, --keys, --insecure, those of the page and of the
     renderer. source_of(avatar): what moves while nobody sends poses. clips: Motions to
-    choose on the page. From the ready line on, SIGINT and SIGTERM set `stop`.
+    choose on the page. headset: what takes the body that pages send. From the ready line on, SIGINT and SIGTERM set `stop`.
     """
     keys = server_keys(args)
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
-        gateway = (
-            None
-            if args.no_page
-            else stack.enter_context(
-                Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
+        gateway = None
+        if not args.no_page:
+            gateway = Gateway(
+                host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin
             )
-        )
+            if headset is not None:
+                gateway.take(headset.message_type, headset.feed)
+            stack.enter_context(gateway)
         stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
         group = stack.enter_context(_group(args, avatars, source_of, clips, builder))
         server = stack.enter_context(
             Server(
                 group.render,
-                {},
+                {"takes": ["xr_body"]} if headset is not None else {},
                 args.endpoint,
                 avatars=group.capabilities(),
                 ready=group.ready,

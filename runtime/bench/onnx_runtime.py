@@ -13,7 +13,6 @@ from dinar_live.engines.onnx.file import OnnxFile
 
 NAME = "onnxruntime"
 PACKAGE = "onnxruntime"
-onnxruntime: Any = importlib.import_module(PACKAGE)  # seldom installed, and not needed by anything else
 
 
 def open_engine(model: OnnxFile, precision: str, threads: int, reason: str) -> engines.Engine:
@@ -27,6 +26,9 @@ class OnnxRuntimeEngine(engines.Engine):
     def __init__(self, model: OnnxFile, precision: str, threads: int, reason: str):
         if precision not in ("auto", "f32"):
             raise EngineError(f"precision {precision}: ONNX Runtime is measured in f32 on a CPU")
+        onnxruntime: Any = importlib.import_module(
+            PACKAGE
+        )  # seldom installed, and not needed by anything else
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -75,6 +75,11 @@ export class Link {
 
   done(id) { this.open.delete(id); }
 
+  /** Sends the bytes of a message that is no request; they are left out while there is no server, or while others wait to leave. */
+  post(bytes) {
+    if (this.live && this.socket.readyState === WebSocket.OPEN && this.socket.bufferedAmount < 16 * bytes.length) this.socket.send(bytes);
+  }
+
   #send(message) {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(encode(message));
   }

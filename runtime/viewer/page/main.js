@@ -1,6 +1,7 @@
 // The page: asks for pictures at a steady rate as long as there is room, draws the newest, and wires the controls.
 import { DEFLATE, JPEG, NONE, PLAIN, RAW } from "./client/dinar.js";
-import { Link } from "./link.js";
+import { Headset, immersiveMode } from "./headset.js";
+import { Link, nanoseconds } from "./link.js";
 import { Meter } from "./meter.js";
 import { Orbit } from "./orbit.js";
 import { createPainter } from "./paint.js";
@@ -71,6 +72,7 @@ async function draw() {
 // ---- connection
 
 link.oncaps = (caps) => {
+  offerHeadset(caps);
   $("name").textContent = caps.name ?? "";
   document.title = caps.name ? `${caps.name}, dinar live` : "dinar live";
   $("about").textContent = caps.description ?? "";
@@ -144,6 +146,23 @@ setInterval(() => {
   show(meter.read(performance.now()), 1000 / settings.rate);
   wind();
 }, FIGURES_EVERY);
+
+// ---- a headset's body
+
+const headset = new Headset((bytes) => link.post(bytes), nanoseconds);
+
+async function offerHeadset(caps) {
+  $("headset").hidden = !caps.takes?.includes("xr_body") || !(await immersiveMode());
+}
+
+headset.ontell = (text) => {
+  $("drive").setAttribute("aria-pressed", headset.driving);
+  $("drive").textContent = headset.driving ? "Stop driving" : "Drive with this headset";
+  $("driving").textContent = text;
+  $("driving").hidden = !text;
+};
+
+$("drive").onclick = () => (headset.driving ? headset.stop() : headset.start())?.catch((error) => headset.ontell(`It cannot drive: ${error.message}`));
 
 // ---- size and view
 
