@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from dinar_live import engines
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import DinarError, InputError
@@ -70,7 +69,7 @@ class Ladder:
                 continue
             try:
                 renderer = self._pool.hold(self._key(size, Rung(name)))
-            except (DinarError, engines.EngineError) as e:
+            except DinarError as e:
                 if name == self._default:
                     raise
                 log.warning("renderer %s is left out of the choice: %s", name, e)
