@@ -17,7 +17,7 @@ from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.skeleton import JOINT_NAMES
 from dinar_live.runtime.motion import Motion
-from dinar_live.runtime.render import Frame, Renderer
+from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
 from dinar_live.runtime.render.memory import MemoryBudget
 from dinar_live.runtime.render.options import RenderKeywords, RenderOptions
@@ -195,8 +195,8 @@ class AvatarService:
         time_ns = None if time_s is None else int(time_s * 1e9)
         made = Rendered(rung.renderer, rung.scale)
         result = tuple(
-            RenderedFrame(enlarged(f.rgba, view.size), f.depth, timings, view, time_ns, made)
-            for f, view in zip(frames, views, strict=True)
+            RenderedFrame(rgba, depth, timings, view, time_ns, made)
+            for (rgba, depth), view in zip(frames, views, strict=True)
         )
         if len(result) == 1:
             return result[0]
@@ -204,19 +204,25 @@ class AvatarService:
 
     def _frames(
         self, request: RenderRequest, rung: Rung, pose: Pose, views: tuple[CameraView | OpenXRView, ...]
-    ) -> tuple[list[Frame], dict[str, float]]:
-        """One frame per view, of the size that the rung renders, and the stages' times."""
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray | None]], dict[str, float]]:
+        """(rgba, depth) per view, of the size asked for, and the stages' times; scaling up is a part of
+        compositing."""
         # Cameras of one size share skinning and network. A request takes one slot of each ring: the server
         # still encodes the frame before.
         groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
-        frames: list[Frame] = []
+        frames: list[tuple[np.ndarray, np.ndarray | None]] = []
         timings: dict[str, float] = {}
         for key, group in zip(self.ladder.keys(request, rung), groups, strict=True):
             cameras = [scaled_camera(camera_of(view), view.size, key.size) for view in group]
             rendered = self._pool.get(key).render_views(pose, cameras)
             for stage, milliseconds in rendered[0].timings.items():
                 timings[stage] = timings.get(stage, 0.0) + milliseconds
-            frames += rendered
+            start = time.perf_counter()
+            frames += [
+                (enlarged(f.rgba, view.size), f.depth) for f, view in zip(rendered, group, strict=True)
+            ]
+            if rung.scale < 1:
+                timings["compose"] = timings.get("compose", 0.0) + (time.perf_counter() - start) * 1e3
         return frames, timings
 
     def ready(self, request: RenderRequest) -> bool:

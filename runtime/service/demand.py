@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 SECONDS = 2.0  # that rates and costs are taken over; who asked for nothing so long has gone
+LATEST = 9  # frames, that say what one costs just now
 QUANTILE = 0.9  # of a client's costs: one frame in ten may cost more
 
 
@@ -21,13 +22,14 @@ class _Sample(NamedTuple):
 
 class Load(NamedTuple):
     """One client's: requests a second (at most the rate that is promised to each), what a frame costs (ms), and
-    in units of the ladder's costs; None where the choice of a quality changes nothing about it. next_at: when
-    its next request is due."""
+    in units of the ladder's costs; None where the choice of a quality changes nothing about it. typical: the
+    median of what its LATEST frames cost in units. next_at: when its next request is due."""
 
     client: Hashable
     rate: float
     milliseconds: float
     units: float | None
+    typical: float | None
     next_at: float
 
 
@@ -80,20 +82,27 @@ class Demand:
                 continue
             chosen = [s for s in entry.samples if s.rung is not None] if entry.owner is owner else []
             chosen = [s for s in chosen if s.rung == rung] or chosen
-            units = high(s.milliseconds / costs[s.rung] for s in chosen) if chosen else None
+            units = [s.milliseconds / costs[s.rung] for s in chosen]
             if entry.samples[-1].rung is None:
-                units = None
+                units = []
             found.append(self._load(client, entry.samples, units))
         return found
 
-    def _load(self, client: Hashable, samples: deque[_Sample], units: float | None) -> Load:
+    def _load(self, client: Hashable, samples: deque[_Sample], units: list[float]) -> Load:
         first, last = samples[0], samples[-1]
         rate, span = self.most, last.at - first.at
         if span > 0:
             counted = last.asked - first.asked if first.asked else len(samples) - 1
             rate = min(counted / span, self.most)
         milliseconds = high(s.milliseconds for s in samples)
-        return Load(client, rate, milliseconds, units, last.at + 1 / max(rate, 1e-3))
+        return Load(
+            client,
+            rate,
+            milliseconds,
+            high(units) if units else None,
+            high(units[-LATEST:], 0.5) if units else None,
+            last.at + 1 / max(rate, 1e-3),
+        )
 
 
 def high(values: Iterable[float], quantile: float = QUANTILE) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.camera import Camera
-from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.stream import RenderRequest
@@ -18,6 +19,8 @@ from dinar_live.runtime.stream import RenderRequest
 from .demand import Demand, high
 from .quality import FIT, OTHER_MS, SCALES, Quality, Rung
 from .renderer_pool import RendererKey, RendererPool
+
+log = logging.getLogger(__name__)
 
 MEASURE_QUANTILE = 0.75
 MEASURE_FRAMES, MEASURE_SECONDS, LEAST_FRAMES = 16, 1.5, 3  # of each renderer at the start
@@ -41,6 +44,7 @@ class Ladder:
         self._pool = pool
         self.demand = demand
         self.quality: Quality | None = None
+        self._on_gpu = False
         self._last: tuple[RenderRequest, Callable[[Rung], object]] | None = None
         self._candidate: Rung | None = None
 
@@ -54,13 +58,24 @@ class Ladder:
         warm: Callable[[Renderer], object],
     ) -> None:
         """Makes the renderers of `size` (height, width), as far as there is room for them, and measures what a
-        frame of each costs. warm: to be called before one is measured. Raises what making them raises."""
+        frame of each costs. warm: to be called before one is measured. One that cannot be made is logged and left
+        out."""
         if self.demand is None:
             return
         costs: dict[Rung, float] = {}
-        for name in self._names:
-            renderer = self._pool.hold(self._key(size, Rung(name)))
+        for name in sorted(self._names, key=lambda name: name != self._default):
+            network = self._avatar.renderers[name].type.needs_network
+            if network and self._ample(costs):
+                continue
+            try:
+                renderer = self._pool.hold(self._key(size, Rung(name)))
+            except DinarError as e:
+                if name == self._default:
+                    raise
+                log.warning("renderer %s is left out of the choice: %s", name, e)
+                continue
             if renderer is not None:
+                self._on_gpu = self._on_gpu or renderer.device != "cpu"
                 warm(renderer)
                 costs[Rung(name)] = self._cost(renderer, poses, camera)
         cheapest = min(costs, key=lambda rung: costs[rung])
@@ -75,6 +90,13 @@ class Ladder:
                     renderer.render(pose, smaller)
                 costs[rung] = self._cost(renderer, poses, smaller)
         self.quality = Quality(self.demand.most, costs, demand=self.demand, clock=self.demand.clock)
+
+    def _ample(self, costs: dict[Rung, float]) -> bool:
+        """Whether another network is not worth its minutes of building: on a GPU, where one needs less than half
+        of the time that there is."""
+        assert self.demand is not None  # else nothing is measured
+        most = FIT / 2 * max(1e3 / self.demand.most - OTHER_MS, 1.0)
+        return self._on_gpu and any(cost <= most for cost in costs.values())
 
     def _cost(self, renderer: Renderer, poses: Sequence[Pose], camera: Camera) -> float:
         """Milliseconds of a frame, but for one in four: what else the machine does while it starts is no reason."""

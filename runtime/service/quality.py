@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dinar_live.runtime.core.errors import InputError
 
-from .demand import Demand, Load
+from .demand import Demand, Load, high
 
 DEFAULT_FPS = 30.0
 MAX_FPS = 240.0
@@ -81,7 +81,7 @@ class Quality:
         self._wait: dict[Rung, float] = {}
         self._trials: dict[Rung, list[float]] = {}
         self._tried_at = -1e9
-        self._before: dict[Hashable, float] = {}  # units of each client before the last change
+        self._before: dict[Hashable, float] = {}  # typical units of each client before the last change
         start = next((r for r in self.rungs if self._strain(r, []) <= FIT), self.rungs[-1])
         self.choice = Choice(start, self._why(start, "measured at the start", []), self._holds(start, []))
 
@@ -103,9 +103,9 @@ class Quality:
     def tried(self, rung: Rung, client: Hashable, milliseconds: float) -> bool:
         """The candidate rendered a frame of `client` in idle time; whether it was taken for that."""
         self._tried_at = self._clock()
-        units = {load.client: load.units for load in self._loads()}.get(client)
-        if units:
-            self._trials.setdefault(rung, []).append(milliseconds / units)
+        typical = {load.client: load.typical for load in self._loads()}.get(client)
+        if typical:
+            self._trials.setdefault(rung, []).append(milliseconds / typical)
         return self._decide()
 
     @property
@@ -151,7 +151,7 @@ class Quality:
         better = self._better(loads)
         trials = self._trials.get(better, []) if better else []
         if better is not None and len(trials) >= TRIALS:
-            self._costs[better] = max(trials)
+            self._costs[better] = high(trials, 0.5)
             if self._strain(better, loads) <= TRIED:
                 self._take(better, self._why(better, "there is time for it", loads), loads)
                 return True
@@ -178,7 +178,7 @@ class Quality:
         return found
 
     def _take(self, rung: Rung, why: str, loads: list[Load]) -> None:
-        self._before = {load.client: load.units for load in loads if load.units is not None}
+        self._before = {load.client: load.typical for load in loads if load.typical is not None}
         self._changed_at = self._clock()
         self._frames = 0
         self._calm_since.clear()
@@ -186,8 +186,9 @@ class Quality:
         self.choice = Choice(rung, why, self._holds(rung, loads))
 
     def _learn(self, client: Hashable, rung: Rung, milliseconds: float) -> None:
-        """The first frames after a change show what the new rung costs beside the one before."""
-        if rung == self.choice.rung and self._frames < ENOUGH and client in self._before:
+        """The first frames after a change show what the new rung costs beside the one before; only of those that are
+        scaled, whose costs are guesses: the machine may have changed at the same time, which is why the rung did."""
+        if rung.scale < 1 and rung == self.choice.rung and self._frames < ENOUGH and client in self._before:
             self._adjust(rung, milliseconds / self._before[client])
 
     def _adjust(self, rung: Rung, cost: float) -> None:

@@ -70,10 +70,14 @@ class RendererPool:
     def hold(self, key: RendererKey) -> Renderer | None:
         """A renderer that never goes either; None where there is no room for it. Waits until it is made. Raises
         what making it raises."""
-        if self._budget is not None and not self._budget.room(self._need(key)):
+        if key not in self._renderers and self._budget is not None and not self._budget.room(self._need(key)):
             return None
         self._held.add(key)
-        return self.get(key)
+        try:
+            return self.get(key)
+        except BaseException:
+            self._held.discard(key)
+            raise
 
     def prepare(self, key: RendererKey) -> None:
         """Has a renderer made in the background, unless there is one, or it would take the place of

@@ -8,7 +8,7 @@ import pytest
 import dinar_live.runtime.service.avatar_service as service_module
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
 from dinar_live.runtime.avatar.avatar import RendererSpec
-from dinar_live.runtime.core.errors import RemoteError
+from dinar_live.runtime.core.errors import DinarError, RemoteError
 from dinar_live.runtime.motion import idle_motion
 from dinar_live.runtime.service import AvatarGroup, AvatarService
 from dinar_live.runtime.service.demand import Demand
@@ -218,3 +218,32 @@ def test_what_clients_were_told_is_out_of_date():
     for other in ({"holds": 60.0}, {"renderer": "b"}, {"scale": 0.5}):
         assert differs(told, told | other)
     assert differs(None, told)
+
+
+def test_a_renderer_that_cannot_be_made_is_left_out(start, monkeypatch, caplog):
+    make = service_module.Renderer
+
+    def broken(avatar, size, *, options):
+        if options.renderer == "coarse":
+            raise DinarError("no such network")
+        return make(avatar, size, options=options)
+
+    monkeypatch.setattr(service_module, "Renderer", broken)
+    service = start()
+    assert {rung.renderer for rung in service.ladder.quality.rungs} == {"fine"}
+    assert "renderer coarse is left out of the choice: no such network" in caplog.text
+
+
+def test_what_there_is_no_room_for_is_left_out(start, costs, camera):
+    service = start(memory=1)
+    assert {rung.renderer for rung in service.ladder.quality.rungs} == {"fine"}
+    with served(service) as server, Client(server.endpoint) as client:
+        assert client.render(Pose(), camera).rgba.any()
+
+
+def test_on_a_gpu_no_second_network_is_built_where_the_first_is_fast(start):
+    ladder = start().ladder
+    assert not ladder._ample({Rung("light"): 1.0})  # on a CPU what else runs may come and go
+    ladder._on_gpu = True
+    assert ladder._ample({Rung("light"): 1.0}) and not ladder._ample({Rung("light"): 25.0})
+    assert not ladder._ample({})

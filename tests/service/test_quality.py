@@ -207,6 +207,27 @@ def test_a_slow_renderer_of_seconds_a_frame_is_left_too():
     assert machine.rung == TEXTURE
 
 
+@pytest.mark.parametrize("jitter", [1.0, 4.0])
+def test_frames_that_take_longer_now_and_then_do_not_spoil_what_is_known_of_the_others(jitter):
+    """Every fifth frame takes `jitter` times as long, with any renderer."""
+    machine = Machine(30, [Asking(30)])
+    machine.slow = 0.5
+    cost, count = machine.cost, [0]
+
+    def trembling(rung):
+        count[0] += 1
+        return cost(rung) * (jitter if count[0] % 5 == 0 else 1.0)
+
+    machine.cost = trembling
+    machine.run(2)
+    machine.slow = 3.0
+    machine.run(4)
+    assert machine.rung != LIGHT
+    costs = {tuple(c[:2]): c[2] for c in machine.quality.describe()["costs_ms"]}
+    shown = machine.rung
+    assert costs[shown] / costs[LIGHT] == pytest.approx(COSTS[shown] / COSTS[LIGHT], rel=0.35)
+
+
 def test_gone_clients_are_forgotten():
     demand = Demand(30, clock=lambda: now)
     owner, now = object(), 0.0

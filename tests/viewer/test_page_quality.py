@@ -42,7 +42,7 @@ def text(page, selector):
 def test_the_server_s_choice_is_shown(page, painter):
     page.eventually(lambda: painter.requests and painter.last.renderer == "")
     assert page.page.evaluate("[...document.querySelector('#renderer').options].map((o) => o.text)") == [
-        "automatic: light",
+        "auto: light",
         "light",
         "texture",
     ]
@@ -65,7 +65,7 @@ def test_another_choice_of_the_server_is_shown_and_disturbs_nothing(page, choosi
     made[0] = Rendered("texture", 0.5)
     page.until("document.querySelector('#choice').textContent.endsWith('because')")
     assert page.page.evaluate("document.querySelector('#renderer').selectedOptions[0].text") == (
-        "automatic: texture, 50 % of the size"
+        "auto: texture 50 %"
     )
     assert page.page.evaluate("document.querySelector('#source').selectedOptions[0].text") == "dance"
     assert page.page.get_attribute("#state", "data-state") == "live" and page.complaints == []

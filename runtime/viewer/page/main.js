@@ -95,12 +95,12 @@ link.oncaps = (caps) => {
 /** What the server says of the avatar's renderers and of its own choice among them. */
 function quality({ renderers = [], renderer: chosen = "", quality: choice }) {
   $("renderers").hidden = renderers.length < 2;
-  options($("renderer"), [["", choice ? `automatic: ${part(choice)}` : `the server's: ${chosen}`], ...renderers.map((name) => [name, name])], renderer);
+  options($("renderer"), [["", choice ? `auto: ${part(choice)}` : `the server's: ${chosen}`], ...renderers.map((name) => [name, name])], renderer);
   $("choice").hidden = !choice;
   $("choice").textContent = choice && !renderer ? choice.why : choice ? "chosen here; the others follow the server" : "";
 }
 
-const part = ({ renderer: name, scale }) => (scale < 1 ? `${name}, ${Math.round(100 * scale)} % of the size` : name);
+const part = ({ renderer: name, scale }) => (scale < 1 ? `${name} ${Math.round(100 * scale)} %` : name);
 
 /** Of each picture: asks what the server has chosen when it is another choice than the one told of. */
 function made(rendered) {
