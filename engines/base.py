@@ -190,6 +190,7 @@ class Engine(Protocol):
     device_io: type of the tensors of device sessions, "float16" or "float32"; None where there are none.
     keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not
         found there.
+    channels_last: whether it has sessions whose tensors are [N,H,W,C], which is the order it works in.
     """
 
     info: EngineInfo
@@ -198,11 +199,16 @@ class Engine(Protocol):
     device_io: str | None = None
     keeps: bool = False
     built: int = 0
+    channels_last: bool = False
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> HostSession:
         """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input;
         EngineError if the model cannot."""
+
+    def compile_channels_last(self, size: tuple[int, int, int]) -> HostSession:
+        """As `compile`, but every tensor is [N,H,W,C]; EngineError where the engine has no such sessions."""
+        raise EngineError(f"the engine {self.info.name} has no sessions with channels last; use compile()")
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
         """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""

@@ -1,8 +1,21 @@
 """LBS, rasterization, UV gather and compositing on the CPU."""
 
 from .compose import compose
+from .compose_half import compose_half
 from .gather import gather_uv
+from .gather_half import gather_half
 from .lbs import NEAR, BodyModel, lbs, project
 from .rasterize import Raster, rasterize
 
-__all__ = ["NEAR", "BodyModel", "Raster", "compose", "gather_uv", "lbs", "project", "rasterize"]
+__all__ = [
+    "NEAR",
+    "BodyModel",
+    "Raster",
+    "compose",
+    "compose_half",
+    "gather_half",
+    "gather_uv",
+    "lbs",
+    "project",
+    "rasterize",
+]

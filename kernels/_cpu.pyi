@@ -66,6 +66,35 @@ def compose(
     depth_out: _F32 | None,
     threads: int,
 ) -> None: ...
+def gather_half(
+    triangle_id: _I32,
+    barycentrics: _F32,
+    uv: _F32,
+    uv_faces: _I32,
+    texture: _F32,
+    neural: _F32,
+    out: _F32,
+    spans: _I32 | None,
+    threads: int,
+) -> None: ...
+def compose_half(
+    features: _F32,
+    correction: _F32,
+    spans: _I32 | None,
+    depth: _F32 | None,
+    hardsegm: bool,
+    threshold: float,
+    has_background: bool,
+    red: float,
+    green: float,
+    blue: float,
+    straight: bool,
+    origin_x: int,
+    origin_y: int,
+    out: NDArray[np.uint8],
+    depth_out: _F32 | None,
+    threads: int,
+) -> None: ...
 def variants() -> list[str]:
     """Instruction sets that this build and this CPU have."""
 

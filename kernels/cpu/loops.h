@@ -43,5 +43,7 @@ Status project(ProjectArgs &);
 Status rasterize(const RasterizeArgs &);
 Status gather(const GatherArgs &);
 void compose(const ComposeArgs &);
+Status gather_half(const GatherHalfArgs &);
+void compose_half(const ComposeHalfArgs &);
 
 DINAR_END

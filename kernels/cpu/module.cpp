@@ -234,6 +234,23 @@ void gather(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<in
     refuse(status, "", "gather_uv: raster.triangle_id refers to a face that uv_faces does not have, or uv_faces to a missing uv");
 }
 
+dinar::Frame frame_of(bool has_background, float red, float green, float blue, bool straight, int origin_x, int origin_y, Out<uint8_t> &out,
+                      std::optional<Out<float>> &depth_out) {
+    dinar::Frame f{};
+    f.has_background = has_background;
+    f.straight = straight;
+    f.background[0] = red;
+    f.background[1] = green;
+    f.background[2] = blue;
+    f.origin_x = origin_x;
+    f.origin_y = origin_y;
+    f.out_height = static_cast<int>(out.shape(0));
+    f.out_width = static_cast<int>(out.shape(1));
+    f.out = reinterpret_cast<uint32_t *>(out.data());
+    f.depth_out = data_or_null(depth_out);
+    return f;
+}
+
 void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std::optional<In<float>> depth, float threshold, bool has_background,
              float red, float green, float blue, bool straight, int samples, int origin_x, int origin_y, Out<uint8_t> out,
              std::optional<Out<float>> depth_out, int threads) {
@@ -246,20 +263,58 @@ void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std:
     a.mask = data_or_null(mask);
     a.depth = data_or_null(depth);
     a.threshold = threshold;
-    a.has_background = has_background;
-    a.straight = straight;
-    a.background[0] = red;
-    a.background[1] = green;
-    a.background[2] = blue;
-    a.origin_x = origin_x;
-    a.origin_y = origin_y;
-    a.out_height = static_cast<int>(out.shape(0));
-    a.out_width = static_cast<int>(out.shape(1));
-    a.out = reinterpret_cast<uint32_t *>(out.data());
-    a.depth_out = data_or_null(depth_out);
+    a.frame = frame_of(has_background, red, green, blue, straight, origin_x, origin_y, out, depth_out);
     a.threads = thread_count(threads);
     WithoutGil release;
     kernels().compose(a);
+}
+
+void gather_half(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<int32_t> uv_faces, In<float> texture, In<float> neural,
+                 Out<float> out, std::optional<Out<int32_t>> spans, int threads) {
+    dinar::GatherHalfArgs a{};
+    a.height = static_cast<int>(triangle_id.shape(0));
+    a.width = static_cast<int>(triangle_id.shape(1));
+    a.faces = static_cast<int>(uv_faces.shape(0));
+    a.uvs = static_cast<int>(uv.shape(0));
+    a.texture_height = static_cast<int>(texture.shape(0));
+    a.texture_width = static_cast<int>(texture.shape(1));
+    a.neural_height = static_cast<int>(neural.shape(0));
+    a.neural_width = static_cast<int>(neural.shape(1));
+    a.channels = static_cast<int>(neural.shape(2));
+    a.triangle_id = triangle_id.data();
+    a.barycentrics = barycentrics.data();
+    a.uv = uv.data();
+    a.uv_faces = uv_faces.data();
+    a.texture = texture.data();
+    a.neural = neural.data();
+    a.out = out.data();
+    a.spans = data_or_null(spans);
+    a.threads = thread_count(threads);
+    dinar::Status status;
+    {
+        WithoutGil release;
+        status = kernels().gather_half(a);
+    }
+    refuse(status, "", "gather_half: raster.triangle_id refers to a face that uv_faces does not have, or uv_faces to a missing uv");
+}
+
+void compose_half(In<float> features, In<float> correction, std::optional<In<int32_t>> spans, std::optional<In<float>> depth, bool hardsegm,
+                  float threshold, bool has_background, float red, float green, float blue, bool straight, int origin_x, int origin_y,
+                  Out<uint8_t> out, std::optional<Out<float>> depth_out, int threads) {
+    dinar::ComposeHalfArgs a{};
+    a.height = 2 * static_cast<int>(features.shape(0));
+    a.width = 2 * static_cast<int>(features.shape(1));
+    a.channels = static_cast<int>(features.shape(2)) - 16;
+    a.features = features.data();
+    a.correction = correction.data();
+    a.spans = data_or_null(spans);
+    a.depth = data_or_null(depth);
+    a.hardsegm = hardsegm;
+    a.threshold = threshold;
+    a.frame = frame_of(has_background, red, green, blue, straight, origin_x, origin_y, out, depth_out);
+    a.threads = thread_count(threads);
+    WithoutGil release;
+    kernels().compose_half(a);
 }
 
 std::vector<std::string> variants() {
@@ -293,6 +348,11 @@ NB_MODULE(_cpu, m) {
     m.def("compose", &compose, "rgb"_a.noconvert(), "alpha"_a.noconvert(), "mask"_a.noconvert().none(), "depth"_a.noconvert().none(), "threshold"_a,
           "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "samples"_a, "origin_x"_a, "origin_y"_a, "out"_a.noconvert(),
           "depth_out"_a.noconvert().none(), "threads"_a);
+    m.def("gather_half", &gather_half, "triangle_id"_a.noconvert(), "barycentrics"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(),
+          "texture"_a.noconvert(), "neural"_a.noconvert(), "out"_a.noconvert(), "spans"_a.noconvert().none(), "threads"_a);
+    m.def("compose_half", &compose_half, "features"_a.noconvert(), "correction"_a.noconvert(), "spans"_a.noconvert().none(),
+          "depth"_a.noconvert().none(), "hardsegm"_a, "threshold"_a, "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "origin_x"_a,
+          "origin_y"_a, "out"_a.noconvert(), "depth_out"_a.noconvert().none(), "threads"_a);
     m.def("variants", &variants, "Instruction sets that this build and this CPU have.");
     m.def("variant", [] { return kernels().name; }, "The one in use.");
     m.def("use_variant", &use_variant, "name"_a, "Force one, for tests and benchmarks.");

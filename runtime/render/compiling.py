@@ -97,18 +97,19 @@ def build_ahead(
     spec = avatar.renderers[renderer]
     with parity.reference_engine(spec.network, threads) as reference:
         for instance in instances:
+            key = spec.network_key(instance.key)
             io = (engine.device_io if instance.kind == DEVICE else None) or "float32"
             if rebuild:
-                engine.drop(instance.key, io)
+                engine.drop(key, io)
             before = engine.built
             started(instance)
             start = time.perf_counter()
             try:
                 if instance.kind == DEVICE:
-                    session = engine.compile_device(instance.key)
+                    session = engine.compile_device(key)
                     candidate = parity.on_device(session)
                 else:
-                    session = engine.compile(instance.key)
+                    session = engine.compile(key)
                     candidate = parity.on_host(session)
             finally:
                 ready()
@@ -116,12 +117,12 @@ def build_ahead(
             result = parity.measure(
                 spec,
                 parity.inputs_for(avatar, spec, instance.key, instance.frame),
-                parity.on_host(reference.compile(instance.key)),
+                parity.on_host(reference.compile(key)),
                 candidate,
             )
             passed = result.passes(engine.info.precision)
             if not passed:
-                engine.drop(instance.key, io)
+                engine.drop(key, io)
             yield Built(
                 instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )

@@ -13,7 +13,7 @@ from dinar_live.runtime.core.pose import Pose
 
 from .frame import RING, STAGES, Frame
 from .options import RenderPlan
-from .shading import SHADERS
+from .shading import SHADERS, Place
 from .window import Window, enlarged, fit_window
 
 
@@ -56,7 +56,6 @@ class CpuPipeline:
     def __init__(self, plan: RenderPlan, why: str = ""):
         self._plan = plan
         self._why = why
-        self._texture = plan.spec.float_texture()
         h, w = plan.padded
         samples = h * w * plan.spec.samples**2
         self._vertices = np.empty((len(plan.avatar.rig.model.vertices), 3), np.float32)
@@ -163,23 +162,13 @@ class CpuPipeline:
             threads=threads,
         )
         clock.lap("rasterize")
-        kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=shading.features, threads=threads)
+        shading.gather(raster)
         clock.lap("gather")
         shading.run()
         clock.lap("network")
-        kernels.compose(
-            shading.rgb,
-            shading.alpha,
-            mask=shading.features[-1] if spec.hardsegm else None,
-            threshold=spec.threshold,
-            background=options.background,
-            straight=options.straight,
-            samples=s,
-            origin=(window.x0, window.y0),
-            depth=depth if view.depth_ring else None,
-            depth_out=view.depth_ring[slot] if view.depth_ring else None,
-            out=view.ring[slot],
-            threads=threads,
+        depth_out = view.depth_ring[slot] if view.depth_ring else None
+        shading.compose(
+            Place((window.x0, window.y0), view.ring[slot], depth if view.depth_ring else None, depth_out)
         )
         clock.lap("compose")
         return window

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live import engines, kernels
+from dinar_live.kernels.reference.half import compose_half
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
@@ -72,26 +73,31 @@ def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camer
 def features(
     avatar: Avatar, spec: RendererSpec, pose: Pose, camera: Camera, size: tuple[int, int]
 ) -> np.ndarray:
-    """What a network is given for a pose: f32[C+3,H,W] for frames of `size` (height, width), computed on
-    the CPU."""
+    """What a network is given for a pose: f32[C+3,H,W] for frames of `size` (height, width), of form 2
+    f32[16+C,H/2,W/2], computed on the CPU."""
     rig = avatar.rig
     vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
     projective, _ = kernels.project(vertices, camera.matrix)
-    return kernels.gather_uv(
-        kernels.rasterize(projective, rig.faces, size), rig.uv, rig.uv_faces, spec.float_texture()
-    )
+    raster, texture = kernels.rasterize(projective, rig.faces, size), spec.float_texture()
+    if spec.neural is None:
+        return kernels.gather_uv(raster, rig.uv, rig.uv_faces, texture)
+    texture = np.concatenate([texture, np.ones_like(texture[..., :1])], 2)
+    blocks = kernels.gather_half(raster, rig.uv, rig.uv_faces, texture, spec.float_neural())
+    return np.ascontiguousarray(blocks.transpose(2, 0, 1))
 
 
 def inputs_for(
     avatar: Avatar, spec: RendererSpec, key: tuple[int, int, int], size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Inputs f32[N,C+3,h,w] for an instance of (N, h, w), out of the middle of the check views in frames of
-    `size`."""
+    """Inputs f32[N,channels,...] of the network for an instance of (N, height, width) pixels, out of the middle
+    of the check views in frames of `size`."""
     n, height, width = key
     full = padded(size, spec.stride)
     y, x = ((full[axis] - key[1 + axis]) // 2 // spec.stride * spec.stride for axis in (0, 1))
     for pose, camera in check_views(avatar, size):
-        frame = features(avatar, spec, pose, camera, full)[:, y : y + height, x : x + width]
+        b = spec.type.blocks
+        part = slice(y // b, (y + height) // b), slice(x // b, (x + width) // b)
+        frame = features(avatar, spec, pose, camera, full)[:, part[0], part[1]]
         yield np.ascontiguousarray(np.broadcast_to(frame, (n, *frame.shape)))
 
 
@@ -120,6 +126,10 @@ def measure(
 
 def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.ndarray:
     """[N,4,H,W]: colour times alpha, and alpha, as they are before the threshold remap."""
+    if spec.neural is not None:
+        turned = zip(x.transpose(0, 2, 3, 1), outputs["correction"].transpose(0, 2, 3, 1), strict=True)
+        frames = [compose_half(*planes, hardsegm=spec.hardsegm)[0] for planes in turned]
+        return np.stack(frames).transpose(0, 3, 1, 2) / 255
     alpha = outputs["alpha"] + x[:, -1:] if spec.hardsegm else outputs["alpha"]
     alpha = np.clip(alpha, 0, 1)
     return np.concatenate([np.clip(outputs["rgb"], 0, 1) * alpha, alpha], axis=1)
@@ -142,9 +152,9 @@ def refuse_wrong(
     frames; it is not kept then."""
     with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
-        result = measure(spec, inputs, on_host(reference.compile(key)), on_device(session))
+        result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), on_device(session))
     if not result.passes(engine.info.precision):
-        engine.drop(key, session.inputs["features"].dtype)
+        engine.drop(spec.network_key(key), session.inputs["features"].dtype)
         raise engines.EngineError(
             f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
             "float32; use --precision f32 or another --engine"

@@ -606,3 +606,32 @@ def test_without_a_gpu(avatar, monkeypatch):
         assert r.device == "cpu" and "CPU: no NVIDIA driver" in r.describe()
     with pytest.raises(DinarError, match="nvdiffrast needs an NVIDIA GPU: no NVIDIA driver"):
         Renderer(avatar, SIZE, rasterizer="nvdiffrast")
+
+
+def test_a_network_at_half_resolution(cuda, avatar):
+    from dinar_live.export.fit import half
+
+    rng = np.random.default_rng(2)
+    rung = half.Rung("light", 16, 5, 1)
+    weights = half.random_weights(rung)
+    weights["head"] *= 0.1
+    spec = RendererSpec(
+        rng.integers(0, 256, (64, 64, 3), np.uint8),
+        model=half.build_onnx(weights),
+        neural=rng.integers(0, 256, (32, 32, rung.neural), np.uint8),
+        margin=half.reach(rung),
+        stride=half.STRIDE,
+        hardsegm=True,
+    )
+    own = Avatar("a", avatar.rig, {"light": spec})
+    # windows of a GPU come in other steps than a CPU's, but a crop is exact
+    with gpu_renderer(own) as gpu, cpu_renderer(own, crop=False) as cpu:
+        for seed in range(3):
+            views_of = cameras(own)[: 1 + seed % 2]
+            for got, want in zip(
+                gpu.render_views(pose(seed), views_of), cpu.render_views(pose(seed), views_of), strict=True
+            ):
+                assert np.abs(got.rgba.astype(int) - want.rgba).max() <= 1 and want.rgba[..., 3].any()
+                np.testing.assert_array_equal(got.depth, want.depth)
+        assert gpu.describe().endswith("one CUDA graph per frame")
+    assert all(s.inputs["features"].shape[2] < SIZE[0] for s in cuda.engines[0].sessions)

@@ -96,6 +96,7 @@ class SharedGpu:
                     rig.uv_faces,
                     spec.float_texture(),
                     dtype=np.dtype(dtype),
+                    neural=None if spec.neural is None else spec.float_neural(),
                 )
             return scenes[key]
 

@@ -200,7 +200,7 @@ class GpuPipeline:
                     self._body,
                     self._scene,
                     self._plan,
-                    shader.shading(key, instance),
+                    shader.shading(key, instance, self._scene),
                     key,
                     self._rasterizer,
                 )

@@ -29,8 +29,8 @@ class Ring(NamedTuple):
 
 
 class FrameWork:
-    """Buffers and launches for `key` = (views, height, width). shading: the planes of that size and what
-    turns features into colour. rasterizer: None = the kernels' own.
+    """Buffers and launches for `key` = (views, height, width). shading: what fills the features
+    of that size, turns them into colour and composes. rasterizer: None = the kernels' own.
 
     `fill` writes what changes from frame to frame into page-locked memory; `steps` are the rest, always the same,
     and the copies into the caller's frames (`download`) follow them:
@@ -70,9 +70,7 @@ class FrameWork:
         if options.depth:
             depth, depth_out = device.empty((n, h, w), np.float32), device.empty((n, H, W), np.float32)
         self._depth_out = depth_out
-        features = shading.features
         self._kept = body, scene, depth  # the launches below hold addresses only
-        mask = cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
         self.steps = [
             Step("lbs", lambda: parameters.upload(stream)),
             self._launches("lbs", program.lbs(body, parameters, projective)),
@@ -85,30 +83,10 @@ class FrameWork:
                 lambda: rasterizer.rasterize(stream, scene, parameters, projective, target, spec.samples),
                 rasterizer.capturable,
             ),
-            self._launches(
-                "gather",
-                program.gather(scene, parameters, projective, target, features, depth, samples=spec.samples),
-            ),
+            self._launches("gather", shading.gather(parameters, projective, target, depth)),
             *shading.steps,
+            self._launches("compose", shading.compose(parameters, self._rgba, depth, depth_out)),
         ]
-        self.steps.append(
-            self._launches(
-                "compose",
-                program.compose(
-                    parameters,
-                    shading.rgb,
-                    shading.alpha,
-                    self._rgba,
-                    mask=mask,
-                    depth=depth,
-                    depth_out=depth_out,
-                    samples=spec.samples,
-                    threshold=spec.threshold,
-                    background=options.background,
-                    straight=options.straight,
-                ),
-            )
-        )
 
     def _launches(self, stage: str, launches) -> Step:
         program, stream = self._gpu.program, self._gpu.stream

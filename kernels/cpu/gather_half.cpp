@@ -1,0 +1,138 @@
+// The input of a network at half resolution: colour and mask of each pixel, four pixels a block, and a neural texture sampled once a
+// block. Blocks lie one after the other, so a row is one run of memory, of which only what shows the body is written, and only what
+// did so before is cleared.
+#include <atomic>
+#include <cstring>
+
+#include "dinar/half.h"
+#include "dinar/sample.h"
+#include "dinar/simd.h"
+#include "loops.h"
+
+DINAR_BEGIN
+namespace {
+
+constexpr int ROWS = 4;                  // of blocks, per task
+
+const float no_texel[64] = {};
+
+// The four texels around (u, v) and their weights; texels outside the texture are zero.
+struct Taps {
+    const float *at[4];
+    float weight[4];
+};
+
+Taps taps_of(const float *texture, int height, int width, int channels, float u, float v) {
+    const Bilinear t = bilinear(u, v, width, height);
+    const int64_t right = channels, down = static_cast<int64_t>(width) * channels;
+    Taps taps;
+    if ((t.x >= 0) & (t.y >= 0) & (t.x < width - 1) & (t.y < height - 1)) {
+        const float *texel = texture + t.y * down + t.x * right;
+        taps.at[0] = texel;
+        taps.at[1] = texel + right;
+        taps.at[2] = texel + down;
+        taps.at[3] = texel + down + right;
+    } else {
+        for (int k = 0; k < 4; ++k) {
+            const int x = t.x + (k & 1), y = t.y + (k >> 1);
+            taps.at[k] = inside(x, y, width, height) ? texture + y * down + x * right : no_texel;
+        }
+    }
+    taps.weight[0] = t.w00;
+    taps.weight[1] = t.w01;
+    taps.weight[2] = t.w10;
+    taps.weight[3] = t.w11;
+    return taps;
+}
+
+template <class V> V sampled(const Taps &t, int channel) {
+    return (load<V>(t.at[0] + channel) * splat<V>(t.weight[0]) + load<V>(t.at[1] + channel) * splat<V>(t.weight[1])) +
+           (load<V>(t.at[2] + channel) * splat<V>(t.weight[2]) + load<V>(t.at[3] + channel) * splat<V>(t.weight[3]));
+}
+
+bool coordinates(const GatherHalfArgs &a, int64_t at, int32_t id, float &u, float &v) {
+    if (id >= a.faces) return false;
+    const int32_t *face = a.uv_faces + 3 * static_cast<int64_t>(id);
+    const uint32_t limit = static_cast<uint32_t>(a.uvs);
+    if ((static_cast<uint32_t>(face[0]) >= limit) | (static_cast<uint32_t>(face[1]) >= limit) | (static_cast<uint32_t>(face[2]) >= limit)) return false;
+    const float *b = a.barycentrics + 3 * at;
+    const float *p = a.uv + 2 * static_cast<int64_t>(face[0]), *q = a.uv + 2 * static_cast<int64_t>(face[1]), *r = a.uv + 2 * static_cast<int64_t>(face[2]);
+    u = b[0] * p[0] + b[1] * q[0] + b[2] * r[0];
+    v = b[0] * p[1] + b[1] * q[1] + b[2] * r[1];
+    return true;
+}
+
+// One block of four pixels, of which at least one is covered.
+bool write_block(const GatherHalfArgs &a, int64_t first, float *out) {
+    bool placed = false;
+    for (int k = 0; k < 4; ++k) {
+        const int64_t at = first + (k & 1) + (k >> 1) * static_cast<int64_t>(a.width);
+        const int32_t id = a.triangle_id[at];
+        float *pixel = out + 4 * k;
+        if (id < 0) {
+            std::memset(pixel, 0, 4 * sizeof(float));
+            continue;
+        }
+        float u, v;
+        if (!coordinates(a, at, id, u, v)) return false;
+        store(pixel, sampled<f4>(taps_of(a.texture, a.texture_height, a.texture_width, 4, u, v), 0));
+        pixel[3] = 1.0f;
+        if (placed) continue;
+        placed = true;
+        const Taps taps = taps_of(a.neural, a.neural_height, a.neural_width, a.channels, u, v);
+        float *neural = out + BLOCK;
+        int c = 0;
+        for (; c + 8 <= a.channels; c += 8) store(neural + c, sampled<f8>(taps, c));
+        for (; c < a.channels; ++c)
+            neural[c] = (taps.at[0][c] * taps.weight[0] + taps.at[1][c] * taps.weight[1]) + (taps.at[2][c] * taps.weight[2] + taps.at[3][c] * taps.weight[3]);
+    }
+    return true;
+}
+
+// The blocks [lo, hi) of a row outside of which nothing is covered; lo = hi where nothing is.
+void covered_span(const int32_t *upper, const int32_t *lower, int blocks, int &lo, int &hi) {
+    auto empty = [&](int b) { return (upper[2 * b] & upper[2 * b + 1] & lower[2 * b] & lower[2 * b + 1]) < 0; };
+    for (lo = 0; lo < blocks && empty(lo);) ++lo;
+    for (hi = blocks; hi > lo && empty(hi - 1);) --hi;
+    if (lo == hi) lo = hi = 0;
+}
+
+bool gather_row(const GatherHalfArgs &a, int y) {
+    const int blocks = a.width / 2;
+    const int64_t size = BLOCK + a.channels, first = 2 * static_cast<int64_t>(y) * a.width;
+    const int32_t *upper = a.triangle_id + first, *lower = upper + a.width;
+    float *row = a.out + static_cast<int64_t>(y) * blocks * size;
+    auto zero = [&](int from, int to) {
+        if (from < to) std::memset(row + from * size, 0, sizeof(float) * size * (to - from));
+    };
+    int lo, hi, old_lo = 0, old_hi = blocks;
+    covered_span(upper, lower, blocks, lo, hi);
+    if (a.spans) {
+        old_lo = a.spans[2 * y];
+        old_hi = a.spans[2 * y + 1];
+        a.spans[2 * y] = lo;
+        a.spans[2 * y + 1] = hi;
+    }
+    zero(old_lo, min2(old_hi, lo));
+    zero(max2(old_lo, hi), old_hi);
+    for (int b = lo; b < hi; ++b) {
+        if ((upper[2 * b] & upper[2 * b + 1] & lower[2 * b] & lower[2 * b + 1]) < 0) zero(b, b + 1);
+        else if (!write_block(a, first + 2 * b, row + b * size)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+Status gather_half(const GatherHalfArgs &a) {
+    std::atomic<int> status{OK};
+    const int rows = a.height / 2;
+    auto task = [&](int t) {
+        for (int y = t * ROWS; y < min2((t + 1) * ROWS, rows); ++y)
+            if (!gather_row(a, y)) status.store(BAD_INDEX, std::memory_order_relaxed);
+    };
+    parallel((rows + ROWS - 1) / ROWS, a.threads, task);
+    return static_cast<Status>(status.load());
+}
+
+DINAR_END
