@@ -224,6 +224,11 @@ class Engine(Protocol):
         """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
         session is compiled anew."""
 
+    def refuse(self, size: tuple[int, int, int], io: str, reason: str) -> None:
+        """The instance for (N, H, W) computes something else: as `drop`; an engine whose builds take long refuses it
+        with this reason from now on, until it is dropped."""
+        self.drop(size, io)
+
     @abstractmethod
     def close(self) -> None:
         """Free the model. Sessions already compiled go on working."""

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
     count = max(1, round(min(duration, MAX_SECONDS) * args.fps))
     sink, complete = VideoSink(out, film.size, args.fps), False
+    for note in sink.notes:
+        print(f"note: {note}")
     try:
         frames = film.frames(count, args.fps, renderer=args.renderer, **options)
         with contextlib.closing(frames):
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         complete = True
     finally:
         sink.close(complete)
-    print(f"{out}: {count} frames, {film.size[1]}x{film.size[0]}, {count / args.fps:.1f} s")
+    print(f"{out}: {count} frames, {film.size[1]}x{film.size[0]}, {count / args.fps:.1f} s, {sink.label}")
     return 0
 
 

@@ -134,7 +134,7 @@ def _line(built: Built, engine: engines.Engine, on_gpu: bool) -> str:
     verdict = (
         "ok"
         if built.passed
-        else f"REFUSED, expected at least {psnr:.0f} dB and at most {255 * error:.0f}/255"
+        else f"REFUSED, expected at least {psnr:.0f} dB and 99.9 % within {255 * error:.0f}/255"
     )
     where = f" ({built.instance.kind})" if on_gpu else ""
     mode = f" [{built.mode}]" if built.mode and built.mode != "graph" else ""
@@ -220,7 +220,7 @@ def _prepare(args: argparse.Namespace, name: str, spec: RendererSpec) -> None:
         print(f"renderer {name}: {info.name} {info.version} {info.precision} for {info.device}", flush=True)
         wanted = _wanted(args, spec, [DEVICE] + [HOST] * args.host)
         for ready in compiling.prepare_ahead(
-            builder, wanted, rebuild=args.rebuild, started=bar.start, ready=bar.stop
+            spec, builder, wanted, rebuild=args.rebuild, started=bar.start, ready=bar.stop
         ):
             made = (
                 "kept from an earlier build"

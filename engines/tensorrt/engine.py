@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dinar_live.kernels.cuda import Device
 
 DEFAULT_LEVEL = 3
+_REFUSED, _UNCHECKED = "refused", "unchecked"  # EngineKey.kind of notes about a plan
 _log = logging.getLogger(__name__)
 
 
@@ -182,7 +183,14 @@ class TensorRTEngine(Engine):
         """Delete the plan from the cache, so that the next session builds it again."""
         for key in self._keys(size, io):
             self._cache.drop(key)
+            for kind in (_REFUSED, _UNCHECKED):
+                self._cache.drop(dataclasses.replace(key, kind=kind))
             _plans.pop(key, None)
+
+    def refuse(self, size: tuple[int, int, int], io: str, reason: str) -> None:
+        self.drop(size, io)
+        for key in self._keys(size, io):
+            self._keep(dataclasses.replace(key, kind=_REFUSED), reason.encode())
 
     def plan(self, size: tuple[int, int, int], io: str) -> Plan:
         """The plan for (N, H, W): shared if a session has it, else from the cache, else built."""
@@ -195,6 +203,10 @@ class TensorRTEngine(Engine):
                 if plan is not None:
                     _plans[key] = plan
                     return plan
+            if refused := self._cache.load(dataclasses.replace(keys[0], kind=_REFUSED)):
+                raise EngineError(
+                    f"at an earlier start, {bytes(refused).decode()} (dinar compile --rebuild tries again)"
+                )
             made = self._build(size, io)
             key, data = made[0]
             plan = self._open(data, key)  # before it is kept: one that cannot be loaded is of no use
@@ -211,6 +223,7 @@ class TensorRTEngine(Engine):
                 if (data := self._cache.load(key)) is not None:
                     return len(data)
             ((key, data),) = self._build(size, io)  # what builds without a GPU measures nothing
+            self._cache.store(dataclasses.replace(key, kind=_UNCHECKED), b"built without a GPU")
             self._cache.store(key, data)
             return len(data)
 
@@ -218,8 +231,13 @@ class TensorRTEngine(Engine):
         data = self._cache.load(key)
         if data is None:
             return None
+        unchecked = dataclasses.replace(key, kind=_UNCHECKED)
         try:
-            return self._open(data, key)
+            plan = self._open(data, key)
+            if self._cache.load(unchecked) is not None:
+                self.built += 1  # as if it had been built here: whoever asked for it compares it
+                self._cache.drop(unchecked)
+            return plan
         except EngineError as error:
             _log.warning("a cached plan was refused, building again (%s)", error)
             self._cache.drop(key)

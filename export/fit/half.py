@@ -79,8 +79,9 @@ def layers(rung: Rung) -> Iterator[Layer]:
     """The convolutions in order."""
     count = {"features": BLOCK + rung.neural, "block": BLOCK}
     for name, n_in, n_out, kernel, *rest in _LAYERS:
-        sides = (count[n] if isinstance(n, str) else int(n * rung.width) for n in (n_in, n_out))
-        yield Layer(name, *sides, rung.head if isinstance(kernel, str) else kernel, *rest)
+        n_in, n_out = (count[n] if isinstance(n, str) else int(n * rung.width) for n in (n_in, n_out))
+        side = rung.head if isinstance(kernel, str) else kernel
+        yield Layer(name, n_in, n_out, side, *rest)
 
 
 def gflop(rung: Rung, size: tuple[int, int] = (512, 512)) -> float:

@@ -122,13 +122,14 @@ def build_ahead(
             )
             passed = result.passes(engine.info.precision)
             if not passed:
-                engine.drop(key, io)
+                engine.refuse(key, io, f"what {engine.info.name} built was refused: {result}")
             yield Built(
                 instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )
 
 
 def prepare_ahead(
+    spec: RendererSpec,
     builder: engines.PlanBuilder,
     instances: Sequence[Instance],
     *,
@@ -139,14 +140,15 @@ def prepare_ahead(
     """Build every instance for GPUs elsewhere; none is run, so none is compared with anything. Arguments as of
     `build_ahead`. Raises EngineError."""
     for instance in instances:
+        key = spec.network_key(instance.key)
         io = (builder.device_io if instance.kind == DEVICE else None) or "float32"
         if rebuild:
-            builder.drop(instance.key, io)
+            builder.drop(key, io)
         before = builder.built
         started(instance)
         start = time.perf_counter()
         try:
-            count = builder.prepare(instance.key, io)
+            count = builder.prepare(key, io)
         finally:
             ready()
         yield Prepared(instance, time.perf_counter() - start, builder.built == before, count)

@@ -21,8 +21,9 @@ from .window import padded
 
 MAX_VIEWS = 4
 LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
-"""precision -> (lowest PSNR in dB, largest error of a channel): what nobody sees in 8-bit images; bfloat16:
-what its 8 bits can give."""
+"""precision -> (lowest PSNR in dB, largest error that 99.9 % of the channels may have): what nobody sees in 8-bit
+images; bfloat16: what its 8 bits can give. Not the largest of all: kernels that add in float16, as TensorRT picks
+them on GeForce, are 57 dB from float32 with single channels that are off by 4/255."""
 
 Outputs = dict[str, np.ndarray]
 
@@ -30,19 +31,23 @@ Outputs = dict[str, np.ndarray]
 @dataclass(frozen=True)
 class Parity:
     """psnr: dB over the pixels that are not empty in both, premultiplied colour and alpha; max_error: largest
-    difference of a channel, in [0, 1]. Both before the threshold remap."""
+    difference of a channel, in [0, 1]; most_error: that of the worst of 99.9 % of them. All before the threshold
+    remap."""
 
     psnr: float
     max_error: float
+    most_error: float
     views: int
 
     def passes(self, precision: str) -> bool:
         """Whether an engine of this precision may be used."""
         psnr, error = LIMITS[precision]
-        return self.psnr >= psnr and self.max_error <= error
+        return self.psnr >= psnr and self.most_error <= error
 
     def __str__(self) -> str:
-        return f"PSNR {self.psnr:.1f} dB, largest error {self.max_error * 255:.2f}/255 on {self.views} view{'s' * (self.views > 1)}"
+        most, largest = 255 * self.most_error, 255 * self.max_error
+        views = f"{self.views} view{'s' * (self.views > 1)}"
+        return f"PSNR {self.psnr:.1f} dB, 99.9 % within {most:.2f}/255, largest error {largest:.2f}/255 on {views}"
 
 
 def check_views(avatar: Avatar, size: tuple[int, int]) -> list[tuple[Pose, Camera]]:
@@ -108,20 +113,20 @@ def measure(
     candidate: Callable[[np.ndarray], Outputs],
 ) -> Parity:
     """Compare two ways of running one network on the same inputs."""
-    squares = count = views = 0
-    largest = 0.0
+    views, differences = 0, []
     for x in inputs:
         want, got = (_premultiplied(spec, x, run(x)) for run in (reference, candidate))
         if not np.isfinite(got).all():
-            return Parity(-math.inf, math.inf, views + 1)
+            return Parity(-math.inf, math.inf, math.inf, views + 1)
         seen = (want[:, 3] > 0) | (got[:, 3] > 0)
-        difference = np.abs(got - want, dtype=np.float64).transpose(0, 2, 3, 1)[seen]
-        squares += float((difference**2).sum())
-        count += difference.size
-        largest = max(largest, float(difference.max(initial=0)))
+        differences.append(np.abs(got - want).transpose(0, 2, 3, 1)[seen].ravel())
         views += 1
-    mean = squares / count if count else 0.0
-    return Parity(-10 * math.log10(mean) if mean else math.inf, largest, views)
+    every = np.concatenate(differences) if differences else np.zeros(0, np.float32)
+    if not every.size:
+        return Parity(math.inf, 0.0, 0.0, views)
+    mean = float(np.mean(np.square(every, dtype=np.float64)))
+    psnr = -10 * math.log10(mean) if mean else math.inf
+    return Parity(psnr, float(every.max()), float(np.quantile(every, 0.999)), views)
 
 
 def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.ndarray:
@@ -154,11 +159,12 @@ def refuse_wrong(
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
         result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), on_device(session))
     if not result.passes(engine.info.precision):
-        engine.drop(spec.network_key(key), session.inputs["features"].dtype)
-        raise engines.EngineError(
+        reason = (
             f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
             "float32; use --precision f32 or another --engine"
         )
+        engine.refuse(spec.network_key(key), session.inputs["features"].dtype, reason)
+        raise engines.EngineError(reason)
 
 
 def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:

@@ -134,9 +134,8 @@ def test_without_a_gpu_a_plan_cannot_be_loaded_and_says_why(rtx, tmp_path):
         pytest.skip("there is a GPU")
     builder, log = builder_of(rtx, DEMO / "light" / "model.onnx", tmp_path / "cache")
     builder.prepare((1, 128, 128), "float16")
-    (kept,) = builder._cache.folder.iterdir()
     data = builder._cache.load(builder.key((1, 128, 128), "float16", 3))
-    assert data is not None and len(data) < kept.stat().st_size
+    assert data is not None
     for content in (bytes(data), bytes(data)[:5000], b"x" * 5000):
         with pytest.raises(EngineError, match="TensorRT cannot load the plan: .+"):
             _deserialize(builder._library, content, log)
@@ -262,7 +261,11 @@ def test_what_was_built_without_a_gpu_is_found_with_one(nvidia_rtx, engine_of, t
     engine = engine_of()
     run(engine.compile(SIZE), features())
     engine.compile_device(SIZE)
-    assert engine.built == 0 and nvidia_rtx.world.builds == 2
+    assert nvidia_rtx.world.builds == 2
+    assert engine.built == 2, "what was never run counts as built now, so that it is compared"
+    again = engine_of()
+    again.compile(SIZE)
+    assert again.built == 0
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another version"])
@@ -296,7 +299,7 @@ def test_the_verb_builds_for_gpus_elsewhere(rtx, tmp_path, capsys, monkeypatch):
     assert "renderer light: tensorrt-rtx 1." in out and "f16 for GPUs of compute capability 8.0+" in out
     assert re.search(r"128x128 x2 \(device\): built in \d+\.\d s and kept, \d+\.\d MB", out)
     assert "Nothing of this was run" in out and f"DINAR_CACHE={tmp_path / 'plans'}" in out
-    assert len(list((tmp_path / "plans" / "engines").iterdir())) == 1
+    assert kinds(tmp_path / "plans" / "engines") == [b"plan", b"unchecked"]
     assert main([*arguments, "--to", str(tmp_path / "plans"), "--views", "2"]) == 0
     assert "kept from an earlier build" in capsys.readouterr().out
 

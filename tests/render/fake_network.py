@@ -21,6 +21,9 @@ class FakeEngine:
     def cancel(self):
         self.cancelled = True
 
+    def refuse(self, key, io, reason):
+        self.drop(key, io)
+
     def drop(self, key, io):
         self.dropped.append((key, io))
 

@@ -152,7 +152,8 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
     cuda.engines.clear()
     if error:
         with pytest.raises(
-            DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"
+            DinarError,
+            match=r"refused: PSNR 3\d.* dB, 99.9 % within .*, largest error 9.* on 1 view .*use --precision f32",
         ):
             gpu_renderer(avatar, renderer="light", engine="tensorrt")
 

@@ -30,7 +30,10 @@ def test_the_keywords_are_the_fields():
     "wrong, says",
     [
         ({"size": (0, 5)}, "size: got"),
-        ({"engine": "abacus"}, "engine: got 'abacus', expected auto, tensorrt, tensorrt-rtx, torch, openvino"),
+        (
+            {"engine": "abacus"},
+            "engine: got 'abacus', expected auto, tensorrt, tensorrt-rtx, torch, openvino",
+        ),
         ({"precision": "f7"}, "precision: got 'f7', expected auto, f32"),
         ({"rasterizer": "magic"}, "rasterizer: got 'magic'"),
         ({"device": "cuda:x"}, "device: got 'cuda:x'"),
