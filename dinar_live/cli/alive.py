@@ -1,4 +1,4 @@
-"""dinar alive PHOTO MOTION --mask M --smplx FIT -o out.mp4"""
+"""dinar alive PHOTO MOTION [--mask M] [--smplx FIT] -o out.mp4"""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ MAX_SECONDS = 3600.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", metavar="PHOTO", help="a photo of a whole person")
     parser.add_argument("motion", metavar="MOTION", help="a motion file as for dinar render, or 'demo'")
-    parser.add_argument("--mask", required=True, help="the person in white")
-    parser.add_argument("--smplx", required=True, help="SMPL-X fit: .npz with its camera")
+    parser.add_argument("--mask", help="the person in white (default: found)")
+    parser.add_argument("--smplx", help="SMPL-X fit: .npz with its camera (default: made)")
+    parser.add_argument("--height", type=float, metavar="METRES", help="of the person, for the fit")
+    parser.add_argument("--person", type=int, help="which person in the photo, from the left, from 1")
     parser.add_argument("-o", "--out", required=True, help=f"{', '.join(CODECS)} file")
     parser.add_argument(
         "--avatar", metavar="BUNDLE", help="an avatar of this person (default: one is made of the photo)"
@@ -45,12 +47,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from dinar_live.export.alive.film import Film, scaled
     from dinar_live.export.inputs import read_view
+    from dinar_live.export.photo_inputs import complete
 
     out = pathlib.Path(args.out)
     _check(args, out)
     options = common.engine_options(args)
-    view = read_view(args.photo, args.mask, args.smplx)
-    avatar = common.open_avatar(args.avatar) if args.avatar else _made(args, view)
+    body = Body.load(args.body) if args.body else Body.open()
+    files = complete(
+        [args.photo],
+        [args.mask] if args.mask else [],
+        [args.smplx] if args.smplx else [],
+        out.with_name(f"{out.stem}_photos"),
+        body=body,
+        height=args.height,
+        person=args.person,
+    )
+    view = read_view(files.photos[0], files.masks[0], files.fits[0])
+    avatar = common.open_avatar(args.avatar) if args.avatar else _made(args, view, body)
     motion = common.filtered(common.open_motion(args.motion, args), args, avatar.rig.joints)
     film = Film(
         avatar,
@@ -66,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     duration = motion.duration if args.seconds is None else min(args.seconds, motion.duration)
     count = max(1, round(min(duration, MAX_SECONDS) * args.fps))
     sink, complete = VideoSink(out, film.size, args.fps), False
+    for note in sink.notes:
+        print(f"note: {note}")
     try:
         frames = film.frames(count, args.fps, renderer=args.renderer, **options)
         with contextlib.closing(frames):
@@ -74,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         complete = True
     finally:
         sink.close(complete)
-    print(f"{out}: {count} frames, {film.size[1]}x{film.size[0]}, {count / args.fps:.1f} s")
+    print(f"{out}: {count} frames, {film.size[1]}x{film.size[0]}, {count / args.fps:.1f} s, {sink.label}")
     return 0
 
 
@@ -95,10 +110,9 @@ def _check(args: argparse.Namespace, out: pathlib.Path) -> None:
         raise InputError("--body: means nothing beside --avatar, which has a body of its own")
 
 
-def _made(args: argparse.Namespace, view):
+def _made(args: argparse.Namespace, view, body: Body):
     """An avatar of the photo alone."""
     from dinar_live.export.from_photos import avatar_from_photos
 
-    body = Body.load(args.body) if args.body else Body.open()
     print("making an avatar of the photo ...", flush=True)
     return avatar_from_photos([view], body, name=pathlib.Path(args.photo).stem, threads=args.threads)[0]
