@@ -106,6 +106,23 @@ template <class V, class T> DINAR_HD V load(const T *p) {
 }
 template <class V, class T> DINAR_HD void store(T *p, const V &v) { std::memcpy(p, &v, sizeof v); }
 
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(DINAR_PLAIN_LANES)
+typedef uint8_t b4 __attribute__((vector_size(4)));
+typedef uint8_t b8 __attribute__((vector_size(8)));
+template <class V> struct Bytes;
+template <> struct Bytes<f4> { typedef b4 type; };
+template <> struct Bytes<f8> { typedef b8 type; };
+
+// As many bytes as V has lanes, as floats.
+template <class V> DINAR_HD V from_bytes(const uint8_t *p) { return __builtin_convertvector(load<typename Bytes<V>::type>(p), V); }
+#else
+template <class V> DINAR_HD V from_bytes(const uint8_t *p) {
+    V v;
+    for (auto &lane : v.v) lane = static_cast<float>(*p++);
+    return v;
+}
+#endif
+
 // Stores that go past the caches, for outputs too large to be still there when they are read; p is a multiple of 32 bytes.
 DINAR_HD void store_past_caches(float *p, const f8 &v) {
 #if defined(__SSE2__)
