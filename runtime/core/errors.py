@@ -47,3 +47,7 @@ class StreamTimeout(DinarError, TimeoutError):
 
 class CheckpointError(DinarError):
     """A file or mapping of network weights cannot be used."""
+
+
+class ModelError(DinarError):
+    """A file of a network that finds people in pictures is missing, damaged, or cannot be had."""

@@ -22,6 +22,7 @@ __all__ = ["MAX_JOINTS", "Bvh", "BvhClip", "parse_bvh", "read_bvh", "read_clip"]
 
 MAX_BYTES = 512 << 20
 MAX_HEADER = 16 << 20
+_BLOCK = 256  # frames turned at once, so that what is computed stays in the processor's cache
 _HEADER_END = re.compile(rb"(?:^|[\r\n])[ \t]*frame[ \t]*time[ \t]*:[^\r\n]*(?:\r\n|\r|\n)", re.IGNORECASE)
 
 
@@ -62,11 +63,18 @@ class Bvh:
             out[:, j] = self.rotations[:, j] if p < 0 else rot.multiply(out[:, p], self.rotations[:, j])
         return out
 
-    def joint_positions(self, world: np.ndarray | None = None) -> np.ndarray:
-        """f64[N,J,3] world positions; `world` = global_rotations(), if at hand."""
+    def joint_positions(self, world: np.ndarray | None = None, only: list[int] | None = None) -> np.ndarray:
+        """f64[N,J,3] world positions; `world` = global_rotations(), if at hand. only: the joints that are wanted;
+        others are zero."""
         world = self.global_rotations() if world is None else world
-        out = np.empty((self.frames, len(self.names), 3))
+        wanted = set(range(len(self.names)) if only is None else only)
+        for j in reversed(range(len(self.names))):
+            if j in wanted and self.parents[j] >= 0:
+                wanted.add(self.parents[j])
+        out = np.zeros((self.frames, len(self.names), 3))
         for j, p in enumerate(self.parents):
+            if j not in wanted:
+                continue
             out[:, j] = (
                 self.positions[:, j] if p < 0 else out[:, p] + rot.rotate(world[:, p], self.positions[:, j])
             )
@@ -128,12 +136,17 @@ class BvhClip:
     def _rotations(self, values: np.ndarray) -> np.ndarray:
         out = np.zeros((len(values), len(self.names), 4))
         out[..., 0] = 1.0
+        alike: dict[str, tuple[list[int], list[list[int]]]] = {}  # order of axes -> joints, and their columns
         for joint, kinds in self._columns():
             turning = [(axis, column) for axis, kind, column in kinds if kind == "r"]
             if turning:
-                out[:, joint] = rot.euler_to_quaternion(
-                    np.radians(values[:, [c for _, c in turning]]), "".join(a for a, _ in turning)
-                )
+                joints, columns = alike.setdefault("".join(a for a, _ in turning), ([], []))
+                joints.append(joint)
+                columns.append([c for _, c in turning])
+        for order, (joints, columns) in alike.items():
+            for i in range(0, len(values), _BLOCK):
+                rows = slice(i, i + _BLOCK)
+                out[rows, joints] = rot.euler_to_quaternion(np.radians(values[rows, columns]), order)
         return out
 
     def _moved(self, values: np.ndarray) -> dict[tuple[int, int], np.ndarray]:

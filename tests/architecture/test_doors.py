@@ -18,11 +18,20 @@ DOORS = {
     "runtime.motion": ("runtime.core", "runtime.formats", "runtime.avatar"),
     "runtime.render": ("runtime.core", "runtime.avatar", "kernels", "engines"),
     "runtime.stream": ("runtime.core",),
+    "runtime.vision": (
+        "runtime.core",
+        "runtime.formats",
+        "runtime.avatar",
+        "runtime.motion",
+        "kernels",
+        "engines",
+    ),
     "runtime.live": (
         "runtime.core",
         "runtime.formats",
         "runtime.avatar",
         "runtime.motion",
+        "runtime.vision",
         "runtime.stream",
     ),
     "runtime.service": (

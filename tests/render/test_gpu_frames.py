@@ -57,6 +57,9 @@ class CopyEngine:
     def compile_device(self, size):
         return CopySession(self._gpu, size, self._dtype)
 
+    def cancel(self):
+        pass
+
     def close(self):
         pass
 
