@@ -13,6 +13,7 @@ DINAR_BEGIN
 namespace {
 
 constexpr int ROWS = 4;                  // of blocks, per task
+constexpr int AHEAD = 8;                 // blocks looked up before they are sampled
 
 alignas(16) const float no_texel[64] = {};
 
@@ -74,32 +75,58 @@ bool coordinates(const GatherHalfArgs &a, int64_t at, int32_t id, float &u, floa
     return true;
 }
 
-// One block of four pixels, of which at least one is covered.
-template <class T> bool write_block(const GatherHalfArgs &a, int64_t first, float *out) {
-    bool placed = false;
+// A block on its way: where its pixels and its neural channels come from.
+template <class T> struct Pending {
+    Taps<T> colour[4], neural;
+    uint32_t covered;                    // bit k: pixel k shows the body
+};
+
+inline void fetch(const void *p) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(p);
+#endif
+}
+
+// Finds the texels of a block and asks for them, so that the memory is on its way while other blocks are looked up.
+template <class T> bool look_up(const GatherHalfArgs &a, int64_t first, const float *out, Pending<T> &block) {
+    block.covered = 0;
     for (int k = 0; k < 4; ++k) {
         const int64_t at = first + (k & 1) + (k >> 1) * static_cast<int64_t>(a.width);
         const int32_t id = a.triangle_id[at];
-        float *pixel = out + 4 * k;
-        if (id < 0) {
-            std::memset(pixel, 0, 4 * sizeof(float));
-            continue;
-        }
+        if (id < 0) continue;
         float u, v;
         if (!coordinates(a, at, id, u, v)) return false;
-        store(pixel, sampled<f4>(taps_of<T>(a.texture, a.texture_height, a.texture_width, 4, u, v), 0));
-        pixel[3] = 1.0f;
-        if (placed) continue;
-        placed = true;
-        const Taps<T> taps = taps_of<T>(a.neural, a.neural_height, a.neural_width, a.channels, u, v);
-        float *neural = out + BLOCK;
-        int c = 0;
-        for (; c + 8 <= a.channels; c += 8) store(neural + c, sampled<f8>(taps, c));
-        for (; c < a.channels; ++c)
-            neural[c] = (static_cast<float>(taps.at[0][c]) * taps.weight[0] + static_cast<float>(taps.at[1][c]) * taps.weight[1]) +
-                        (static_cast<float>(taps.at[2][c]) * taps.weight[2] + static_cast<float>(taps.at[3][c]) * taps.weight[3]);
+        block.colour[k] = taps_of<T>(a.texture, a.texture_height, a.texture_width, 4, u, v);
+        fetch(block.colour[k].at[0]);
+        fetch(block.colour[k].at[2]);
+        if (!block.covered) {
+            block.neural = taps_of<T>(a.neural, a.neural_height, a.neural_width, a.channels, u, v);
+            fetch(block.neural.at[0]);
+            fetch(block.neural.at[2]);
+        }
+        block.covered |= 1u << k;
     }
+    if (block.covered) fetch(out);
     return true;
+}
+
+template <class T> void write_block(const GatherHalfArgs &a, const Pending<T> &block, float *out) {
+    if (!block.covered) {
+        std::memset(out, 0, sizeof(float) * (BLOCK + a.channels));
+        return;
+    }
+    for (int k = 0; k < 4; ++k) {
+        float *pixel = out + 4 * k;
+        store(pixel, block.covered >> k & 1 ? sampled<f4>(block.colour[k], 0) : splat<f4>(0.0f));
+        pixel[3] = block.covered >> k & 1 ? 1.0f : 0.0f;
+    }
+    const Taps<T> &taps = block.neural;
+    float *neural = out + BLOCK;
+    int c = 0;
+    for (; c + 8 <= a.channels; c += 8) store(neural + c, sampled<f8>(taps, c));
+    for (; c < a.channels; ++c)
+        neural[c] = (static_cast<float>(taps.at[0][c]) * taps.weight[0] + static_cast<float>(taps.at[1][c]) * taps.weight[1]) +
+                    (static_cast<float>(taps.at[2][c]) * taps.weight[2] + static_cast<float>(taps.at[3][c]) * taps.weight[3]);
 }
 
 // The blocks [lo, hi) of a row outside of which nothing is covered; lo = hi where nothing is.
@@ -128,9 +155,12 @@ template <class T> bool gather_row(const GatherHalfArgs &a, int y) {
     }
     zero(old_lo, min2(old_hi, lo));
     zero(max2(old_lo, hi), old_hi);
-    for (int b = lo; b < hi; ++b) {
-        if ((upper[2 * b] & upper[2 * b + 1] & lower[2 * b] & lower[2 * b + 1]) < 0) zero(b, b + 1);
-        else if (!write_block<T>(a, first + 2 * b, row + b * size)) return false;
+    Pending<T> pending[AHEAD];
+    for (int b = lo; b < hi; b += AHEAD) {
+        const int n = min2(AHEAD, hi - b);
+        for (int i = 0; i < n; ++i)
+            if (!look_up(a, first + 2 * (b + i), row + (b + i) * size, pending[i])) return false;
+        for (int i = 0; i < n; ++i) write_block(a, pending[i], row + (b + i) * size);
     }
     return true;
 }
