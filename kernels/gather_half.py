@@ -18,8 +18,8 @@ def gather_half(
     nothing is.
 
     raster: see `rasterize`; H and W are even. uv f32[T,2], uv_faces i32[F,3]: see `gather_uv`. texture
-    f32[Ht,Wt,4]: colour, the fourth channel is not used. neural f32[ht,wt,C], C up to 48. Both are sampled
-    bilinearly as grid_sample(align_corners=True, padding zeros).
+    f32|u8[Ht,Wt,4]: colour, the fourth channel is not used. neural [ht,wt,C] of the same type, C up to 48; bytes mean
+    value/255. Both are sampled bilinearly as grid_sample(align_corners=True, padding zeros).
     spans i32[H/2,2]: from where to where each row of `out` is not zero. Given, it must be true of `out` as
     handed in, and is true of it as returned, and only what is not zero before or after is touched: hand both
     in again for the next frame. None: `out` is written in full. Raises TypeError or ValueError for wrong types,
@@ -33,8 +33,9 @@ def gather_half(
     _check.array("raster.barycentrics", raster.barycentrics, np.float32, (H, W, 3))
     _check.array("uv", uv, np.float32, (None, 2))
     _check.array("uv_faces", uv_faces, np.int32, (None, 3))
-    Ht, Wt, _ = _check.array("texture", texture, np.float32, (None, None, 4)).shape
-    ht, wt, C = _check.array("neural", neural, np.float32, (None, None, None)).shape
+    dtype = np.uint8 if getattr(texture, "dtype", None) == np.uint8 else np.float32
+    Ht, Wt, _ = _check.array("texture", texture, dtype, (None, None, 4)).shape
+    ht, wt, C = _check.array("neural", neural, dtype, (None, None, None)).shape
     if not all(1 <= side <= 32768 for side in (Ht, Wt, ht, wt)) or C > MAX_CHANNELS:
         raise ValueError(
             f"texture has shape {texture.shape} and neural {neural.shape}; expected sides of 1 to 32768 texels "

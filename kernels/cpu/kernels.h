@@ -97,8 +97,9 @@ struct GatherHalfArgs {
     const float *barycentrics;           // [H,W,3]
     const float *uv;                     // [T,2]
     const int32_t *uv_faces;             // [F,3]
-    const float *texture;                // [Ht,Wt,4], the fourth unused
-    const float *neural;                 // [ht,wt,C]
+    bool bytes;                          // textures are uint8, meaning value/255; else float
+    const void *texture;                 // [Ht,Wt,4], the fourth unused
+    const void *neural;                  // [ht,wt,C]
     float *out;                          // [H/2,W/2,16+C]
     int32_t *spans;                      // [H/2,2] blocks of each row of `out` that are not zero, or null
     int threads;

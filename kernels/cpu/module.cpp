@@ -21,6 +21,7 @@ using namespace nb::literals;
 namespace {
 
 template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+using Any = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 template <class T> using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 std::atomic<const dinar::Kernels *> chosen{nullptr};
@@ -269,7 +270,7 @@ void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std:
     kernels().compose(a);
 }
 
-void gather_half(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<int32_t> uv_faces, In<float> texture, In<float> neural,
+void gather_half(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<int32_t> uv_faces, Any texture, Any neural,
                  Out<float> out, std::optional<Out<int32_t>> spans, int threads) {
     dinar::GatherHalfArgs a{};
     a.height = static_cast<int>(triangle_id.shape(0));
@@ -285,6 +286,7 @@ void gather_half(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, 
     a.barycentrics = barycentrics.data();
     a.uv = uv.data();
     a.uv_faces = uv_faces.data();
+    a.bytes = texture.dtype() == nb::dtype<uint8_t>();
     a.texture = texture.data();
     a.neural = neural.data();
     a.out = out.data();

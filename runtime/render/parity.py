@@ -17,6 +17,7 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 
 from .framing import whole_body_camera
+from .shading import half_textures
 from .window import padded
 
 MAX_VIEWS = 4
@@ -83,11 +84,10 @@ def features(
     rig = avatar.rig
     vertices = kernels.lbs(rig.model, pose.body, pose.transl, pose.expression)
     projective, _ = kernels.project(vertices, camera.matrix)
-    raster, texture = kernels.rasterize(projective, rig.faces, size), spec.float_texture()
+    raster = kernels.rasterize(projective, rig.faces, size)
     if spec.neural is None:
-        return kernels.gather_uv(raster, rig.uv, rig.uv_faces, texture)
-    texture = np.concatenate([texture, np.ones_like(texture[..., :1])], 2)
-    blocks = kernels.gather_half(raster, rig.uv, rig.uv_faces, texture, spec.float_neural())
+        return kernels.gather_uv(raster, rig.uv, rig.uv_faces, spec.float_texture())
+    blocks = kernels.gather_half(raster, rig.uv, rig.uv_faces, *half_textures(spec))
     return np.ascontiguousarray(blocks.transpose(2, 0, 1))
 
 

@@ -203,10 +203,8 @@ class HalfShader(NetworkShader):
     side by side, as the kernels write and read them. Raises DinarError, EngineError."""
 
     def __init__(self, plan: RenderPlan):
-        self._neural = plan.spec.float_neural()
         super().__init__(plan)
-        h, w, _ = self.texture.shape
-        self.texture = np.concatenate([self.texture, np.ones((h, w, 1), np.float32)], 2)
+        self._textures = half_textures(plan.spec)
 
     def _compile(self, key: Key) -> engines.HostSession:
         spec = self.plan.spec
@@ -219,7 +217,19 @@ class HalfShader(NetworkShader):
     def at(self, height: int, width: int) -> Shading:
         (_, height, width), session = self.sessions.get(1, height, width, self._missing)
         assert isinstance(session, _Blocks)
-        return _Half(self.plan, (self.texture, self._neural), (height, width), session, self.surface)
+        return _Half(self.plan, self._textures, (height, width), session, self.surface)
+
+
+def half_textures(spec: RendererSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Colour [Ht,Wt,4] and neural [ht,wt,C] as kernels.gather_half takes them: bytes where the bundle has bytes, which
+    are a quarter of the memory to go through, else f32."""
+    neural = spec.neural
+    if neural is not None and spec.texture.dtype == neural.dtype == np.uint8:
+        colour = spec.texture
+    else:
+        colour, neural = spec.float_texture(), spec.float_neural()
+    padded = np.concatenate([colour, np.ones_like(colour[..., :1])], 2)
+    return padded, np.ascontiguousarray(neural)
 
 
 class _Blocks:
@@ -258,7 +268,7 @@ class _Blocks:
 
 
 class _Half:
-    """Shading of HalfShader. textures: colour f32[Ht,Wt,4] and neural f32[ht,wt,C]."""
+    """Shading of HalfShader. textures: see half_textures."""
 
     def __init__(
         self,

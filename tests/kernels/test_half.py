@@ -44,6 +44,16 @@ def test_gather_equals_reference(rng, channels):
             )
 
 
+@pytest.mark.parametrize("channels", [0, 5, 8, 16])
+def test_bytes_are_shares_of_255(rng, channels):
+    raster, uv, uv_faces, colour, neural = scene(rng, (36, 58), channels)
+    bytes_ = [(255 * t).astype(np.uint8) for t in (colour, neural)]
+    want = gather_half(raster, uv, uv_faces, *(t.astype(np.float32) / 255 for t in bytes_))
+    got = gather_half(raster, uv, uv_faces, *bytes_)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(got[..., 3:16:4], want[..., 3:16:4])
+
+
 def test_gather_shows_the_colour_that_gather_uv_shows(rng):
     raster, uv, uv_faces, colour, neural = scene(rng, (20, 24), 8)
     blocks = gather_half(raster, uv, uv_faces, colour, neural)
@@ -180,6 +190,8 @@ def test_wrong_arguments_are_named(rng):
         (dict(raster=(1,)), "raster"),
         (dict(texture=colour[..., :3].copy()), "texture"),
         (dict(neural=np.zeros((4, 4, 49), np.float32)), "48"),
+        (dict(neural=np.zeros((4, 4, 4), np.uint8)), "neural"),
+        (dict(texture=np.zeros((4, 4, 4), np.uint8)), "neural"),
         (dict(uv_faces=uv_faces[:1].copy()), "uv_faces does not have"),
         (dict(uv=uv[:1].copy()), "missing uv"),
         (dict(spans=spans), "out"),
