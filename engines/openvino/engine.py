@@ -23,9 +23,11 @@ from dinar_live.engines.onnx.file import OnnxFile
 from .quiet_import import openvino
 
 _ERRORS = (RuntimeError, ValueError)  # ValueError: a message that quotes damaged names is not UTF-8
-# What OpenVINO takes for a size, in those of its layers' tensors that are alive at one time. Resident memory
-# grew by 1.3 times (f32) and 1.25 times (bf16) as much with the light network at 1024x1024 and 2048x2048.
-_OVERHEAD = 1.3
+# What OpenVINO takes for a size beside our arrays: in those of its layers' tensors that are alive at one time, and in
+# bytes. Resident memory grew by what this says within 10 % (networks light and lite of the demo avatar, f32 and bf16,
+# 512x512 to 2048x2048; 2026.4.1).
+_OVERHEAD = 1.1
+_FIXED_BYTES = 4 << 20
 _CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
 
 
@@ -135,12 +137,13 @@ class OpenVINOSession(Session):
         self._request = compiled.create_infer_request()
         for name, array in (*self.inputs.items(), *self.outputs.items()):
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        self._memory = int(_OVERHEAD * peak_bytes(compiled.get_runtime_model()))
+        arrays = sum(array.nbytes for array in (*self.inputs.values(), *self.outputs.values()))
+        self._memory = arrays + int(_OVERHEAD * peak_bytes(compiled.get_runtime_model())) + _FIXED_BYTES
 
     @property
     def memory(self) -> int:
         """See Session. By what its layers hand on to one another."""
-        return max(self._memory, super().memory // 3)
+        return self._memory
 
     def _start(self) -> None:
         try:

@@ -161,6 +161,7 @@ class NetworkShader:
         self.plan = plan
         self.texture = spec.float_texture()
         self.surface = surface_of(plan, self.texture)
+        self._constant = [self.texture, *([self.surface.colour] if self.surface else [])]
         self._missing = LATER if options.background_compile else NOW
         device: dict[str, Any] = {"device": "cpu"} if engines.engine_runs_on(options.engine) == "both" else {}
         self._engine = engines.create_engine(
@@ -191,7 +192,7 @@ class NetworkShader:
 
     @property
     def memory(self) -> int:
-        return self.sessions.fixed
+        return self.sessions.fixed + sum(a.nbytes for a in self._constant)
 
     def close(self) -> None:
         self.sessions.close(wait=False)
@@ -205,6 +206,8 @@ class HalfShader(NetworkShader):
     def __init__(self, plan: RenderPlan):
         super().__init__(plan)
         self._textures = half_textures(plan.spec)
+        self._constant = [*self._textures, *([self.surface.colour] if self.surface else [])]
+        del self.texture  # the kernels read those
 
     def _compile(self, key: Key) -> engines.HostSession:
         spec = self.plan.spec
