@@ -4,14 +4,14 @@ tensor name."""
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+PRECISIONS = ("auto", "f32", "bf16", "f16", "int8")
 PLAN_TARGETS = ("8.0+", "7.5")
 """What a PlanBuilder builds for: compute capabilities of NVIDIA GPUs."""
 Shape = tuple[int | None, ...]
@@ -41,6 +41,10 @@ class EngineInfo:
     precision: str
     threads: int
     reason: str
+
+    def because(self, reason: str) -> "EngineInfo":
+        """The same with another reason."""
+        return replace(self, reason=reason)
 
 
 class Buffers(Mapping):

@@ -6,7 +6,7 @@ To add an engine: a module with `open_engine` (see EngineModule), and one Backen
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,8 @@ from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
 RunsOn = Literal["cpu", "gpu", "both"]
+Examples = Callable[[], Iterable[Any]]
+"""Makes inputs f32[N,C,H,W] of a network, as it meets them."""
 Accept = Callable[[Engine], None]
 """Looks at an engine before it is used; its EngineError refuses the engine, which is then closed."""
 
@@ -99,7 +101,7 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         "dinar_live.engines.openvino.engine",
         ("openvino",),
         "pip install openvino",
-        ("cache_dir",),
+        ("cache_dir", "examples"),
         reference=True,
         bundled=True,
     ),
@@ -188,7 +190,8 @@ def create_engine(
 
     name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
         torch) or one of engine_names(); why it was chosen is in the engine's info.
-    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
+    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8" (convolutions only;
+        openvino, with `examples`).
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
@@ -196,6 +199,7 @@ def create_engine(
         default).
         cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
         default none).
+        examples (openvino): makes the inputs that the ranges of int8 are taken from.
         progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
@@ -278,6 +282,9 @@ def _open(name: str, model: OnnxFile, precision: str, threads: int, reason: str,
     backend = _backends[name]
     if why_not := _why_not(name, backend):
         raise EngineUnusable(why_not)
+    if precision == "int8" and "examples" not in backend.options:
+        have = ", ".join(key for key, other in _backends.items() if "examples" in other.options)
+        raise EngineUnusable(f"precision int8 is not offered by the {name} engine, but by {have}")
     own = {key: value for key, value in options.items() if key in backend.options}
     return _load(name).open_engine(model, precision, threads, reason, **own)
 

@@ -6,7 +6,11 @@ TBB partitioner, denormal handling and a bf16 input (each within 5 %) are left a
 channels last there, so a large input in that order needs no copy: the networks of form 2 get theirs so.
 """
 
+import functools
+import hashlib
 import os
+import threading
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -20,6 +24,7 @@ from dinar_live.engines.base import (
 )
 from dinar_live.engines.onnx.file import OnnxFile
 
+from . import int8
 from .quiet_import import openvino
 
 _ERRORS = (RuntimeError, ValueError)  # ValueError: a message that quotes damaged names is not UTF-8
@@ -28,15 +33,23 @@ _ERRORS = (RuntimeError, ValueError)  # ValueError: a message that quotes damage
 # 512x512 to 2048x2048; 2026.4.1).
 _OVERHEAD = 1.1
 _FIXED_BYTES = 4 << 20
-_CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
+_CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32", "int8": "INT8"}
+_ranges: dict[bytes, int8.Ranges] = {}  # of networks that were opened in int8, for further sizes of frames
+_ranges_lock = threading.Lock()
 
 
 def open_engine(
-    model: OnnxFile, precision: str, threads: int, reason: str, *, cache_dir: str | os.PathLike | None = None
+    model: OnnxFile,
+    precision: str,
+    threads: int,
+    reason: str,
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    examples: Callable[[], Iterable[np.ndarray]] | None = None,
 ) -> Engine:
     """Engine for one model; cache_dir: folder where OpenVINO keeps compiled models (a light network compiles
-    in about 50 ms without)."""
-    return OpenVINOEngine(model, precision, threads, reason, cache_dir)
+    in about 50 ms without). examples: makes inputs, for the precision int8."""
+    return OpenVINOEngine(model, precision, threads, reason, cache_dir, examples)
 
 
 class OpenVINOEngine(Engine):
@@ -45,17 +58,25 @@ class OpenVINOEngine(Engine):
     channels_last = True
 
     def __init__(
-        self, model: OnnxFile, precision: str, threads: int, reason: str, cache_dir: str | os.PathLike | None
+        self,
+        model: OnnxFile,
+        precision: str,
+        threads: int,
+        reason: str,
+        cache_dir: str | os.PathLike | None,
+        examples: Callable[[], Iterable[np.ndarray]] | None = None,
     ):
         self._core = openvino.Core()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if "BF16" in capabilities and not _has_bf16_convolutions():
+            capabilities = [name for name in capabilities if name != "BF16"]
         precision, why = _choose_precision(precision, capabilities)
         self._source = model.source
         self.inputs = model.inputs
         self.outputs = model.outputs
         self._config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
             "NUM_STREAMS": "1",
             "ENABLE_HYPER_THREADING": False,  # two threads of one core only slow each other in convolutions
             # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of
@@ -71,12 +92,26 @@ class OpenVINOEngine(Engine):
         except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot read {model.source}: {_tail(error)}") from error
         self._tensor_names_present(opened)
+        if precision == "int8":
+            opened = self._quantized(opened, model, examples)
         self._model: openvino.Model | None = opened
         device = self._core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         version = openvino.__version__.split("-")[0]
         self.info = EngineInfo(
             "openvino", version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
         )
+
+    def _quantized(self, opened: openvino.Model, model: OnnxFile, examples) -> openvino.Model:
+        if examples is None or len(opened.inputs) != 1:
+            raise EngineError(
+                f"precision int8 needs `examples`, inputs of the network, and a network with one input; {model.source} "
+                f"has {len(opened.inputs)}, examples is {'missing' if examples is None else 'given'}"
+            )
+        key = hashlib.sha256(model.data).digest()
+        with _ranges_lock:
+            if key not in _ranges:
+                _ranges[key] = int8.activation_ranges(self._core, opened, examples())
+            return int8.quantized(opened, _ranges[key])
 
     def _tensor_names_present(self, opened: openvino.Model) -> None:
         for kind, names, ports in (
@@ -196,6 +231,21 @@ def peak_bytes(model: openvino.Model) -> int:
             most = max(most, now)
         now -= freed.pop(step, 0)
     return most
+
+
+@functools.cache
+def _has_bf16_convolutions() -> bool:
+    """OpenVINO goes by the processor, and its convolutions by what is left of that: ONEDNN_MAX_CPU_ISA, or a virtual
+    machine, may take instructions away, and then they do not compile."""
+    x = openvino.opset13.parameter([1, 16, 8, 8], np.float32)
+    weights = openvino.opset13.constant(np.ones((16, 16, 3, 3), np.float32))
+    convolution = openvino.opset13.convolution(x, weights, [1, 1], [1, 1], [1, 1], [1, 1])
+    model = openvino.Model([convolution], [x])  # pyright: ignore[reportGeneralTypeIssues]  (its stub names another class)
+    try:
+        openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    except _ERRORS:
+        return False
+    return True
 
 
 def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str]:

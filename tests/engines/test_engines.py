@@ -181,7 +181,7 @@ def test_forced_precision_changes_the_arithmetic(light, run):
         ({"name": "openvino", "device": "cpu"}, "openvino has no option device; it has cache_dir"),
         (
             {"cachedir": "x"},
-            "auto has no option cachedir; it has cache_dir, device, optimization_level, progress",
+            "auto has no option cachedir; it has cache_dir, device, examples, optimization_level, progress",
         ),
     ],
 )
@@ -261,9 +261,9 @@ def test_what_others_must_know_of_an_engine(registry):
         "torch",
     )
     assert engine_runs_on("auto") == "both" and engine_runs_on("tensorrt") == "gpu"
-    assert engine_options("openvino") == {"cache_dir"} and engine_options("auto") >= engine_options(
-        "tensorrt"
-    )
+    assert engine_options("openvino") == {"cache_dir", "examples"} and engine_options(
+        "auto"
+    ) >= engine_options("tensorrt")
     for ask in (engine_runs_on, engine_options):
         with pytest.raises(EngineError, match="'abacus' is unknown; choose auto, tensorrt"):
             ask("abacus")
