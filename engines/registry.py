@@ -43,6 +43,7 @@ class Backend:
     bundled: it is installed with dinar-live, so that its absence is a fault.
     builds: packages that its `open_builder(model, precision, **options) -> PlanBuilder` needs on a machine without
         a GPU; () = it has none.
+    automatic: "auto" may take it without a measurement.
     """
 
     module: str
@@ -53,6 +54,7 @@ class Backend:
     reference: bool = False
     bundled: bool = False
     builds: tuple[str, ...] = ()
+    automatic: bool = True
 
     def __post_init__(self):
         if self.runs_on not in ("cpu", "gpu", "both"):
@@ -104,6 +106,13 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         ("cache_dir", "examples"),
         reference=True,
         bundled=True,
+    ),
+    "openvino-intel": Backend(  # taken by itself after a measurement only: runtime/render/host_engine.py
+        "dinar_live.engines.openvino.intel",
+        ("openvino",),
+        "pip install openvino",
+        ("cache_dir", "examples"),
+        automatic=False,
     ),
 }
 
@@ -315,7 +324,7 @@ def _choose(
         else:
             tries += [(name, "cuda" if device == "auto" else device) for name in engine_names("gpu")]
     if device in ("auto", "cpu"):
-        tries += [(name, "cpu") for name in engine_names("cpu")]
+        tries += [(name, "cpu") for name in engine_names("cpu") if _backends[name].automatic]
     for name, where in tries:
         reason = f"auto: {'; '.join(failures)}" if failures else "auto: the first that can be used"
         try:

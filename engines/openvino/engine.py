@@ -55,6 +55,8 @@ def open_engine(
 class OpenVINOEngine(Engine):
     """See `create_engine`."""
 
+    name = "openvino"
+    device = "CPU"  # OpenVINO's name of it
     channels_last = True
 
     def __init__(
@@ -67,24 +69,16 @@ class OpenVINOEngine(Engine):
         examples: Callable[[], Iterable[np.ndarray]] | None = None,
     ):
         self._core = openvino.Core()
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if "BF16" in capabilities and not _has_bf16_convolutions():
-            capabilities = [name for name in capabilities if name != "BF16"]
-        precision, why = _choose_precision(precision, capabilities)
+        capabilities = self._capabilities()
+        precision, why = self._choose_precision(precision, capabilities)
         self._source = model.source
         self.inputs = model.inputs
         self.outputs = model.outputs
         self._config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
-            "NUM_STREAMS": "1",
-            "ENABLE_HYPER_THREADING": False,  # two threads of one core only slow each other in convolutions
-            # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of
-            # the time: 7 % faster unpinned)
-            "ENABLE_CPU_PINNING": False,
+            **self._settings(threads),
         }
-        if threads:
-            self._config["INFERENCE_NUM_THREADS"] = threads
         if cache_dir is not None:
             self._config["CACHE_DIR"] = os.fspath(cache_dir)
         try:
@@ -95,11 +89,41 @@ class OpenVINOEngine(Engine):
         if precision == "int8":
             opened = self._quantized(opened, model, examples)
         self._model: openvino.Model | None = opened
-        device = self._core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        device = self._core.get_property(self.device, "FULL_DEVICE_NAME").strip()
         version = openvino.__version__.split("-")[0]
         self.info = EngineInfo(
-            "openvino", version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
+            self.name, version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
         )
+
+    def _capabilities(self) -> list[str]:
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        missing = ["BF16"] if "BF16" in capabilities and not _has_bf16_convolutions() else []
+        return [name for name in capabilities if name not in missing]
+
+    def _choose_precision(self, precision: str, capabilities: list[str]) -> tuple[str, str]:
+        """(precision, why)"""
+        if precision == "auto":
+            return (
+                ("bf16", "this CPU has bf16 instructions")
+                if "BF16" in capabilities
+                else ("f32", "this CPU has no bf16 instructions")
+            )
+        if _CAPABILITY[precision] not in capabilities:
+            have = [name for name, flag in _CAPABILITY.items() if flag in capabilities]
+            raise EngineError(
+                f"precision {precision} needs instructions that this CPU lacks; choose auto or one it has: {', '.join(have)}"
+            )
+        return precision, "asked for"
+
+    def _settings(self, threads: int) -> dict[str, object]:
+        settings: dict[str, object] = {
+            "NUM_STREAMS": "1",
+            "ENABLE_HYPER_THREADING": False,  # two threads of one core only slow each other in convolutions
+            # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of
+            # the time: 7 % faster unpinned)
+            "ENABLE_CPU_PINNING": False,
+        }
+        return settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
 
     def _quantized(self, opened: openvino.Model, model: OnnxFile, examples) -> openvino.Model:
         if examples is None or len(opened.inputs) != 1:
@@ -148,7 +172,7 @@ class OpenVINOEngine(Engine):
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             if channels_last:
                 model = _turned(model)
-            compiled = self._core.compile_model(model, "CPU", self._config)
+            compiled = self._core.compile_model(model, self.device, self._config)
         except _ERRORS as error:
             raise EngineError(
                 f"OpenVINO cannot compile {self._source} for (N, H, W) = {tuple(size)}; "
@@ -246,21 +270,6 @@ def _has_bf16_convolutions() -> bool:
     except _ERRORS:
         return False
     return True
-
-
-def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str]:
-    if precision == "auto":
-        return (
-            ("bf16", "this CPU has bf16 instructions")
-            if "BF16" in capabilities
-            else ("f32", "this CPU has no bf16 instructions")
-        )
-    if _CAPABILITY[precision] not in capabilities:
-        have = [name for name, flag in _CAPABILITY.items() if flag in capabilities]
-        raise EngineError(
-            f"precision {precision} needs instructions that this CPU lacks; choose auto or one it has: {', '.join(have)}"
-        )
-    return precision, "asked for"
 
 
 def _static(port, name: str, size: tuple[int, int, int]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dinar_live.runtime.core.pose import Pose
 
 from . import parity
 from .framing import whole_body_camera
-from .options import RenderOptions, RenderPlan
+from .options import INTEL, INTEL_ENGINE, RenderOptions, RenderPlan
 from .window import padded
 
 FASTER = 1.2
@@ -31,17 +31,22 @@ _CLOSE = 4.0  # heights of the frame that the body of a close-up would take
 _JUDGED = (256, 192)  # a window of smaller frames: enough to see which is faster, and right
 _RUNS = 4
 
+Find = Callable[[], tuple[bool, str]]
 _lock = threading.Lock()
-_decided: dict[EngineKey, tuple[bool, str]] = {}  # whether int8 is taken, and why
+_decided: dict[EngineKey, tuple[bool, str]] = {}  # whether it is taken, and why
 
 
 def open_host_engine(plan: RenderPlan) -> engines.Engine:
     """The engine that the options ask for, on the CPU. Where OpenVINO would run in float32 because the processor has
-    nothing better, int8 is tried once a network: it is taken if it is faster and its frames pass the parity check.
+    nothing better, int8 is tried once a network: it is taken if it is faster and its frames pass the parity check. So
+    are Intel's graphics and NPU where the device is "auto".
 
     Raises EngineError, also for an int8 that was asked for and whose frames do not pass.
     """
-    wanted = plan.options.precision
+    options = plan.options
+    wanted = options.precision
+    if options.device == INTEL:
+        return _open(plan, wanted, INTEL_ENGINE)
     engine = _open(plan, wanted)
     if wanted == "int8":
         taken, why = _decision(plan, engine.info, by_speed=False)
@@ -54,6 +59,12 @@ def open_host_engine(plan: RenderPlan) -> engines.Engine:
             engine.close()
             engine = _open(plan, "int8")
             engine.info = engine.info.because(f"auto: int8 is {why}")
+    if options.device == options.engine == wanted == engines.AUTO and _intel_devices():
+        taken, why = _intel_decision(plan, engine)
+        if taken:
+            engine.close()
+            engine = _open(plan, wanted, INTEL_ENGINE)
+            engine.info = engine.info.because(f"auto: {why}")
     return engine
 
 
@@ -78,38 +89,72 @@ def _sides(plan: RenderPlan) -> list[tuple[Pose, Camera]]:
     ]
 
 
-def _open(plan: RenderPlan, precision: str) -> engines.Engine:
+def _open(plan: RenderPlan, precision: str, name: str | None = None) -> engines.Engine:
     options: RenderOptions = plan.options
-    known = engines.engine_options(options.engine)
+    name = name or options.engine
+    known = engines.engine_options(name)
     more: dict[str, Any] = {"examples": lambda: examples(plan)} if "examples" in known else {}
-    if engines.engine_runs_on(options.engine) == "both":
+    if engines.engine_runs_on(name) == "both":
         more["device"] = "cpu"
     assert plan.spec.network is not None  # of renderers that have one
     return engines.create_engine(
-        plan.spec.network, options.engine, precision=precision, threads=options.threads, **more
+        plan.spec.network, name, precision=precision, threads=options.threads, **more
     )
 
 
 def _decision(plan: RenderPlan, info: engines.EngineInfo, by_speed: bool) -> tuple[bool, str]:
     """(whether int8 is to be taken, why or why not), found out once a network on a machine. info: of the engine
     that was opened."""
+    return _once(plan, info, "int8", str(by_speed), lambda: _int8_decision(plan, by_speed))
+
+
+def _int8_decision(plan: RenderPlan, by_speed: bool) -> tuple[bool, str]:
+    with _open(plan, "int8") as engine:
+        return _decide(plan, engine, by_speed)
+
+
+def _intel_devices() -> tuple[str, ...]:
+    from dinar_live.engines.openvino import intel  # OpenVINO takes a while to import
+
+    try:
+        return intel.devices()
+    except (RuntimeError, OSError):
+        return ()
+
+
+def _intel_decision(plan: RenderPlan, engine: engines.Engine) -> tuple[bool, str]:
+    """As `_decision`, against the engine of the CPU."""
+
+    def find() -> tuple[bool, str]:
+        spec, key = plan.spec, (1, *padded(_WINDOW, plan.spec.stride))
+        inputs = list(parity.inputs_for(plan.avatar, spec, key, _SIZE))
+        with _open(plan, "auto", INTEL_ENGINE) as other:
+            session, known = (one.compile(spec.network_key(key)) for one in (other, engine))
+            with parity.reference_engine(spec.network, plan.options.threads) as reference:
+                plain = reference.compile(spec.network_key(key))
+                result = parity.measure(spec, iter(inputs), parity.on_host(plain), parity.on_host(session))
+            if not result.passes(other.info.precision):
+                return False, f"{other.info.device} is refused: {result} from the network in float32"
+            ratio = _fastest(known) / _fastest(session)
+            return ratio >= FASTER, f"{other.info.device} is {ratio:.1f} times as fast as the CPU"
+
+    return _once(plan, engine.info, "intel", ",".join(_intel_devices()), find)
+
+
+def _once(plan: RenderPlan, info: engines.EngineInfo, kind: str, flag: str, find: Find) -> tuple[bool, str]:
     key = EngineKey(
-        "int8",
+        kind,
         hashlib.sha256(plan.spec.network or b"").hexdigest(),
         (),
-        f"{info.name} {info.version}",
+        f"{info.name} {info.version} {info.precision}",
         "",
         "",
         f"{platform_name()}, {info.device}",
-        (
-            f"threads={info.threads}",
-            f"isa={os.environ.get('ONEDNN_MAX_CPU_ISA', '')}",
-            f"by_speed={by_speed}",
-        ),
+        (f"threads={info.threads}", f"isa={os.environ.get('ONEDNN_MAX_CPU_ISA', '')}", flag),
     )
     with _lock:
         if key not in _decided:
-            _decided[key] = _kept(key) or _found(plan, by_speed, key)
+            _decided[key] = _kept(key) or _found(find, key)
         return _decided[key]
 
 
@@ -122,10 +167,9 @@ def _kept(key: EngineKey) -> tuple[bool, str] | None:
     return None if taken is None else (bool(taken), str(why))
 
 
-def _found(plan: RenderPlan, by_speed: bool, key: EngineKey) -> tuple[bool, str]:
+def _found(find: Find, key: EngineKey) -> tuple[bool, str]:
     try:
-        with _open(plan, "int8") as engine:
-            decision = _decide(plan, engine, by_speed)
+        decision = find()
     except engines.EngineError as error:  # float32 does as well
         return False, str(error)
     with contextlib.suppress(engines.EngineError):  # without a folder it is found out again next time

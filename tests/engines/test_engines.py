@@ -258,6 +258,7 @@ def test_the_reference_is_f32_on_the_cpu_and_never_an_engine_that_does_not_claim
 def test_what_others_must_know_of_an_engine(registry):
     assert engine_names("gpu") == ("tensorrt", "tensorrt-rtx", "torch") and engine_names("cpu") == (
         "openvino",
+        "openvino-intel",
         "torch",
     )
     assert engine_runs_on("auto") == "both" and engine_runs_on("tensorrt") == "gpu"

@@ -55,7 +55,9 @@ def test_convolutions_are_of_8_bits(fresh):
     ) as engine:
         compiled = engine._core.compile_model(engine._model, "CPU", engine._config)
         layers = [op.get_rt_info() for op in compiled.get_runtime_model().get_ops()]
-        kinds, types = ([info[key].astype(str) for info in layers] for key in ("layerType", "runtimePrecision"))
+        kinds, types = (
+            [info[key].astype(str) for info in layers] for key in ("layerType", "runtimePrecision")
+        )
     of_convolutions = [t for k, t in zip(kinds, types, strict=True) if "Convolution" in k]
     assert len(of_convolutions) >= 10 and all("8" in t for t in of_convolutions)
 
