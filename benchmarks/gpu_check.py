@@ -39,7 +39,9 @@ from gpu_subject import backends, missing_engines, not_for, subject
 from dinar_live.kernels.cuda import CudaError, NvdiffrastRasterizer
 from dinar_live.runtime.bench import yardstick
 from dinar_live.runtime.bench.workload import shots
+from dinar_live.runtime.core.errors import DinarError
 from dinar_live.runtime.motion import demo_motion
+from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.gpu.device import shared_gpu
 
 REST_MS = 0.15  # everything but the network
@@ -119,6 +121,18 @@ class Examination:
         """The same for what returns checks."""
         self.note(*(self.attempt(name, function, *arguments) or ()))
 
+    def _usual(self) -> str:
+        """The renderer that people use: light, where an engine can run it, else the first that can be opened."""
+        names = sorted(self.avatar.renderers, key=lambda name: (name != "light", name == "full"))
+        for name in names:
+            try:
+                with Renderer(self.avatar, self.size, renderer=name, device="cuda", crop=False) as renderer:
+                    self.report.notes.append(f"{name}: {renderer.describe()}")
+                    return name
+            except DinarError as e:
+                self.report.notes.append(f"{name} cannot be opened: {' '.join(str(e).split())[:500]}")
+        raise DinarError("no renderer can be opened")
+
     # ---- the parts ----------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -129,6 +143,7 @@ class Examination:
         self.work = shots(avatar, demo_motion(), self.size, POSES * 4, 2.0)
         report.bandwidth_gbps = self.attempt("bandwidth", gpu_work.bandwidth_gbps, gpu)
         report.tflops = self.attempt("fp16 matrices", gpu_work.tflops)
+        self.usual = self.attempt("the usual renderer", self._usual)
         for part in PARTS:
             if part in args.parts:
                 getattr(self, f"_{part}")()
@@ -183,25 +198,31 @@ class Examination:
         return bool(os.environ.get("DINAR_EMULATED_CUDA"))
 
     def _background(self) -> None:
-        self.checks("background", background_check, self.avatar, self.size, self.args.seconds)
+        self.checks("background", background_check, self.avatar, self.size, self.usual, self.args.seconds)
 
     def _paced(self) -> None:
         for rate in (30.0, 60.0, 90.0):
             name = f"paced at {rate:g} Hz"
             load = self.attempt(
-                name, paced, self.avatar, self.size, self.work, rate, min(self.args.seconds, self.left())
+                name, paced, self.avatar, self.size, self.usual, self.work, rate, self.args.seconds
             )
             self.report.loads += [] if load is None else [load]
         self.write()
 
     def _clients(self) -> None:
         self.checks(
-            "over 127.0.0.1", loop_check, self.avatar, self.size, self.work, self.args.frames // 20 or 1
+            "over 127.0.0.1",
+            loop_check,
+            self.avatar,
+            self.size,
+            self.usual,
+            self.work,
+            self.args.frames // 20 or 1,
         )
         for count in (1, 2, 4, 8):
             name = f"{count} clients at 30 Hz"
             load = self.attempt(
-                name, clients, self.avatar, self.size, self.work, count, 30.0, self.args.seconds
+                name, clients, self.avatar, self.size, self.usual, self.work, count, 30.0, self.args.seconds
             )
             self.report.loads += [] if load is None else [load]
         self.write()
@@ -213,6 +234,7 @@ class Examination:
             self.gpu,
             self.avatar,
             self.size,
+            self.usual,
             self.work,
             self.args.frames,
             self.deadline,
@@ -253,7 +275,9 @@ def main(argv: list[str] | None = None) -> int:
         "--frames", type=int, default=10_000, help="of the memory check; others take a part of it"
     )
     parser.add_argument("--rounds", type=int, default=200, help="measurements of each stage")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each load (paced, clients, background)")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="of each load (paced, clients, background)"
+    )
     parser.add_argument(
         "--tests",
         nargs="+",

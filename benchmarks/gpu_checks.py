@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 from gpu_report import Check, middle_and_tail
-from gpu_subject import usual
 from tqdm import tqdm
 
 from dinar_live import kernels
@@ -129,10 +128,12 @@ def frames_agree(avatar: Avatar, size, work: list[Shot], options: dict) -> list[
     ]
 
 
-def memory_check(gpu, avatar: Avatar, size, work: list[Shot], frames: int, deadline: float) -> list[Check]:
+def memory_check(
+    gpu, avatar: Avatar, size, name: str, work: list[Shot], frames: int, deadline: float
+) -> list[Check]:
     """Render `frames` frames after a first round, fewer where time.monotonic() reaches `deadline`, and compare what is
     allocated on the device and on the host."""
-    with Renderer(avatar, size, renderer=usual(avatar), device="cuda", background_compile=False) as renderer:
+    with Renderer(avatar, size, renderer=name, device="cuda", background_compile=False) as renderer:
         for shot in work * 4:
             renderer.render(*shot)
         free, resident = gpu.device.free_memory(), _resident()
@@ -158,12 +159,11 @@ def _resident() -> int:
         return 0  # no Linux: only the device is judged
 
 
-def loop_check(avatar: Avatar, size, work: list[Shot], frames: int) -> list[Check]:
+def loop_check(avatar: Avatar, size, name: str, work: list[Shot], frames: int) -> list[Check]:
     """Pose in to frame out through a server on 127.0.0.1, JPEG."""
     from dinar_live.runtime.service.avatar_service import AvatarService
     from dinar_live.runtime.stream import Client, Server
 
-    name = usual(avatar)
     with AvatarService(avatar, size=size, renderer=name, device="cuda", background_compile=False) as service:
         service.warm_up()
         with Server(service.render, service.capabilities()) as server, Client(server.endpoint) as client:
@@ -182,7 +182,7 @@ def tests_check(paths: list[str], seconds: float) -> list[Check]:
     """pytest -m gpu on these paths of the checkout, in a process of its own, for at most so long."""
     if importlib.util.find_spec("pytest") is None:
         raise ModuleNotFoundError("pytest is not installed", name="pytest")
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *paths]
+    command = [sys.executable, "-P", "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *paths]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as tests:
@@ -193,7 +193,9 @@ def tests_check(paths: list[str], seconds: float) -> list[Check]:
             said, _ = tests.communicate()
             wrong = len(re.findall(r"^FAILED|^ERROR| FAILED", said, re.M))
             done = sum(said.count(sign) for sign in ".")
-            return [Check("pytest -m gpu", None, f"not ended after {seconds:.0f} s ({done} dots, {wrong} failed)")]
+            return [
+                Check("pytest -m gpu", None, f"not ended after {seconds:.0f} s ({done} dots, {wrong} failed)")
+            ]
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
     last = [line for line in said.splitlines() if line.strip()][-1:] or ["it said nothing"]
     text = f"{last[0].strip('= ')}{'; ' if failed else ''}{', '.join(failed[:8])}"

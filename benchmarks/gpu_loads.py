@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 import numpy as np
 from gpu_report import Check, Load
-from gpu_subject import usual
 
 from dinar_live.runtime import Avatar, Pose, Renderer
 from dinar_live.runtime.bench.workload import Shot
@@ -32,10 +31,10 @@ def load_of(name: str, asked_hz: float | None, latencies: list[float], seconds: 
     )
 
 
-def background_check(avatar: Avatar, size: tuple[int, int], seconds: float) -> list[Check]:
+def background_check(avatar: Avatar, size: tuple[int, int], name: str, seconds: float) -> list[Check]:
     """Frames of the person near and far, with engines for smaller parts of the frame being built meanwhile; then
     another renderer that is closed while it builds."""
-    name, rig, pose = usual(avatar), avatar.rig, Pose()
+    rig, pose = avatar.rig, Pose()
     cameras = [whole_body_camera(rig, rig.joints[0], size, fill=fill, azimuth=fill) for fill in FILLS]
     times: list[float] = []
     with Renderer(avatar, size, renderer=name, device="cuda") as renderer:
@@ -61,10 +60,11 @@ def background_check(avatar: Avatar, size: tuple[int, int], seconds: float) -> l
     ]
 
 
-def paced(avatar: Avatar, size: tuple[int, int], work: list[Shot], rate: float, seconds: float) -> Load:
+def paced(
+    avatar: Avatar, size: tuple[int, int], name: str, work: list[Shot], rate: float, seconds: float
+) -> Load:
     """Frames that are due every 1/rate s: the GPU rests in between, and its clocks fall. Latency from when a frame is
     due."""
-    name = usual(avatar)
     with Renderer(avatar, size, renderer=name, device="cuda", background_compile=False) as renderer:
         for shot in work:
             renderer.render(*shot)
@@ -82,14 +82,19 @@ def paced(avatar: Avatar, size: tuple[int, int], work: list[Shot], rate: float, 
 
 
 def clients(
-    avatar: Avatar, size: tuple[int, int], work: list[Shot], count: int, rate: float, seconds: float
+    avatar: Avatar,
+    size: tuple[int, int],
+    name: str,
+    work: list[Shot],
+    count: int,
+    rate: float,
+    seconds: float,
 ) -> Load:
     """So many clients of one server on 127.0.0.1, each asking at `rate` Hz and decoding its JPEGs, on threads of this
     process. Latency from when a frame is due to its pixels at the client."""
     from dinar_live.runtime.service.avatar_service import AvatarService
     from dinar_live.runtime.stream import Client, Server
 
-    name = usual(avatar)
     latencies: list[list[float]] = [[] for _ in range(count)]
     failures: list[BaseException] = []
 

@@ -74,9 +74,3 @@ def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
         for rasterizer in rasterizers:
             for engine in usable if spec.type.needs_network else ("auto",):
                 yield name, {"renderer": name, "engine": engine, "rasterizer": rasterizer}
-
-
-def usual(avatar: Avatar) -> str:
-    """The renderer that people use: light, where an engine can run it."""
-    names = [name for name, _ in backends(avatar)]
-    return "light" if "light" in names else names[0]
