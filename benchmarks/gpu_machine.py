@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ PACKAGES = {
     "12": ["cuda-core", "cuda-pathfinder", "cuda-bindings>=12.9.1,<13", "nvidia-cuda-nvrtc-cu12>=12.9,<13"],
 }
 RUNS = ["pyzmq", "websockets", "safetensors", "tqdm", "threadpoolctl", "onnx", "ml-dtypes", "protobuf"]
+RUNS += ["opencv-python-headless"]  # 60 MB; reads the avatar's pictures
 BUILDS = ["scikit-build-core", "nanobind", "packaging", "pathspec", "cmake", "ninja"]
 TESTS = ["pytest", "pluggy", "iniconfig", "pygments", "typing-extensions"]
 RTX = ["tensorrt-rtx-cu{}-libs>=1.7,<2", "tensorrt-rtx-cu{}-bindings>=1.7,<2"]
@@ -37,7 +39,12 @@ def fetch(folder: pathlib.Path, python: str, cuda: str, rtx: bool, leave: list[s
     for name in names:
         if re.split(r"[<>=]", name)[0] in leave:
             continue
-        platforms = ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "linux_x86_64"]
+        platforms = [
+            "manylinux_2_28_x86_64",
+            "manylinux_2_27_x86_64",
+            "manylinux_2_17_x86_64",
+            "linux_x86_64",
+        ]
         wanted = [f"--platform={p}" for p in (*platforms, "manylinux2014_x86_64", "any")]
         fixed = ["--no-deps", "--only-binary=:all:", f"--python-version={python}", *wanted, "-q"]
         pip = [sys.executable, "-m", "pip", "download", *fixed, "-d", str(folder), name]
@@ -46,6 +53,14 @@ def fetch(folder: pathlib.Path, python: str, cuda: str, rtx: bool, leave: list[s
     size = sum(path.stat().st_size for path in folder.glob("*.whl")) / 2**20
     print(f"{folder}: {size:.0f} MiB" + (f"; not found: {', '.join(missed)}" if missed else ""))
     return 0
+
+
+def fits(wheel: pathlib.Path) -> bool:
+    """Whether the wheel is for this Python and system."""
+    from pip._vendor.packaging.tags import sys_tags
+    from pip._vendor.packaging.utils import parse_wheel_filename
+
+    return not parse_wheel_filename(wheel.name)[3].isdisjoint(sys_tags())
 
 
 def lacking(wheel: pathlib.Path) -> bool:
@@ -65,17 +80,19 @@ def install(folder: pathlib.Path) -> dict[str, str]:
     search = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
     scripts = os.pathsep.join([str(site / "bin"), os.environ.get("PATH", "")])
     environment = {**os.environ, "PYTHONPATH": search, "PATH": scripts}
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--upgrade"]
+    shutil.rmtree(site, ignore_errors=True)  # pip replaces folders of a target as a whole
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
     pip += ["--no-warn-script-location", "--target", str(site)]
-    own = sorted(folder.glob("dinar_live-*.whl"))
-    others = [w for w in sorted(folder.glob("*.whl")) if w not in own and lacking(w)]
-    for wheel in others:  # one by one: what is for another Python is left out, the rest is used
-        if subprocess.run([*pip, str(wheel)], env=environment, check=False).returncode:
-            print(f"gpu_machine: {wheel.name} was left out", file=sys.stderr)
-    for wheel in own:
-        if subprocess.run([*pip, str(wheel)], env=environment, check=False).returncode == 0:
-            return environment
-    subprocess.run([*pip, "--no-build-isolation", str(ROOT)], env=environment, check=True)
+    wheels = sorted(folder.glob("*.whl"))
+    for wheel in wheels:
+        if not fits(wheel):
+            print(f"gpu_machine: {wheel.name} is not for this Python", file=sys.stderr)
+    usable = [str(wheel) for wheel in wheels if fits(wheel) and lacking(wheel)]
+    own = [wheel for wheel in usable if "dinar_live-" in wheel]
+    if usable:  # at once: several share a folder
+        subprocess.run([*pip, *usable], env=environment, check=True)
+    if not own:
+        subprocess.run([*pip, "--no-build-isolation", str(ROOT)], env=environment, check=True)
     return environment
 
 

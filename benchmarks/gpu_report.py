@@ -95,7 +95,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        return all(check.passed is not False for check in self.checks)
+        found = {check.passed for check in self.checks}
+        return True in found and False not in found
 
 
 def markdown(report: Report) -> str:
