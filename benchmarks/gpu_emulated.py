@@ -74,6 +74,12 @@ class EmulatedEngine:
     def cancel(self) -> None:
         pass
 
+    def unchecked(self, size, io) -> bool:
+        return True
+
+    def vouch(self, size, io) -> None:
+        pass
+
     def drop(self, size, io) -> None:
         pass
 

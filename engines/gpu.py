@@ -32,10 +32,13 @@ def open_device(index: int = 0) -> cuda.Device:
 
 
 def run_once(
-    device: cuda.Device, session: DeviceSession, inputs: dict[str, np.ndarray]
+    device: cuda.Device,
+    session: DeviceSession,
+    inputs: dict[str, np.ndarray],
+    stream: cuda.Stream | None = None,
 ) -> dict[str, np.ndarray]:
     """Outputs, as float32, of one run of a device session on host arrays (converted to the session's types).
-    For checks, not for frames."""
+    For checks, not for frames. stream: a new one by default; that of the frames where the session shares memory."""
     for name, tensor in session.inputs.items():
         if inputs[name].shape != tensor.shape:
             raise EngineError(
@@ -43,7 +46,7 @@ def run_once(
             )
     with cuda_errors():
         device.make_current()
-        stream = device.stream()
+        stream = stream or device.stream()
         given = {name: device.pinned(t.shape, t.dtype) for name, t in session.inputs.items()}
         taken = {name: device.pinned(t.shape, t.dtype) for name, t in session.outputs.items()}
         try:

@@ -57,9 +57,12 @@ class RtxLibrary(Library):
             if not config.set_compute_capability(trt.ComputeCapability.SM75, 0):
                 raise log.failure(f"TensorRT for RTX cannot build for compute capability {TURING}")
 
-    def open_context(self, plan: Plan) -> Any:
+    def open_context(self, plan: Plan, managed: bool = False) -> Any:
         trt, engine = self.trt, plan.engine
         runtime_config = engine.create_runtime_config()
+        if managed:
+            strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            runtime_config.set_execution_context_allocation_strategy(strategy)
         runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # runs become part of our graphs
         if plan.compiled is None:
             runtime_cache = runtime_config.create_runtime_cache()

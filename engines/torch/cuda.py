@@ -31,6 +31,10 @@ class Cuda:
     def stream(self) -> torch.cuda.Stream:
         return torch.cuda.Stream(self.device)
 
+    def reserved(self) -> int:
+        """Bytes that torch holds of the GPU's memory, pools of graphs included."""
+        return torch.cuda.memory_reserved(self.device)
+
     def existing(self, handle: int) -> torch.cuda.Stream:
         return torch.cuda.ExternalStream(handle, device=self.device)
 
@@ -75,6 +79,7 @@ class TorchDeviceSession(DeviceSession):
     ):
         self._network: TorchGraph | None = graph
         self._cuda = cuda or Cuda(graph.device)
+        before = self._cuda.reserved()
         self.device = graph.device.index or 0
         self._stream = self._cuda.stream()
         self._cuda.settle()
@@ -94,6 +99,7 @@ class TorchDeviceSession(DeviceSession):
         self._graph, self.mode = self._captured()
         self.inputs = _described(self._in, io)
         self.outputs = _described(self._out, io)
+        self.memory = max(0, self._cuda.reserved() - before)
 
     def _eager(self) -> None:
         assert self._network is not None  # enqueue_on has looked

@@ -11,7 +11,7 @@ from dinar_live.kernels.smooth_edges import GAP_TEXELS
 
 from . import layout
 from .device import Device
-from .memory import DeviceArray
+from .memory import DeviceArray, Scratch
 
 QUEUED_TRIANGLE = 64  # bytes, as in rasterize.cu
 TILE_W, TILE_H = 32, 8  # pixels, as in rasterize.cu
@@ -117,10 +117,21 @@ class RasterTarget:
     triangles.
 
     visibility u64[views,H,W]: key of what is seen (Program.rasterize; ~0 = empty, else the triangle in the
-    low 32 bits). Raises ValueError, CudaError.
+    low 32 bits). scratch: where its memory comes from, shared with other targets of the same name; None = its own.
+    Raises ValueError, CudaError.
     """
 
-    def __init__(self, device: Device, height: int, width: int, faces: int, views: int = 1):
+    def __init__(
+        self,
+        device: Device,
+        height: int,
+        width: int,
+        faces: int,
+        views: int = 1,
+        *,
+        scratch: Scratch | None = None,
+        name: str = "target",
+    ):
         self.height, self.width = _check.pair("size", (height, width), 1, MAX_SIZE)
         self.views = _check.integer("views", views, 1, 64)
         pixels = self.views * self.height * self.width
@@ -131,7 +142,12 @@ class RasterTarget:
                 f"{faces} faces in {views} windows of {height} x {width}; too many for the rasterizer's queue"
             )
         self.pairs = (pixels + 1) // 2
-        self._storage = device.empty((2 * self.pairs,), np.uint64)
+        own = device.empty
+
+        def memory(part: str, shape: tuple[int, ...], dtype) -> DeviceArray:
+            return own(shape, dtype) if scratch is None else scratch.take(f"{name} {part}", shape, dtype)
+
+        self._storage = memory("pixels", (2 * self.pairs,), np.uint64)
         self.visibility: DeviceArray = self._storage.view(0, (self.views, self.height, self.width), np.uint64)
-        self.counter = device.empty((1,), np.uint64)
-        self.queue = device.empty((self.capacity, QUEUED_TRIANGLE), np.uint8)
+        self.counter = memory("counter", (1,), np.uint64)
+        self.queue = memory("queue", (self.capacity, QUEUED_TRIANGLE), np.uint8)

@@ -72,7 +72,6 @@ class References:
     """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
-    smooth_edges is to be False for a run on a GPU, where edges are not smoothed.
     """
 
     def __init__(self, avatar: Avatar, options: Mapping[str, Any]):

@@ -83,6 +83,7 @@ def world():
     w.projective = device.empty((2, 70, 3), np.float32)
     w.features, w.depth = device.empty((2, 8, 40, 66), np.float16), device.empty((2, 40, 66), np.float32)
     w.rgba, w.depth_out = device.empty((2, 100, 130, 4), np.uint8), device.empty((2, 100, 130), np.float32)
+    w.fine = cuda.RasterTarget(device, 80, 132, 100, 2)
     return w
 
 
@@ -92,6 +93,7 @@ def frame(w):
         p.lbs(w.body, w.parameters, w.projective)
         + p.rasterize(w.scene, w.parameters, w.projective, w.target)
         + p.gather(w.scene, w.parameters, w.projective, w.target, w.features, w.depth)
+        + p.smooth_edges(w.scene, w.parameters, w.projective, w.target, w.fine, w.features, w.depth)
         + p.compose(
             w.parameters,
             cuda.Planes.of(w.features),

@@ -288,6 +288,43 @@ def test_wrong_targets_and_engines_that_build_on_their_gpu_only(nvidia_rtx, tiny
         create_builder(tiny, "torch")
 
 
+# memory on the GPU that sessions share
+
+
+@pytest.mark.parametrize("flavour", ["nvidia", "nvidia_rtx"])
+def test_sessions_that_share_memory_hold_their_weights_alone(request, flavour, tiny):
+    """And compute the same, one after the other, whichever was made first."""
+    from dinar_live.kernels.cuda import Scratch
+
+    machine = request.getfixturevalue(flavour)
+    name = "tensorrt" if flavour == "nvidia" else "tensorrt-rtx"
+    device = machine.cuda.Device(0)
+    stream = device.stream()
+    engine = create_engine(tiny, name, **machine.options)
+    engine.scratch = Scratch(device)
+    before = machine.cuda.held()
+    sizes = [(1, 8, 12), (1, 4, 6), (1, 8, 6)]
+    sessions = [engine.compile_device(size) for size in sizes]
+    tensors = len(sessions[0].inputs) + len(sessions[0].outputs)
+    assert machine.cuda.held() - before == tensors + 1, "one block a tensor, and one between the layers"
+    assert len({session.inputs["features"].pointer for session in sessions}) == 1
+    assert all(0 < session.memory < 10_000 for session in sessions), "the plan's weights"
+    for session, size in [*zip(sessions, sizes, strict=True), (sessions[0], sizes[0])]:
+        x = features(shape=(1, 4, *size[1:]))
+        there = device.wrap(session.inputs["features"].pointer, x.shape, np.float16)
+        there.copy_from(np.ascontiguousarray(x, np.float16), stream)
+        session.warm_up(stream.handle)
+        rgb = session.outputs["rgb"]
+        got = np.empty(rgb.shape, np.float16)
+        device.wrap(rgb.pointer, rgb.shape, rgb.dtype).copy_to(got, stream)
+        stream.synchronize()
+        np.testing.assert_allclose(got, 2 * x[:, :3], atol=2e-2)
+    sessions.pop(0).close()
+    sessions[0].warm_up(stream.handle)  # the rest goes on
+    with create_engine(tiny, name, **machine.options) as own:
+        assert own.compile_device(sizes[0]).memory > sessions[0].memory  # its tensors too
+
+
 # the verb, on a machine without a GPU
 
 

@@ -21,6 +21,12 @@ class FakeEngine:
     def cancel(self):
         self.cancelled = True
 
+    def unchecked(self, key, io):
+        return bool(self.built)
+
+    def vouch(self, key, io):
+        pass
+
     def refuse(self, key, io, reason):
         self.drop(key, io)
 

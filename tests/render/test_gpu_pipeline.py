@@ -90,7 +90,6 @@ def cpu_renderer(avatar, size=SIZE, **options):
             "background_compile": False,
             "depth": True,
             "precision": "f32",
-            "smooth_edges": False,  # not yet on a GPU
             **options,
         },
     )
@@ -124,7 +123,7 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
     the next."""
     compared = []
 
-    def on_device(session):
+    def on_device(session, device, stream, turn):
         def run(x):
             compared.append(x.shape)
             session._session.inputs["features"][...] = x
