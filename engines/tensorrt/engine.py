@@ -189,10 +189,10 @@ class TensorRTEngine(Engine):
             _plans.pop(key, None)
 
     def unchecked(self, size: tuple[int, int, int], io: str) -> bool:
-        return (tuple(size), io) in self._unchecked
+        return (size, io) in self._unchecked
 
     def vouch(self, size: tuple[int, int, int], io: str) -> None:
-        self._unchecked.discard((tuple(size), io))
+        self._unchecked.discard((size, io))
 
     def refuse(self, size: tuple[int, int, int], io: str, reason: str) -> None:
         self.drop(size, io)
@@ -215,7 +215,7 @@ class TensorRTEngine(Engine):
                     f"at an earlier start, {bytes(refused).decode()} (dinar compile --rebuild tries again)"
                 )
             made = self._build(size, io)
-            self._unchecked.add((tuple(size), io))
+            self._unchecked.add((size, io))
             key, data = made[0]
             plan = self._open(data, key)  # before it is kept: one that cannot be loaded is of no use
             _plans[key] = plan
@@ -244,7 +244,7 @@ class TensorRTEngine(Engine):
             plan = self._open(data, key)
             if self._cache.load(unchecked) is not None:
                 self.built += 1  # as if it had been built here: whoever asked for it compares it
-                self._unchecked.add((tuple(instance[0]), instance[1]))
+                self._unchecked.add(instance)
                 self._cache.drop(unchecked)
             return plan
         except EngineError as error:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 BUCKET = 64  # a network is compiled per window size, so sizes come in steps of this many pixels
 
 
@@ -35,7 +33,7 @@ def _axis(lo: float, hi: float, extent: int, margin: int, stride: int, bucket: i
     return min(max(0, start), extent - length), length
 
 
-def inside(bounds: np.ndarray, size: tuple[int, int]) -> bool:
+def inside(bounds, size: tuple[int, int]) -> bool:
     """Whether x0, y0, x1, y1 in pixels lie within a frame of `size` (height, width)."""
     return bool(bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= size[1] and bounds[3] <= size[0])
 
