@@ -50,6 +50,17 @@ def driver_cuda() -> tuple[int, int] | None:
     return version.value // 1000, version.value % 1000 // 10
 
 
+@functools.cache
+def gpu_name(index: int = 0) -> str:
+    """The name of GPU number `index`, as its driver says; "" where there is none."""
+    if nvidia_problem():
+        return ""
+    driver, device, name = ctypes.CDLL(_DRIVER), ctypes.c_int(0), ctypes.create_string_buffer(256)
+    if driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(name, len(name), device):
+        return ""
+    return name.value.decode(errors="replace")
+
+
 def gpu_extra(kind: str = "gpu") -> str:
     """The extra of this package, "gpu" or "rtx", in the flavour that the driver here can run: drivers for CUDA 12
     do not run what was built for 13."""

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import ahead, common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--keep-work", action="store_true", help="keep OUT.work: the teacher's pictures and the state of training, from "
                           "which an interrupted run goes on")  # fmt: skip
     common.engine_arguments(parser)
+    ahead.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{student.name} against {teacher}, in poses and views that were not trained on:")
         print("\n".join(table(difference)))
     print(f"{out}: renderers {', '.join(both.renderers)}; report: {picture}, {figures}")
+    ahead.compile_ahead(args, out)
     return 0
 
 

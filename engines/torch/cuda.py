@@ -83,7 +83,8 @@ class TorchDeviceSession(DeviceSession):
         self.device = graph.device.index or 0
         self._stream = self._cuda.stream()
         self._cuda.settle()
-        with self._cuda.on(self._stream):
+        # cuDNN times its algorithms for these shapes here; the capture takes what was fastest
+        with self._cuda.on(self._stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             self._in = {
                 name: torch.zeros(shape, dtype=_DTYPE[io], device=graph.device)
                 for name, shape in shapes.items()
@@ -108,7 +109,8 @@ class TorchDeviceSession(DeviceSession):
 
     def _captured(self):
         try:
-            graph = self._cuda.capture(self._stream, self._eager)
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+                graph = self._cuda.capture(self._stream, self._eager)
         except (
             RuntimeError,
             TypeError,
