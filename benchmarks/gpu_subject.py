@@ -62,7 +62,7 @@ def not_for(gpu, engine: str) -> str:
     """Why an engine may refuse this GPU, "" where it should not."""
     major, minor = gpu.device.compute_capability
     if engine == "tensorrt-rtx" and major in (9, 10):
-        return f"TensorRT for RTX does not name {major}.{minor} among its GPUs"
+        return f"TensorRT for RTX is for other GPUs than those of {major}.{minor}"
     return ""
 
 

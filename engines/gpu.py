@@ -31,7 +31,7 @@ def open_device(index: int = 0) -> cuda.Device:
         return cuda.Device(index)
 
 
-def run_ms(device: cuda.Device, session: DeviceSession, rounds: int = 30) -> float:
+def run_ms(device: cuda.Device, session: DeviceSession, rounds: int) -> float:
     """Milliseconds of a run of a device session, the middle one of `rounds`: in a CUDA graph where it can be captured.
     EngineError where it cannot run."""
     with cuda_errors():
@@ -43,7 +43,7 @@ def run_ms(device: cuda.Device, session: DeviceSession, rounds: int = 30) -> flo
             with stream.capture() as graph:
                 session.enqueue_on(stream.handle)
         before, after, times = device.event(timing=True), device.event(timing=True), []
-        for _ in range(rounds + 3):
+        for _ in range(rounds + 1):
             stream.record(before)
             graph.launch(stream) if graph is not None else session.enqueue_on(stream.handle)
             stream.record(after)
@@ -51,7 +51,7 @@ def run_ms(device: cuda.Device, session: DeviceSession, rounds: int = 30) -> flo
             times.append(after.elapsed_ms(before))
         if graph is not None:
             graph.close()
-    return float(np.median(times[3:]))
+    return float(np.median(times[1:]))
 
 
 def run_once(

@@ -53,10 +53,14 @@ def driver_cuda() -> tuple[int, int] | None:
 @functools.cache
 def gpu_name(index: int = 0) -> str:
     """The name of GPU number `index`, as its driver says; "" where there is none."""
-    if nvidia_problem():
+    device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
         return ""
-    driver, device, name = ctypes.CDLL(_DRIVER), ctypes.c_int(0), ctypes.create_string_buffer(256)
-    if driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(name, len(name), device):
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), index):
+        return ""
+    if driver.cuDeviceGetName(name, len(name), device):
         return ""
     return name.value.decode(errors="replace")
 

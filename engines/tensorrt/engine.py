@@ -86,6 +86,8 @@ class TensorRTEngine(Engine):
         self._device = None
         if device is not None:
             self._device = open_device(device_index("cuda" if device == "auto" else device))
+            if refusal := library.refusal(self._device):
+                raise EngineError(refusal)
         self.inputs = model.inputs
         self.outputs = model.outputs
         self._model: OnnxFile | None = model

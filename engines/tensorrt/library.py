@@ -69,6 +69,10 @@ class Library:
         """What of the settings for a level changes a plan, for the cache key."""
         return BuildSettings(level).flags()
 
+    def refusal(self, device: Device) -> str:
+        """Why it cannot be used on this GPU, "" where it can."""
+        return ""
+
     def target(self, device: Device | None) -> tuple[str, str]:
         """(name of the GPU, compute capability) that a plan is made for, for the cache key."""
         assert device is not None  # TensorRT builds on the GPU

@@ -173,8 +173,9 @@ class RenderPlan:
     @property
     def smooth_edges(self) -> bool:
         """Whether edges are smoothed. Networks of DINAR's kind, whose alpha is joined with the mask, were trained
-        on hard ones."""
-        return self.options.smooth_edges and not self.spec.hardsegm
+        on hard ones; a texture of less than three channels has no colour."""
+        colour = self.spec.texture.shape[2] >= 3
+        return self.options.smooth_edges and colour and not self.spec.hardsegm
 
     @property
     def blank(self) -> tuple[int, int, int, int]:

@@ -394,7 +394,9 @@ def make(cuda, version="10.15.1.29", rtx=False):
     module = types.ModuleType("tensorrt_rtx_bindings" if rtx else "tensorrt")
     module.__version__ = version
     if rtx:
-        module.ComputeCapability = enum.IntEnum("ComputeCapability", {"SM75": 75, "SM80": 80})
+        module.ComputeCapability = enum.IntEnum(
+            "ComputeCapability", {"NONE": 0, "SM75": 75, "SM80": 80, "SM89": 89, "SM120": 120}
+        )
         module.CudaGraphStrategy = enum.IntEnum(
             "CudaGraphStrategy", {"DISABLED": 0, "WHOLE_GRAPH_CAPTURE": 1}
         )
