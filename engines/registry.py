@@ -4,6 +4,7 @@ To add an engine: a module with `open_engine` (see EngineModule), and one Backen
 `register_engine`. Nothing else in the project names engines: what others must know is in the Backend.
 """
 
+import hashlib
 import importlib
 import os
 from collections.abc import Callable, Iterable
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
-from .nvidia import gpu_extra, installed, nvidia_problem
+from .measured import in_measured_order, measured
+from .nvidia import device_index, gpu_extra, gpu_name, installed, nvidia_problem
 from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
@@ -252,6 +254,11 @@ def builds_without_gpu(name: str) -> bool:
     return name != AUTO and bool(engine_backend(name).builds)
 
 
+def can_build_ahead(name: str) -> bool:
+    """Whether `create_builder` can be had for an engine with what is installed here."""
+    return builds_without_gpu(name) and all(installed(package) for package in engine_backend(name).builds)
+
+
 def create_builder(
     onnx: bytes | str | os.PathLike, name: str, precision: str = "auto", **options
 ) -> PlanBuilder:
@@ -311,22 +318,31 @@ def _ask(accept: Accept | None, engine: Engine) -> None:
 def _choose(
     model: OnnxFile, precision: str, threads: int, options: dict, accept: Accept | None = None
 ) -> Engine:
-    """The first engine that can be used and is accepted: those that run on a GPU, then those for CPUs, then
-    those for both on the CPU."""
+    """The first engine that can be used and is accepted: those that run on a GPU, by their times where they were
+    measured, then those for CPUs, then those for both on the CPU."""
     device = options.get("device", "auto")
     tries: list[tuple[str, str]] = []  # (engine, device)
     failures: list[str] = []
+    by_time = ""
     if device != "cpu":
         problem = nvidia_problem()
         if problem:
             advice = "" if device == "auto" else ": install the driver for your GPU, or use the device cpu"
             failures.append(problem + advice)
         else:
-            tries += [(name, "cuda" if device == "auto" else device) for name in engine_names("gpu")]
+            where = "cuda" if device == "auto" else device
+            times = measured(
+                hashlib.sha256(model.data).hexdigest(),
+                gpu_name(device_index(where)),
+                options.get("cache_dir"),
+            )
+            ordered, by_time = in_measured_order(engine_names("gpu"), times)
+            tries += [(name, where) for name in ordered]
     if device in ("auto", "cpu"):
         tries += [(name, "cpu") for name in engine_names("cpu") if _backends[name].automatic]
     for name, where in tries:
-        reason = f"auto: {'; '.join(failures)}" if failures else "auto: the first that can be used"
+        reasons = failures + ([by_time] if by_time and where != "cpu" else [])
+        reason = f"auto: {'; '.join(reasons)}" if reasons else "auto: the first that can be used"
         try:
             engine = _open(name, model, precision, threads, reason, options | {"device": where})
         except EngineUnusable as error:

@@ -55,7 +55,7 @@ class RenderOptions:
     rasterizer: auto | native | nvdiffrast (which only a GPU has).
     background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour.
     depth: also return depth. crop: run on the body's box only.
-    smooth_edges: on a CPU, edges within the body and its outline are antialiased by samples.
+    smooth_edges: edges within the body and its outline are antialiased by samples.
     background_compile: False makes a frame with a new window size wait for the compiler.
     threads: 0 = all cores.
     stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
@@ -177,8 +177,9 @@ class RenderPlan:
     @property
     def smooth_edges(self) -> bool:
         """Whether edges are smoothed. Networks of DINAR's kind, whose alpha is joined with the mask, were trained
-        on hard ones."""
-        return self.options.smooth_edges and not self.spec.hardsegm
+        on hard ones; a texture of less than three channels has no colour."""
+        colour = self.spec.texture.shape[2] >= 3
+        return self.options.smooth_edges and colour and not self.spec.hardsegm
 
     @property
     def blank(self) -> tuple[int, int, int, int]:

@@ -3,10 +3,12 @@ on an avatar's check poses."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -151,12 +153,14 @@ def refuse_wrong(
     session: engines.DeviceSession,
     key: tuple[int, int, int],
     size: tuple[int, int],
+    shared: tuple = (),
 ) -> None:
     """EngineError if a session for (N, h, w) = key of frames of `size` does not give the network's
-    frames; it is not kept then."""
+    frames; it is not kept then. shared: further arguments of `on_device`."""
+    run = on_device(session, *shared)
     with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
-        result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), on_device(session))
+        result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), run)
     if not result.passes(engine.info.precision):
         reason = (
             f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
@@ -164,6 +168,7 @@ def refuse_wrong(
         )
         engine.refuse(spec.network_key(key), session.inputs["features"].dtype, reason)
         raise engines.EngineError(reason)
+    engine.vouch(spec.network_key(key), session.inputs["features"].dtype)
 
 
 def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
@@ -178,9 +183,18 @@ def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
     return run
 
 
-def on_device(session: engines.DeviceSession) -> Callable[[np.ndarray], Outputs]:
-    """A session on a GPU as a function of its features."""
+def on_device(
+    session: engines.DeviceSession, device: Any = None, stream: Any = None, turn: Any = None
+) -> Callable[[np.ndarray], Outputs]:
+    """A session on a GPU as a function of its features. device, stream: of kernels.cuda, by default the session's and
+    a new one. turn: a lock to hold meanwhile; for a session that shares memory with frames, theirs, with their
+    stream."""
     from dinar_live.engines.gpu import open_device, run_once
 
-    device = open_device(session.device)
-    return lambda x: run_once(device, session, {"features": x})
+    device = device or open_device(session.device)
+
+    def run(x: np.ndarray) -> Outputs:
+        with turn or contextlib.nullcontext():
+            return run_once(device, session, {"features": x}, stream)
+
+    return run
