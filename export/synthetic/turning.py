@@ -190,9 +190,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("assets", help="the folder makehuman_cc0")
     parser.add_argument("out", help="folder for the films")
-    parser.add_argument("--people", nargs="+", default=["ada", "marco", "kofi"], help="names, or numbers of drawn people")
+    parser.add_argument(
+        "--people", nargs="+", default=["ada", "marco", "kofi"], help="names, or numbers of drawn people"
+    )
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--height", type=int, default=SIZE[0], help="of the picture, pixels; its width is 9/16 of it")
+    parser.add_argument(
+        "--height", type=int, default=SIZE[0], help="of the picture, pixels; its width is 9/16 of it"
+    )
     parser.add_argument("--focal", type=float, default=1.1, help="length, of the picture's longer side")
     a = parser.parse_args(arguments)
     cv2.setNumThreads(1)
