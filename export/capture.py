@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 30
 MAX_FRAMES = 100_000
 SPLITS = {"training": 0, "validation": 1}
 FRAMINGS = ("full body", "upper body", "head")  # what the values of close_up mean
+OPTIONAL = ("estimated", "time")  # of captures that were made of a film
 KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "image_size", "split", "close_up")
 
 
@@ -44,6 +45,8 @@ class Capture:
     size: tuple[int, int]
     split: np.ndarray
     close_up: np.ndarray
+    estimated: bool = False
+    time: np.ndarray | None = None
 
     @classmethod
     def open(cls, path) -> Capture:
@@ -54,7 +57,7 @@ class Capture:
             raise InputError(
                 f"{folder}: no capture; expected a folder with capture.npz and images/ (docs/evaluate.md)"
             )
-        raw = read_arrays(file, KEYS, MAX_BYTES)
+        raw = read_arrays(file, KEYS, MAX_BYTES, OPTIONAL)
         try:
             capture = cls(folder, **_fields(raw))
             for i in range(len(capture)):
@@ -166,4 +169,10 @@ def _fields(raw: dict[str, np.ndarray]) -> dict:
             )
         fields[key] = value.astype(np.uint8)
         fields[key].flags.writeable = False
+    if "estimated" in raw:
+        fields["estimated"] = bool(checked("estimated", raw["estimated"], (), 1.0))
+    if "time" in raw:
+        fields["time"] = checked("time", raw["time"], (n,), 1e6).astype(np.float64)
+        if (np.diff(fields["time"]) <= 0).any():
+            raise InputError("time: does not ascend, expected the seconds of the frames in their order")
     return fields
