@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -126,6 +127,26 @@ class Capture:
                 f"{path}: got {image.dtype}{list(image.shape)}, expected an 8-bit RGBA picture of {self.size[1]}x{self.size[0]} pixels"
             )
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+    def with_poses_of(self, path) -> Capture:
+        """This capture with the poses and translations of another capture.npz of the same frames. Raises InputError
+        naming the file."""
+        path = pathlib.Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected poses as 'dinar fit' writes them")
+        raw = read_arrays(path, ("poses", "transl"), MAX_BYTES)
+        try:
+            poses = checked("poses", raw["poses"], (len(self), JOINTS, 3), MAX_ANGLE)
+            return replace(self, poses=poses, transl=checked("transl", raw["transl"], (len(self), 3), 1e4))
+        except InputError as e:
+            raise InputError(f"{path}: {e}") from None
+
+    def write_poses(self, path) -> None:
+        """Write poses and translations as an .npz, for `with_poses_of`. The file appears whole."""
+        path = pathlib.Path(path)
+        part = path.with_name(path.name + ".part.npz")
+        np.savez_compressed(part, poses=self.poses, transl=self.transl)
+        os.replace(part, path)
 
     def premultiplied(self, i: int) -> np.ndarray:
         """The picture of frame i: u8[H,W,4] RGBA, colour multiplied by alpha as renderers return it."""

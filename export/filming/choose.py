@@ -66,8 +66,8 @@ def _judge(found: Survey) -> list[str]:
             f"{name}: the person is in only {len(looks)} frames, expected at least {LEAST}: film 10 to 30 s, in which "
             f"the person turns round once"
         )
-    others = [look for look in looks if look.people > 1]
-    counted = [look for look in looks if look.people > 0]
+    others = [look for look in looks if look.people]
+    counted = [look for look in looks if look.counted]
     warnings = []
     if len(others) > max(1, 0.3 * len(counted)):
         raise InputError(

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,12 +67,14 @@ class Understood:
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """All that was understood. frames: the chosen ones in order; window: what of them becomes pictures."""
+    """All that was understood. frames: the chosen ones in order; window: what of them becomes pictures; timed:
+    whether their times mean something."""
 
     name: str
     frames: list[Understood]
     window: Window
     warnings: list[str]
+    timed: bool = True
 
     @property
     def kept(self) -> list[Understood]:
@@ -89,7 +92,7 @@ def understand(footage: Footage, landmarker: Landmarker, options: Options, say: 
         f"{len(choice.looks)} frames taken"
     )
     rgbs, seen = _seen_closely(footage, landmarker, choice, options.threads, progress)
-    times = [look.time for look in choice.looks]
+    times = [look.time for look in choice.looks] if footage.video else None
     body = open_solver_body()
     pictures = [Picture(s, options.focal) for s in seen]
     fits = fit_film(pictures, times, body, FitOptions(kind="any", height=options.height), report=say)
@@ -106,7 +109,7 @@ def understand(footage: Footage, landmarker: Landmarker, options: Options, say: 
             f"{USABLE} and more); wear what lies close to the body, hold the arms away from it, film before a plain wall"
         )
     masks = [f.landmarks.mask for f in kept if f.landmarks.mask is not None]
-    return Film(footage.name, frames, window_of(masks, options.size), choice.warnings)
+    return Film(footage.name, frames, window_of(masks, options.size), choice.warnings, footage.video)
 
 
 def _seen_closely(
@@ -158,23 +161,24 @@ def write_capture(film: Film, out: pathlib.Path) -> None:
     poses, cameras = [f.fit.pose for f in kept], [f.fit.camera for f in kept]
     K = np.stack([window.camera(c.K) for c in cameras])
     expressions = np.zeros((n, open_solver_body().body.expression_dirs.shape[2]), np.float32)
-    np.savez_compressed(
-        part / "capture.npz",
-        poses=np.stack([p.body for p in poses]),
-        transl=np.stack([p.transl for p in poses]),
-        betas=kept[0].fit.betas.astype(np.float32),
-        expression=expressions,
-        K=K.astype(np.float32),
-        world_to_camera=np.stack([c.world_to_camera for c in cameras]).astype(np.float32),
-        image_size=np.array(window.size[::-1], np.int32),
-        split=(np.arange(n) % LEFT_OUT == LEFT_OUT // 2).astype(np.uint8),
-        close_up=np.zeros(n, np.uint8),
-        estimated=np.uint8(1),
-        number=np.array([f.look.number for f in kept], np.int32),
-        time=np.array([f.look.time for f in kept], np.float32),
-        score=np.array([f.score.value for f in kept], np.float32),
-        window=np.array([window.x, window.y, window.taken[1], window.taken[0]], np.int32),
-    )
+    arrays: dict[str, Any] = {
+        "poses": np.stack([p.body for p in poses]),
+        "transl": np.stack([p.transl for p in poses]),
+        "betas": kept[0].fit.betas.astype(np.float32),
+        "expression": expressions,
+        "K": K.astype(np.float32),
+        "world_to_camera": np.stack([c.world_to_camera for c in cameras]).astype(np.float32),
+        "image_size": np.array(window.size[::-1], np.int32),
+        "split": (np.arange(n) % LEFT_OUT == LEFT_OUT // 2).astype(np.uint8),
+        "close_up": np.zeros(n, np.uint8),
+        "estimated": np.uint8(1),
+        "number": np.array([f.look.number for f in kept], np.int32),
+        "score": np.array([f.score.value for f in kept], np.float32),
+        "window": np.array([window.x, window.y, window.taken[1], window.taken[0]], np.int32),
+    }
+    if film.timed:
+        arrays["time"] = np.array([f.look.time for f in kept], np.float32)
+    np.savez_compressed(part / "capture.npz", **arrays)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(part, out)
 

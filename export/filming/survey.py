@@ -21,6 +21,7 @@ MOST_LOOKS = 600
 PEOPLE_SECONDS = 1.0  # between two counts of people
 SHARP_SIDE = 320  # pixels of the person's height at which sharpness is measured
 STEADY_SIDE = 640  # pixels of the longer side at which the background is followed
+OTHER = 0.5  # of the person's height: smaller people are far away
 CORNERS = 120
 LEAST_CORNERS = 12  # followed from the first frame; with fewer nothing is said on the camera
 FLIP = np.array([1.0, -1.0, -1.0])
@@ -30,7 +31,7 @@ FLIP = np.array([1.0, -1.0, -1.0])
 class Look:
     """What was seen in one frame. yaw: where the person looks, radians, 0 to the camera, pi / 2 to the picture's
     right; sharpness, light (0..255) of the person; shift: of the background since the first frame, share of the longer
-    side, NaN where it cannot be told; people: large ones, 0 where not counted."""
+    side, NaN where it cannot be told; people: large ones beside this one; counted: whether they were looked for."""
 
     number: int
     time: float
@@ -40,6 +41,7 @@ class Look:
     light: float
     shift: float
     people: int
+    counted: bool
     cut: tuple[str, ...]
 
 
@@ -123,7 +125,7 @@ def _look(shot, gray: np.ndarray, seen: BodySeen, shift: float, people: list[Bod
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     on = envelope.bones(seen, (size[1], size[0]), np.array([scale, scale]), 0.3) > 0
     edges = cv2.Laplacian(cv2.GaussianBlur(small, (0, 0), 0.7).astype(np.float32), cv2.CV_32F)
-    big = sum(height_of(p) > 0.5 * tall for p in people)
+    others = sum(height_of(p) > OTHER * tall and _apart(p, seen) for p in people)
     return Look(
         shot.number,
         shot.time,
@@ -132,9 +134,17 @@ def _look(shot, gray: np.ndarray, seen: BodySeen, shift: float, people: list[Bod
         float(np.sqrt((edges[on] ** 2).mean())) if on.any() else 0.0,
         float(small[on].mean()) if on.any() else 0.0,
         shift,
-        int(big),
+        others,
+        bool(people),
         outside(seen),
     )
+
+
+def _apart(a: BodySeen, b: BodySeen) -> bool:
+    """Whether these are two people: their boxes have less than half of the smaller one in common."""
+    p, q = box(a), box(b)
+    common = np.prod(np.clip(np.minimum(p[2:], q[2:]) - np.maximum(p[:2], q[:2]), 0, None))
+    return bool(common < 0.5 * min(np.prod(p[2:] - p[:2]), np.prod(q[2:] - q[:2])))
 
 
 class _Background:

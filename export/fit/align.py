@@ -16,7 +16,7 @@ from .colours import mean_texture
 from .contours import Edges
 from .frames import Frame, read_frames
 from .offsets import Solver
-from .poses import Poses, Trust
+from .poses import Poses
 
 METHODS = ("outlines", "both")
 OUTLINE_STEPS = 6
@@ -50,21 +50,9 @@ def aligned(
     poses, transl = capture.poses.copy(), capture.transl.copy()
     texture = texture_of(avatar, read_frames(capture, frames[:8])) if method == "both" else None
     for i in progress(frames):
-        one = Poses(read_frames(capture, [int(i)]), trust=Trust())
+        one = Poses(read_frames(capture, [int(i)]))
         one.refine(avatar.rig, edges, None, BLUR_OF_OUTLINES, rng, OUTLINE_STEPS)
         for blur in BLUR if texture is not None else ():
             one.refine(avatar.rig, edges, texture, blur, rng, COLOUR_STEPS)
         poses[i], transl[i] = one.axis_angles[0], one.transl[0]
     return replace(capture, poses=poses, transl=transl)
-
-
-def between_neighbours(capture: Capture, poses: Poses, frames: np.ndarray) -> Capture:
-    """The capture with the poses of `frames` taken from those before and after them in `poses`, which have times."""
-    if capture.time is None or poses.times is None:
-        raise InputError(f"{capture.path}: says no times, so nothing lies between its frames")
-    out, transl = capture.poses.copy(), capture.transl.copy()
-    single = Poses(read_frames(capture, frames))
-    for k, i in enumerate(frames):
-        single.local[k], single.transl[k] = poses.between(float(capture.time[i]))
-    out[frames], transl[frames] = single.axis_angles, single.transl
-    return replace(capture, poses=out, transl=transl)

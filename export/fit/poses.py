@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dinar_live.export.capture import Capture
 from dinar_live.runtime.avatar import Rig
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.rotations import axis_angle_to_matrix
 from dinar_live.runtime.core.skeleton import JOINT_INDEX, PARENTS
 from dinar_live.runtime.vision.solver.so3 import log
+from dinar_live.runtime.vision.solver.threads import one_blas_thread
 
 from .contours import Edges, Equations, contour_equations
 from .frames import Frame, skinning
@@ -63,9 +65,10 @@ class Poses:
     ) -> None:  # fmt: skip
         """`steps` of Gauss-Newton on every frame. rig: with its offsets; texture f32[T,T,3], None: outlines only;
         blur: pixels, see `shading_equations`."""
-        for _ in range(steps):
-            for i in range(len(self.frames)):
-                self._step(i, rig, edges, texture, blur, rng)
+        with one_blas_thread():
+            for _ in range(steps):
+                for i in range(len(self.frames)):
+                    self._step(i, rig, edges, texture, blur, rng)
 
     def _step(self, i: int, rig: Rig, edges: Edges, texture, blur: float, rng: np.random.Generator) -> None:
         frame = self.frames[i]
@@ -127,12 +130,22 @@ class Poses:
         local = self.local[a] @ axis_angle_to_matrix(share * turn)
         return local, self.transl[a] + share * (self.transl[b] - self.transl[a])
 
+    def put(self, local: np.ndarray, transl: np.ndarray) -> None:
+        """Take these poses f64[N,55,3,3] and translations f64[N,3], of a run that was kept."""
+        self.local = local.copy()
+        self.transl = transl.copy()
+        for i in range(len(self.frames)):
+            self._renew(i)
+
     def _move(self, i: int, change: np.ndarray) -> None:
         turns = change[:-3].reshape(-1, 3)
         angle = np.linalg.norm(turns, axis=1, keepdims=True)
         turns = turns * np.minimum(1, LARGEST_TURN / np.maximum(angle, 1e-9))
         self.local[i][FREE] = self.local[i][FREE] @ axis_angle_to_matrix(turns)
         self.transl[i] += np.clip(change[-3:], -LARGEST_MOVE, LARGEST_MOVE)
+        self._renew(i)
+
+    def _renew(self, i: int) -> None:
         old = self.frames[i]
         pose = Pose(
             log(self.local[i]).astype(np.float32), self.transl[i].astype(np.float32), old.pose.expression
@@ -143,6 +156,18 @@ class Poses:
     def axis_angles(self) -> np.ndarray:
         """f32[N,55,3]."""
         return log(self.local).astype(np.float32)
+
+
+def with_poses(capture: Capture, indices: np.ndarray, poses: Poses) -> Capture:
+    """The capture with `poses` for the frames `indices`; the others get what lies between these in time, where times
+    are known."""
+    out, transl = capture.poses.copy(), capture.transl.copy()
+    out[indices], transl[indices] = poses.axis_angles, poses.transl
+    if capture.time is not None and poses.times is not None:
+        for i in np.setdiff1d(np.arange(len(capture)), indices):
+            local, transl[i] = poses.between(float(capture.time[i]))
+            out[i] = log(local)
+    return replace(capture, poses=out, transl=transl)
 
 
 def pose_rows(

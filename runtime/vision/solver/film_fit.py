@@ -31,21 +31,19 @@ Progress = Callable[[str], None]
 
 def fit_film(
     pictures: Sequence[Picture],
-    times: Sequence[float],
+    times: Sequence[float] | None,
     body: SolverBody | None = None,
     options: FitOptions | None = None,
     points: PointCalibration | None = None,
     report: Progress = lambda _: None,
 ) -> list[PhotoFit]:
-    """Fit the body to frames of a film, in the order of `times` (seconds): a pose for each, one shape and one focal
+    """Fit the body to frames of a film, in the order of `times` (seconds; None: pictures of which nothing is known): a pose for each, one shape and one focal
     length for all. Masks give outlines. A picture's focal length is kept where all say one.
 
     Raises InputError where there are fewer than 3 frames.
     """
-    if len(pictures) < 3 or len(times) != len(pictures):
-        raise InputError(
-            f"fit_film: got {len(pictures)} frames and {len(times)} times, expected 3 and as many"
-        )
+    if len(pictures) < 3 or len(times if times is not None else pictures) != len(pictures):
+        raise InputError(f"fit_film: got {len(pictures)} frames, expected at least 3, each with its time")
     body, points = body or open_solver_body(), points or calibration()
     options = options or FitOptions(kind="any")
     known = all(p.focal is not None for p in pictures)
@@ -62,7 +60,8 @@ def fit_film(
         masks = fields(pictures, options)
         cost = 0.0
         for n in range(ROUNDS):
-            guess = _strays_fixed(problems, guess, times)
+            if times is not None:
+                guess = _strays_fixed(guess, times)
             ready = _ready(problems, guess, masks, times)
             guess, cost = Minimiser(ready, freedom).run(guess, STEPS)
             scale = np.exp(guess.common.log_scale)
@@ -136,7 +135,7 @@ def _chain(
     return problems, own
 
 
-def _strays_fixed(problems: list[Problem], guess: Guess, times: Sequence[float]) -> Guess:
+def _strays_fixed(guess: Guess, times: Sequence[float]) -> Guess:
     """Frames whose pelvis is turned away from both neighbours start again from what these say."""
     own = list(guess.own)
     for i in range(1, len(own) - 1):
