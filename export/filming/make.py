@@ -24,9 +24,11 @@ from dinar_live.runtime.vision.solver.score import USABLE, FitScore, score
 from .choose import FRAMES, LEAST, Choice, choose
 from .footage import Footage
 from .pictures import Window, straight_rgba, window_of
+from .sides import steadied
 from .survey import Look, survey
 
 LEFT_OUT = 6  # every so many frames one is kept for validation
+FACE_SEEN = np.radians(110)  # turned further away, what looks like a face is hair
 OFF = 0.12  # under the film's usual score: such a frame is dropped
 SIZES = (128, 2048)
 Say = Callable[[str], None]
@@ -86,6 +88,8 @@ def understand(footage: Footage, landmarker: Landmarker, options: Options, say: 
     while it shows how many. Raises InputError, in a photographer's words."""
     bar = progress("looking", None, None)
     found = survey(footage, landmarker, person=options.person, progress=bar)
+    if footage.video:
+        found = replace(found, looks=steadied(found.looks))
     choice = choose(found, options.frames)
     say(
         f"{footage.name}: {found.frames} frames looked at, the person turns by {np.degrees(choice.turned):.0f} degrees; "
@@ -122,7 +126,8 @@ def _seen_closely(
         for shot in progress("cutting the person out", footage.shots(wanted=looks.keys()), len(looks)):
             seen = looks[shot.number].seen
             mask = pool.submit(sharp_mask, shot.rgb, seen)
-            waiting.append((landmarker.complete(shot.rgb, seen, mask=False), mask))
+            face = abs(looks[shot.number].yaw) < FACE_SEEN
+            waiting.append((landmarker.complete(shot.rgb, seen, mask=False, face=face), mask))
             rgbs.append(shot.rgb)
             while sum(not m.done() for _, m in waiting) > 4:
                 waiting[-4][1].result()
