@@ -6,7 +6,7 @@ import argparse
 import pathlib
 import sys
 
-from dinar_live.runtime.avatar.files import refuse_existing
+from dinar_live.runtime.core.errors import InputError
 
 from . import common
 
@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from dinar_live.runtime.vision.models import ModelFolder
 
     out = pathlib.Path(args.out)
-    refuse_existing(out, args.overwrite)
+    if out.exists() and not (out / "capture.npz").is_file():
+        raise InputError(f"{out}: exists and is no capture, not overwriting it; choose another --out")
+    if out.exists() and not args.overwrite:
+        raise InputError(f"{out}: exists; choose another --out, or give --overwrite")
     common.check_threads(args.threads)
     sheet = pathlib.Path(args.sheet or out.with_name(f"{out.name}_sheet.png"))
     options = Options(args.frames, args.size, args.height, args.focal, args.person, args.threads)

@@ -21,6 +21,7 @@ SOFT = (
 )
 MOVES = 0.006  # of the longer side: a still camera's background moves less
 MOVES_MUCH = 0.05
+STILL = 0.0015  # of the longer side: so still that what is behind the person can be learned from other frames
 TURN = np.radians(270)  # that must have been seen at least
 WHOLE_TURN = np.radians(345)
 GAP = np.radians(60)  # between two neighbouring sides; more is a side that nobody saw
@@ -127,6 +128,12 @@ def _judge(found: Survey) -> list[str]:
     if turned < WHOLE_TURN:
         warnings.append(f"the person turns by {np.degrees(turned):.0f} degrees, not all the way round")
     return warnings
+
+
+def still(found: Survey) -> bool:
+    """Whether the camera stands still, as far as can be told: a bare wall tells nothing, and then does no harm."""
+    shift = np.array([look.shift for look in found.looks])
+    return not np.isfinite(shift).any() or float(np.nanpercentile(shift, 95)) < STILL
 
 
 def _times(looks: list[Look]) -> str:

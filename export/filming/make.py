@@ -21,7 +21,8 @@ from dinar_live.runtime.vision.solver.film_fit import fit_film
 from dinar_live.runtime.vision.solver.photo_fit import FitOptions, PhotoFit, Picture, open_solver_body
 from dinar_live.runtime.vision.solver.score import USABLE, FitScore, score
 
-from .choose import FRAMES, LEAST, Choice, choose
+from .background import Background
+from .choose import FRAMES, LEAST, Choice, choose, still
 from .footage import Footage
 from .pictures import Window, straight_rgba, window_of
 from .sides import steadied
@@ -96,6 +97,9 @@ def understand(footage: Footage, landmarker: Landmarker, options: Options, say: 
         f"{len(choice.looks)} frames taken"
     )
     rgbs, seen = _seen_closely(footage, landmarker, choice, options.threads, progress)
+    if footage.video and still(found):
+        behind = Background.of(rgbs, [_mask(s) for s in seen])
+        seen = [replace(s, mask=behind.better(rgb, _mask(s))) for rgb, s in zip(rgbs, seen, strict=True)]
     times = [look.time for look in choice.looks] if footage.video else None
     body = open_solver_body()
     pictures = [Picture(s, options.focal) for s in seen]
@@ -112,7 +116,7 @@ def understand(footage: Footage, landmarker: Landmarker, options: Options, say: 
             f"{footage.name}: the body fits only {len(kept)} of {len(frames)} frames (usual score {usual:.2f}, expected "
             f"{USABLE} and more); wear what lies close to the body, hold the arms away from it, film before a plain wall"
         )
-    masks = [f.landmarks.mask for f in kept if f.landmarks.mask is not None]
+    masks = [_mask(f.landmarks) for f in kept]
     return Film(footage.name, frames, window_of(masks, options.size), choice.warnings, footage.video)
 
 
@@ -139,6 +143,11 @@ def _seen_closely(
     return rgbs, out
 
 
+def _mask(landmarks: Landmarks) -> np.ndarray:
+    assert landmarks.mask is not None  # all were asked for
+    return landmarks.mask
+
+
 def _why_not(found: FitScore, usual: float, fit: PhotoFit, fits: Sequence[PhotoFit]) -> str:
     if found.value < USABLE:
         return f"the body does not fit (score {found.value:.2f})"
@@ -159,8 +168,7 @@ def write_capture(film: Film, out: pathlib.Path) -> None:
     (part / "images").mkdir(parents=True)
     kept, window = film.kept, film.window
     for i, frame in enumerate(kept):
-        assert frame.landmarks.mask is not None
-        rgba = straight_rgba(frame.rgb, frame.landmarks.mask, window)
+        rgba = straight_rgba(frame.rgb, _mask(frame.landmarks), window)
         _write_png(part / "images" / f"{i:06d}.png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA))
     n = len(kept)
     poses, cameras = [f.fit.pose for f in kept], [f.fit.camera for f in kept]
