@@ -3,7 +3,7 @@ photos. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -37,6 +37,7 @@ from .features import (
     texel_features,
 )
 from .outline import frame_of, refined
+from .renderers import COLOUR, GenericRenderer, known_channels
 from .surface import Field, with_hanging_weights
 
 SIZE = 128  # texels a side that the network works on
@@ -95,10 +96,18 @@ def person_square(view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Completer:
-    """The network, loaded once. model: path or bytes of the ONNX file. Raises InputError where it is not a
-    completion network."""
+    """The network, loaded once. model: path or bytes of the ONNX file; renderers: generic ones that avatars
+    get beside `texture`. Raises InputError where it is not a completion network."""
 
-    def __init__(self, model, body: Body, *, threads: int = 0):
+    def __init__(
+        self,
+        model,
+        body: Body,
+        *,
+        threads: int = 0,
+        renderers: Mapping[str, GenericRenderer] | None = None,
+    ):
+        self.renderers = renderers or {}
         self.body = body
         what = "the completion network" if isinstance(model, bytes) else str(model)
         try:
@@ -225,8 +234,8 @@ class Completer:
         refine: bool = True,
         licence: str = "",
     ) -> tuple[Avatar, dict[str, float]]:
-        """An avatar (renderer `texture`) of one person from one view or several, and figures: the shares of
-        the surface seen. Raises InputError."""
+        """An avatar (renderer `texture`, and before it those that were given) of one person from one view or
+        several, and figures: the shares of the surface seen. Raises InputError."""
         rig = self.body.rig(mean_betas(views))
         check_expressions(views, rig)
         looks = self.look(views, rig)
@@ -237,10 +246,19 @@ class Completer:
             offset = refined(self.field, rig, offset, [frame_of(v) for v in views], error)
         moved = with_offsets(rig, offset.astype(np.float32))
         texture, figures = self._painted(moved, views, painted)
+        specs = {}
+        if self.renderers:
+            small = (
+                texture
+                if texture_size <= COLOUR
+                else cv2.resize(texture, (COLOUR, COLOUR), interpolation=cv2.INTER_AREA)
+            )
+            small, known = np.ascontiguousarray(small), self._known(looks, rig, moved, len(small) // 2)
+            specs = {k: r.spec(small, known) for k, r in self.renderers.items()}
         avatar = Avatar(
             name=name,
             rig=moved,
-            renderers={"texture": RendererSpec(np.ascontiguousarray(texture), samples=2)},
+            renderers=specs | {"texture": RendererSpec(np.ascontiguousarray(texture), samples=2)},
             body_kind=self.body.kind,
             licence=licence,
             provenance={
@@ -250,6 +268,23 @@ class Completer:
             },
         )
         return avatar, figures
+
+    def _known(self, looks: Sequence[Completion], rig: Rig, moved: Rig, size: int) -> np.ndarray:
+        """What generic renderers are told of every texel, f32[size,size,len(KNOWN)]."""
+        weight = np.stack([c.seen / c.error for c in looks])
+        weight /= weight.sum(0)
+        mean = lambda planes: (weight * np.stack(planes)).sum(0)  # noqa: E731
+        offset = self.atlas.at(moved.model.vertices - rig.model.vertices)
+        normal = self.atlas.at(self.atlas.normals(rig.model.vertices))
+        planes = known_channels(
+            mean([c.error for c in looks]),
+            mean([c.drape for c in looks]),
+            self.atlas.plane(offset),
+            self.atlas.plane(normal),
+            np.max([c.seen for c in looks], 0),
+            mean([c.weights[-1] for c in looks]),
+        )
+        return _enlarged(planes, self.atlas.covered, size)
 
     def _painted(
         self, rig: Rig, views: Sequence[View], painted: np.ndarray
