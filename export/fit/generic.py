@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dinar_live.export.capture import Capture
@@ -64,7 +65,11 @@ class GenericModel(Learned):
     def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """seen, known, place, covered of PeopleBatch -> seen and neural channels [N,C,S/2,S/2]."""
         seen, known, place, covered = inputs
-        shared = sampled(self.shared.clamp(0, 1), place) * covered[:, None]
+        side = generic.COLOUR // 2  # as the avatar has it
+        shared = F.interpolate(
+            self.shared.clamp(0, 1)[None], (side, side), mode="bilinear", align_corners=True
+        )
+        shared = sampled(shared[0], place) * covered[:, None]
         return seen, torch.cat([known[:, : self.known], shared], 1)
 
     def groups(self, settings: Settings) -> list[dict]:
