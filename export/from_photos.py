@@ -36,7 +36,8 @@ def avatar_from_photos(
     own_weights=None,
     threads: int = 0,
 ) -> tuple[Avatar, dict[str, float]]:
-    """Avatar of one person (renderer `texture`; with `completion` `light` and `lite` too), and figures by name: shares of the surface in [0,1].
+    """Avatar of one person (renderer `texture`; `completion` gives `light` and `lite` too), and figures by
+    name: shares of the surface in [0,1].
 
     method: one of METHODS, None = `choose_method`. own_weights: an .onnx in place of the shipped one. Raises
     InputError.

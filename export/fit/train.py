@@ -16,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .half import Rung
+from dinar_live.export.completion.renderers import GenericRenderer, enlarged_map
+
+from .half import Rung, read_onnx, rung_of
 from .losses import picture_loss
 from .network import HalfRenderer
 from .state import load_state, save_state
 
 NEURAL_START = 0.1  # spread of the neural channels around 0.5
+WELL_KNOWN = (0.1, 0.0, 0.1, 1.0, 0.0, 0.0)  # completion.renderers.KNOWN of a captured person
 NEURAL_TEXELS = 2  # of the colour's texture for one of the neural channels', which are sampled half as often
 CLIP = 1.0  # norm of a step's gradient
 AVERAGE = 0.998  # of the weights that are kept, per step
@@ -63,9 +66,11 @@ AnyModel = TypeVar("AnyModel", bound=Learned)
 
 
 class Model(Learned):
-    """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`."""
+    """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`.
 
-    def __init__(self, colour: np.ndarray, rung: Rung, seed: int):
+    start: a renderer for everybody to begin with, where it is of the same size."""
+
+    def __init__(self, colour: np.ndarray, rung: Rung, seed: int, start: GenericRenderer | None = None):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.colour = nn.Parameter(
@@ -75,6 +80,11 @@ class Model(Learned):
         start = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
         self.neural = nn.Parameter(torch.from_numpy(start))
         self.network = HalfRenderer(rung, seed)
+        if start is not None and rung_of(weights := read_onnx(start.model), rung.name) == rung:
+            with torch.no_grad():
+                self.neural += torch.from_numpy(_started(start, side).transpose(2, 0, 1) - 0.5)
+                for name, p in self.network.convs.items():
+                    p.copy_(torch.from_numpy(weights[name].copy()))
 
     def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """uv [N,H,W,2] in [0,1], mask [N,H,W] -> colour and mask [N,4,H,W] and neural channels
@@ -99,6 +109,12 @@ class Model(Learned):
             {"params": [self.neural], "lr": settings.texture_rate, "weight_decay": 0.0},
             {"params": [self.colour], "lr": settings.colour_rate, "weight_decay": 0.0},
         ]
+
+
+def _started(start: GenericRenderer, side: int) -> np.ndarray:
+    """The neural texture f32[side,side,C] of a person of whom a capture shows all."""
+    known = np.tile(np.float32(WELL_KNOWN[: start.known]), (side, side, 1))
+    return np.concatenate([known, enlarged_map(start.shared, side) / np.float32(255)], 2)
 
 
 def block_places(uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
