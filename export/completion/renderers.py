@@ -19,13 +19,13 @@ from dinar_live.export.fit import half
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.core.errors import InputError
 
-FOLDER = pathlib.Path(__file__).parent / "renderers"
+FOLDER = pathlib.Path(__file__).parent / "weights"
 CARD = "renderers.json"
 KNOWN = ("error", "drape", "outwards", "seen", "painted", "along")
 """Of a texel, each in [0,1]: the expected error of its place (log), whether it hangs over both legs, how far the
 mesh was moved outwards and along the surface, how well a photo sees it, how much of its colour is painted."""
 SHARES = {"light": len(KNOWN), "lite": 4}  # of KNOWN, the first ones, that a network takes
-MAP = 64  # texels a side of the shared map
+MAP = 32  # texels a side of the shared map
 COLOUR = 512  # texels a side of the colours, of KNOWN and the map half of that
 ERROR_LOG = (-6.0, -2.5)  # log of metres that 0 and 1 mean
 OUTWARDS, ALONG = 0.15, 0.08  # metres that 1 means

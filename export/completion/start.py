@@ -64,10 +64,11 @@ def adapted(weights: dict[str, Tensor], network: CompletionNetwork) -> dict[str,
     Weights that fit are returned as they are. Raises InputError for other sizes."""
     own = network.state_dict()
     new = dict(weights)
-    if network.photos == 2 and weights["enter.weight"].shape[1] == PLANES * PATCH * PATCH:
-        enter = torch.zeros_like(own["enter.weight"])
-        enter[:, : PLANES * PATCH * PATCH] = weights["enter.weight"]
-        new["enter.weight"] = enter
+    enter = weights["enter.weight"]
+    if network.photos == 2 and enter.shape[:2] == (network.width, PLANES * PATCH * PATCH):
+        wide = torch.zeros_like(own["enter.weight"])
+        wide[:, : PLANES * PATCH * PATCH] = enter
+        new["enter.weight"] = wide
         for name in ("leave.weight", "leave.bias"):
             old, wide = weights[name], own[name].clone()
             first, more = SOURCES * PATCH * PATCH, len(wide) - len(old)

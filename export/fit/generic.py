@@ -34,8 +34,11 @@ from .network import HalfRenderer
 from .samples import Crops
 from .train import Learned, Settings, Trainer, block_places, sampled
 
+RATE = 1e-3
 MAP_START = 0.2  # spread of the shared map around 0.5
-MAP_RATE = 1e-2
+MAP_RATE = 3e-3
+DECAY = 1e-2
+TRUE_COLOURS = 0.4  # share of crops in them
 CACHED = "dinar_generic_avatar"
 
 
@@ -100,16 +103,29 @@ class Someone:
         as_planes = lambda a: torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))).float() / 255  # noqa: E731
         self._colour = as_planes(spec.texture)
         self._known = as_planes(spec.neural[..., : len(generic.KNOWN)])
+        self._seed = seed
         self._crops = Crops(avatar.rig, frames, size, seed)
 
     def batch(self, step: int) -> PeopleBatch:
         """One crop."""
         uv, mask, truth, weight = (torch.from_numpy(a) for a in self._crops.batch(step, 1))
         m = mask[:, None]
-        seen = torch.cat([sampled(self._colour, uv) * m, m], 1)
+        mix = torch.from_numpy(other_colours(np.random.default_rng((self._seed, 5, step))))
+        paint = lambda rgb: torch.einsum("ab,nbhw->nahw", mix, rgb)  # noqa: E731
+        seen = torch.cat([paint(sampled(self._colour, uv)) * m, m], 1)
+        truth = torch.cat([paint(truth[:, :3]), truth[:, 3:]], 1)  # premultiplied: linear changes keep that
         place, covered = block_places(uv, mask)
         known = sampled(self._known, place) * covered[:, None]
         return PeopleBatch(*(t.numpy() for t in (seen, known, place, covered, truth, weight)))
+
+
+def other_colours(rng: np.random.Generator) -> np.ndarray:
+    """A matrix f32[3,3] that turns colours into others within [0,1], so that nobody is known by theirs."""
+    if rng.random() < TRUE_COLOURS:
+        return np.eye(3, dtype=np.float32)
+    mix = np.eye(3)[rng.permutation(3)] * rng.uniform(0.6, 1, (3, 1))
+    grey = rng.uniform(0, 0.4) * rng.random()
+    return ((1 - grey) * mix + grey / 3).astype(np.float32)
 
 
 def mixed(people: Sequence[Someone], seed: int, step: int, count: int) -> PeopleBatch:
@@ -160,7 +176,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--names", nargs="+", default=[r.name for r in half.LADDER])
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    out, settings = pathlib.Path(a.out), Settings(steps=a.steps, seed=a.seed)
+    out, settings = (
+        pathlib.Path(a.out),
+        Settings(steps=a.steps, seed=a.seed, weight_decay=DECAY, learning_rate=RATE),
+    )
     out.mkdir(parents=True, exist_ok=True)
     people = load_people(a.captures, settings.size, a.seed)
     trained = {}
