@@ -15,7 +15,6 @@ from dinar_live.doctor import BROKEN, MISSING, OK, Finding
 from dinar_live.engines import nvidia
 from dinar_live.kernels import cuda
 from dinar_live.kernels.install import install_line
-from dinar_live.kernels.install import install_line
 from dinar_live.runtime import Avatar
 
 NO_DRIVER = "no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU"

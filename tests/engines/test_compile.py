@@ -62,7 +62,6 @@ def test_on_a_cpu_it_says_what_it_did(bundle, capsys):
 
 def test_without_a_gpu_tensorrt_is_one_sentence_with_the_line_that_installs_it(bundle, capsys, monkeypatch):
     from dinar_live import engines
-    from dinar_live.kernels.install import install_line
 
     monkeypatch.setattr(
         engines.registry, "nvidia_problem", lambda: "no NVIDIA driver (libcuda.so.1 was not found)"
