@@ -31,7 +31,7 @@ from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
 from dinar_live.runtime.stream import Limits, Server
 from dinar_live.runtime.viewer import Gateway
 
-from . import common
+from . import common, config_file
 from .access import server_arguments, server_keys
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.lock_argument(parser, ", in the files of --motion")
     common.file_arguments(parser)
     server_arguments(parser)
+    config_file.argument(parser)
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
