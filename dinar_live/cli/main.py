@@ -19,6 +19,7 @@ VERBS = {
     "convert": "convert motion files from one format to another, with filters",
     "live": "stream an avatar that follows live motion capture",
     "keys": "manage the keys (CURVE) of those who may connect to a server",
+    "cache": "show and clear what is kept between runs: compiled kernels, engines, networks",
     "doctor": "check what works on this machine, and how to get the rest to work",
     "bench": "measure frame rate and latency",
     "compile": "build an avatar's engines ahead of time, and check what they compute",
