@@ -23,6 +23,7 @@ VERBS = {
     "live": "stream an avatar that follows live motion capture",
     "keys": "manage the keys (CURVE) of those who may connect to a server",
     "completion": "print what completes verbs and options in a shell",
+    "cache": "show and clear what is kept between runs: compiled kernels, engines, networks",
     "doctor": "check what works on this machine, and how to get the rest to work",
     "bench": "measure frame rate and latency",
     "compile": "build an avatar's engines ahead of time, and check what they compute",
