@@ -11,7 +11,7 @@ import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+PRECISIONS = ("auto", "f32", "bf16", "f16", "int8")
 PLAN_TARGETS = ("8.0+", "7.5")
 """What a PlanBuilder builds for: compute capabilities of NVIDIA GPUs."""
 Shape = tuple[int | None, ...]

@@ -190,7 +190,8 @@ def create_engine(
 
     name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
         torch) or one of engine_names(); why it was chosen is in the engine's info.
-    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
+    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8"
+        (tensorrt, tensorrt-rtx; of a network with ranges, see onnx/quantize.py).
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:

@@ -15,6 +15,7 @@ from dinar_live.engines.nvidia import nvidia_problem
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.render import compiling
+from dinar_live.runtime.render.calibration import network_for
 from dinar_live.runtime.render.compiling import DEVICE, HOST, Built, Instance
 from dinar_live.runtime.render.parity import LIMITS
 
@@ -163,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         try:
             if elsewhere:
-                _prepare(args, name, spec)
+                _prepare(args, avatar, name, spec)
             elif args.engine == ALL:
                 refused += _build_all(args, avatar, name, spec)
             else:
@@ -216,7 +217,11 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
     """Build and check a renderer's engines here; returns how many were refused."""
     refused, bar = 0, _Bar()
     with engines.create_engine(
-        spec.network, args.engine, args.precision, args.threads, **_options(args, bar)
+        network_for(avatar, spec, args.precision),
+        args.engine,
+        args.precision,
+        args.threads,
+        **_options(args, bar),
     ) as engine:
         info, on_gpu = engine.info, engine.device_io is not None
         print(
@@ -239,12 +244,16 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
     return refused
 
 
-def _prepare(args: argparse.Namespace, name: str, spec: RendererSpec) -> None:
+def _prepare(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSpec) -> None:
     """Build a renderer's engines for GPUs elsewhere."""
     bar = _Bar()
     options = {"progress": bar.progress} | ({"target": args.target} if args.target else {})
     with engines.create_builder(
-        spec.network, args.engine, args.precision, **options, **_cache_option(args)
+        network_for(avatar, spec, args.precision),
+        args.engine,
+        args.precision,
+        **options,
+        **_cache_option(args),
     ) as builder:
         info = builder.info
         print(f"renderer {name}: {info.name} {info.version} {info.precision} for {info.device}", flush=True)

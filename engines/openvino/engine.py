@@ -196,6 +196,8 @@ def peak_bytes(model: openvino.Model) -> int:
 
 
 def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str]:
+    if precision == "int8":
+        raise EngineError("precision int8 is not offered by the openvino engine: use bf16, f16 or f32")
     if precision == "auto":
         return (
             ("bf16", "this CPU has bf16 instructions")

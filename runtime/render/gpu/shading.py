@@ -9,6 +9,7 @@ import numpy as np
 
 from dinar_live import engines
 from dinar_live.runtime.avatar import renderer_spec
+from dinar_live.runtime.render.calibration import network_for
 from dinar_live.runtime.render.compiled_sizes import LATER, NOW, Key
 from dinar_live.runtime.render.options import RenderPlan
 from dinar_live.runtime.render.parity import refuse_wrong
@@ -153,7 +154,12 @@ class NetworkShader:
         self._forget: list[Callable[[Any], None]] = []
         full = plan.spec.network_key((1, *plan.padded))
         self._network = gpu.network(
-            plan.spec.network, options.engine, options.precision, full, self._accept, options.progress
+            network_for(plan.avatar, plan.spec, options.precision),
+            options.engine,
+            options.precision,
+            full,
+            self._accept,
+            options.progress,
         )
         try:
             session = self._network.sessions.require(full)
