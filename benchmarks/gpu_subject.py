@@ -15,7 +15,6 @@ from dinar_live.kernels.cuda import NvdiffrastRasterizer
 from dinar_live.runtime import Avatar
 from dinar_live.runtime.avatar import RendererSpec
 
-
 POLYPHASE = "full-polyphase"
 """The full renderer with its enlargements as polyphase.py writes them."""
 
