@@ -33,7 +33,7 @@ def enlarging(rng, bias=True, pads=(1, 1, 1, 1), mode="linear"):
         nodes,
         "g",
         [info("x", TensorProto.FLOAT, ["N", 3, "H", "W"])],
-        [info("y", TensorProto.FLOAT, None)],
+        [info("y", TensorProto.FLOAT, ["N", 5, "H2", "W2"])],
         [numpy_helper.from_array(a, n) for n, a in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
