@@ -4,7 +4,7 @@ tensor name."""
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,10 @@ class EngineInfo:
     precision: str
     threads: int
     reason: str
+
+    def because(self, reason: str) -> "EngineInfo":
+        """The same with another reason."""
+        return replace(self, reason=reason)
 
 
 class Buffers(Mapping):

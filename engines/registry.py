@@ -7,7 +7,7 @@ To add an engine: a module with `open_engine` (see EngineModule), and one Backen
 import hashlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -18,6 +18,8 @@ from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
 RunsOn = Literal["cpu", "gpu", "both"]
+Examples = Callable[[], Iterable[Any]]
+"""Makes inputs f32[N,C,H,W] of a network, as it meets them."""
 Accept = Callable[[Engine], None]
 """Looks at an engine before it is used; its EngineError refuses the engine, which is then closed."""
 
@@ -43,6 +45,7 @@ class Backend:
     bundled: it is installed with dinar-live, so that its absence is a fault.
     builds: packages that its `open_builder(model, precision, **options) -> PlanBuilder` needs on a machine without
         a GPU; () = it has none.
+    automatic: "auto" may take it without a measurement.
     """
 
     module: str
@@ -53,6 +56,7 @@ class Backend:
     reference: bool = False
     bundled: bool = False
     builds: tuple[str, ...] = ()
+    automatic: bool = True
 
     def __post_init__(self):
         if self.runs_on not in ("cpu", "gpu", "both"):
@@ -78,14 +82,14 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         "dinar_live.engines.tensorrt.standard",
         ("tensorrt", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com',
-        ("device", "cache_dir", "progress", "optimization_level"),
+        ("device", "cache_dir", "progress", "optimization_level", "examples"),
         runs_on="gpu",
     ),
     "tensorrt-rtx": Backend(
         "dinar_live.engines.tensorrt.rtx",
         ("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[rtx]"',
-        ("device", "cache_dir", "progress"),
+        ("device", "cache_dir", "progress", "examples"),
         runs_on="gpu",
         builds=("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "onnx"),
     ),
@@ -101,9 +105,16 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         "dinar_live.engines.openvino.engine",
         ("openvino",),
         "pip install openvino",
-        ("cache_dir",),
+        ("cache_dir", "examples"),
         reference=True,
         bundled=True,
+    ),
+    "openvino-intel": Backend(  # taken by itself after a measurement only: runtime/render/host_engine.py
+        "dinar_live.engines.openvino.intel",
+        ("openvino",),
+        "pip install openvino",
+        ("cache_dir", "examples"),
+        automatic=False,
     ),
 }
 
@@ -190,8 +201,8 @@ def create_engine(
 
     name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
         torch) or one of engine_names(); why it was chosen is in the engine's info.
-    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8"
-        (tensorrt, tensorrt-rtx; of a network with ranges, see onnx/quantize.py).
+    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8" (convolutions only:
+        openvino, tensorrt and tensorrt-rtx, with `examples`).
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
@@ -199,6 +210,7 @@ def create_engine(
         default).
         cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
         default none).
+        examples (openvino, tensorrt, tensorrt-rtx): makes the inputs that the ranges of int8 are taken from.
         progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
@@ -254,7 +266,7 @@ def create_builder(
     same cache.
 
     options (tensorrt-rtx): target (one of PLAN_TARGETS: compute capabilities of the GPUs), cache_dir,
-    progress. EngineError as from create_engine, and for an engine that builds on its GPU only.
+    progress, examples. EngineError as from create_engine, and for an engine that builds on its GPU only.
     """
     check_precision(precision)
     backend = engine_backend(name)
@@ -286,6 +298,9 @@ def _open(name: str, model: OnnxFile, precision: str, threads: int, reason: str,
     backend = _backends[name]
     if why_not := _why_not(name, backend):
         raise EngineUnusable(why_not)
+    if precision == "int8" and "examples" not in backend.options:
+        have = ", ".join(key for key, other in _backends.items() if "examples" in other.options)
+        raise EngineUnusable(f"precision int8 is not offered by the {name} engine, but by {have}")
     own = {key: value for key, value in options.items() if key in backend.options}
     return _load(name).open_engine(model, precision, threads, reason, **own)
 
@@ -324,7 +339,7 @@ def _choose(
             ordered, by_time = in_measured_order(engine_names("gpu"), times)
             tries += [(name, where) for name in ordered]
     if device in ("auto", "cpu"):
-        tries += [(name, "cpu") for name in engine_names("cpu")]
+        tries += [(name, "cpu") for name in engine_names("cpu") if _backends[name].automatic]
     for name, where in tries:
         reasons = failures + ([by_time] if by_time and where != "cpu" else [])
         reason = f"auto: {'; '.join(reasons)}" if reasons else "auto: the first that can be used"

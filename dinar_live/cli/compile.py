@@ -15,8 +15,9 @@ from dinar_live.engines.nvidia import nvidia_problem
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.render import compiling
-from dinar_live.runtime.render.calibration import network_for
 from dinar_live.runtime.render.compiling import DEVICE, HOST, Built, Instance
+from dinar_live.runtime.render.host_engine import examples
+from dinar_live.runtime.render.options import RenderOptions, RenderPlan
 from dinar_live.runtime.render.parity import LIMITS
 
 from . import common
@@ -109,10 +110,11 @@ class _Bar:
             self._bar = None
 
 
-def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
+def _options(args: argparse.Namespace, bar: _Bar, avatar: Avatar, renderer: str) -> dict[str, Any]:
     """The options of create_engine that the arguments ask for and the engine may have."""
     known = engines.engine_options(args.engine)
     offered = {"progress": bar.progress, "optimization_level": args.level}
+    offered |= _examples(avatar, renderer)
     options = {name: value for name, value in offered.items() if name in known}
     only_cpu = engines.engine_runs_on(args.engine) == "cpu"
     options |= _cache_option(args)
@@ -123,6 +125,11 @@ def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
 
 def _cache_option(args: argparse.Namespace) -> dict[str, Any]:
     return {"cache_dir": pathlib.Path(args.to) / "engines"} if args.to else {}
+
+
+def _examples(avatar: Avatar, renderer: str) -> dict[str, Any]:
+    plan = RenderPlan(avatar, RenderOptions(renderer=renderer))
+    return {"examples": lambda: examples(plan)}
 
 
 def _label(instance: Instance) -> str:
@@ -217,11 +224,11 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
     """Build and check a renderer's engines here; returns how many were refused."""
     refused, bar = 0, _Bar()
     with engines.create_engine(
-        network_for(avatar, spec, args.precision),
+        spec.network,
         args.engine,
         args.precision,
         args.threads,
-        **_options(args, bar),
+        **_options(args, bar, avatar, name),
     ) as engine:
         info, on_gpu = engine.info, engine.device_io is not None
         print(
@@ -247,9 +254,10 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
 def _prepare(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSpec) -> None:
     """Build a renderer's engines for GPUs elsewhere."""
     bar = _Bar()
-    options = {"progress": bar.progress} | ({"target": args.target} if args.target else {})
+    options = {"progress": bar.progress, **_examples(avatar, name)}
+    options |= {"target": args.target} if args.target else {}
     with engines.create_builder(
-        network_for(avatar, spec, args.precision),
+        spec.network,
         args.engine,
         args.precision,
         **options,

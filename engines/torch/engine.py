@@ -74,8 +74,6 @@ class TorchEngine(Engine):
     """See `create_engine`."""
 
     def __init__(self, model: OnnxFile, precision: str, threads: int, reason: str, device: str):
-        if precision == "int8":
-            raise EngineError("precision int8 is not offered by the torch engine: use f16, bf16 or f32")
         index = None if device in ("auto", "cpu") else device_index(device)
         has_gpu = device != "cpu" and torch.cuda.is_available()
         if index is not None and not has_gpu:

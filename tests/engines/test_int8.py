@@ -6,13 +6,15 @@ import pytest
 
 from dinar_live import engines
 from dinar_live.engines import EngineError, create_builder, create_engine
+from dinar_live.engines.cache import EngineCache
 from dinar_live.engines.onnx import quantize
 from dinar_live.engines.onnx.file import load_onnx
 from dinar_live.engines.onnx.fold import fold
 from dinar_live.engines.onnx.graph import at_least_opset, load_proto
 from dinar_live.engines.onnx.lower import lower
+from dinar_live.engines.tensorrt.int8 import with_examples
 from dinar_live.runtime import Avatar
-from dinar_live.runtime.render import calibration, parity
+from dinar_live.runtime.render import parity
 
 pytest.importorskip("torch", reason="int8 is calibrated with torch")
 SIZE = (128, 128)
@@ -21,16 +23,21 @@ SIZE = (128, 128)
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
     """(avatar, spec of its light renderer, the network with ranges)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DINAR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(calibration, "SIZE", SIZE)
-        avatar = Avatar.demo()
-        spec = avatar.renderers["light"]
-        first = calibration.network_for(avatar, spec, "int8")
-        patch.setattr("dinar_live.engines.onnx.ranges.measured_ranges", None)  # kept: not measured again
-        assert calibration.network_for(avatar, spec, "int8") == first
-        assert calibration.network_for(avatar, spec, "f16") == spec.network
-    return avatar, spec, first
+    avatar = Avatar.demo()
+    spec, cache = avatar.renderers["light"], EngineCache(tmp_path_factory.mktemp("cache") / "c")
+    given, file = [], load_onnx(spec.network)
+
+    def examples():
+        given.append(1)
+        return parity.inputs_for(avatar, spec, (1, *SIZE), SIZE)
+
+    model = with_examples(file, "int8", examples, cache)
+    assert with_examples(file, "int8", examples, cache).data == model.data and len(given) == 1, "it was kept"
+    assert with_examples(file, "f16", None, cache) is file
+    assert with_examples(model, "int8", None, cache) is model
+    with pytest.raises(EngineError, match="needs `examples`"):
+        with_examples(file, "int8", None, cache)
+    return avatar, spec, model.data
 
 
 def folded(model):
@@ -103,7 +110,6 @@ def test_what_cannot_be_is_refused(light, tiny):
         quantize.ranges_of(folded(light[1].network))
     with pytest.raises(EngineError, match="the range of 'a' is nan"):
         quantize.with_ranges(light[1].network, {"a": float("nan")})
-    for name in ("openvino", "torch"):
-        if not engines.available_engines()[name]:
-            with pytest.raises(EngineError, match=f"int8 is not offered by the {name} engine"):
-                create_engine(light[2], name, "int8")
+    if not engines.available_engines()["torch"]:
+        with pytest.raises(EngineError, match="int8 is not offered by the torch engine"):
+            create_engine(light[2], "torch", "int8")

@@ -9,8 +9,8 @@ import numpy as np
 
 from dinar_live import engines
 from dinar_live.runtime.avatar import renderer_spec
-from dinar_live.runtime.render.calibration import network_for
 from dinar_live.runtime.render.compiled_sizes import LATER, NOW, Key
+from dinar_live.runtime.render.host_engine import examples
 from dinar_live.runtime.render.options import RenderPlan
 from dinar_live.runtime.render.parity import refuse_wrong
 from dinar_live.runtime.render.shading import check_contract
@@ -154,12 +154,12 @@ class NetworkShader:
         self._forget: list[Callable[[Any], None]] = []
         full = plan.spec.network_key((1, *plan.padded))
         self._network = gpu.network(
-            network_for(plan.avatar, plan.spec, options.precision),
+            plan.spec.network,
             options.engine,
             options.precision,
             full,
             self._accept,
-            options.progress,
+            {"progress": options.progress, "examples": lambda: examples(plan)},
         )
         try:
             session = self._network.sessions.require(full)
