@@ -146,7 +146,8 @@ def test_the_baseline_draws_the_same_picture(modules, avatar, renderer):
     with Renderer(avatar, SIZE, renderer=renderer, device="cpu", **plain) as r:
         expected = r.render(pose, camera).rgba
     assert expected[..., 3].any() and tuple(times) == STAGES
-    assert compare(picture, expected).psnr > 35  # single pixels at silhouettes, which a network spreads
+    # single pixels at silhouettes, which a network spreads
+    assert compare(picture, expected).psnr > {"texture": 35, "light": 32}[renderer]
 
 
 ABSENT = """import sys
