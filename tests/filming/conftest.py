@@ -44,3 +44,10 @@ def film():
         return Survey(name, looks, list(lost), (640, 360), n + len(lost))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def landmarker(vision_models):
+    from dinar_live.runtime.vision.landmarker import Landmarker
+
+    return Landmarker(vision_models)

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("scipy")
 
+from dinar_live import kernels
 from dinar_live.export.evaluate import evaluate
 from dinar_live.export.fit.align import aligned, edges_of
 from dinar_live.export.fit.contours import Equations
@@ -66,22 +67,28 @@ def test_pose_rows_are_derivatives(person):
         np.testing.assert_allclose(got[:, column], slope, atol=3e-3)
 
 
+def skin_off(rig, frames, truth) -> float:
+    """Mean distance of the skin's vertices from where they should be, metres."""
+    out = []
+    for pair in zip(frames, truth, strict=True):
+        a, b = (kernels.lbs(rig.model, f.pose.body, f.pose.transl, f.pose.expression) for f in pair)
+        out.append(np.linalg.norm(a - b, axis=1).mean())
+    return float(np.mean(out))
+
+
 def test_disturbed_poses_come_back(person):
-    rig, few = person.truth.rig, person.frames[:5]
+    rig, few = person.truth.rig, person.frames[:3]
     texture = person.truth.renderers["texture"].texture.astype(np.float32) / 255
     poses = Poses(disturbed(few, 4, 0.01))
-    before = errors(poses.frames, few)
+    before = skin_off(rig, poses.frames, few)
     rng = np.random.default_rng(0)
     edges = edges_of(rig)
     poses.refine(rig, edges, None, 2.0, rng, 4)
-    outlines = errors(poses.frames, few)
+    outlines = skin_off(rig, poses.frames, few)
     for blur in (2.0, 1.2):
         poses.refine(rig, edges, texture, blur, rng, 2)
-    assert outlines < 0.85 * before and errors(poses.frames, few) < 0.65 * before
-    place = np.mean(
-        [np.linalg.norm(a.pose.transl - b.pose.transl) for a, b in zip(poses.frames, few, strict=True)]
-    )
-    assert place < 0.006
+    both = skin_off(rig, poses.frames, few)
+    assert both < outlines < 0.7 * before and both < 0.5 * before
 
 
 def test_neighbours_pull_a_frame_back(person):
