@@ -11,7 +11,7 @@ from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import ahead, common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network is trained"
     )
     parser.add_argument("--threads", type=int, default=0, help="for training; 0 = all cores")
+    ahead.argument(parser)
     parser.add_argument(
         "--keep-work",
         action="store_true",
@@ -106,4 +107,5 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{out}: avatar {avatar.name!r} in {avatar.provenance['seconds']['all']:.0f} s; look at it with 'dinar inspect {out}'"
     )
+    ahead.compile_ahead(args, out)
     return 0

@@ -13,6 +13,7 @@ import torch
 
 from dinar_live.export.capture import Capture
 from dinar_live.export.checks import make_checks
+from dinar_live.export.completion.renderers import read_renderers, shipped
 from dinar_live.export.texture_space import texels
 from dinar_live.export.work import Work, fingerprint
 from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
@@ -125,10 +126,11 @@ def fit_with_poses(
     training = Settings(steps=s.steps, seed=s.seed, device=s.device, bf16=s.device == "cuda")
     crops = Crops(rig, frames, training.size, s.seed)
     renderers = {}
+    generic = read_renderers() if shipped() else {}
     for done, rung in enumerate(s.ladder):
         kept = Work(work, fingerprint([], for_mesh | asdict(s) | {"rung": asdict(rung)}))
         trainer = Trainer(
-            Model(colour, rung, s.seed),
+            Model(colour, rung, s.seed, generic.get(rung.name)),
             lambda step: crops.batch(step, training.batch),
             training,
             kept.file(f"train_{rung.name}"),
