@@ -51,7 +51,7 @@ def understood(film):
         frames.append(
             Understood(look, rgb, marks, fit, FitScore(0.9, 0.01, 0.9), "far off" if i == 7 else "")
         )
-    kept = [f.landmarks.mask for f in frames if not f.why]
+    kept = [f.landmarks.mask for f in frames if not f.why and f.landmarks.mask is not None]
     return Film("me.mp4", frames, window_of(kept, 128), [])
 
 
@@ -60,6 +60,7 @@ def test_a_capture_is_what_fit_reads(understood, tmp_path):
     capture = Capture.open(tmp_path / "capture")
     assert len(capture) == 29 and capture.estimated and capture.size == understood.window.size
     assert len(capture.frames("validation")) == 5
+    assert capture.time is not None
     np.testing.assert_allclose(capture.time, [f.look.time for f in understood.kept], atol=1e-5)
     rgba = capture.image(0)
     assert set(np.unique(rgba[..., 3])) >= {0, 255}

@@ -57,7 +57,9 @@ def test_a_side_that_nobody_saw_is_named(film):
 
 
 def test_smaller_faults_are_warnings(film):
-    warnings = choose(film(degrees=335, shift=lambda i: 0.01, people=lambda i: int(i in (15, 30))), 60).warnings
+    warnings = choose(
+        film(degrees=335, shift=lambda i: 0.01, people=lambda i: int(i in (15, 30))), 60
+    ).warnings
     for words in ("335 degrees", "moves a little", "somebody else"):
         assert any(words in w for w in warnings)
 

@@ -37,7 +37,7 @@ def test_a_turning_person_is_found_again(body, actor):
             )
         )
         truth.append(one)
-    fits = fit_film(pictures, turns, body, FitOptions(kind="any", outline=False))
+    fits = fit_film(pictures, turns.tolist(), body, FitOptions(kind="any", outline=False))
     assert all(np.array_equal(f.betas, fits[0].betas) for f in fits)
     for fit, one in zip(fits, truth, strict=True):
         turned = np.linalg.norm(log(one.local[0].T @ fit.local[0]))
