@@ -77,8 +77,8 @@ class Model(Learned):
             torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32))
         )
         side = colour.shape[0] // NEURAL_TEXELS
-        start = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
-        self.neural = nn.Parameter(torch.from_numpy(start))
+        noise = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
+        self.neural = nn.Parameter(torch.from_numpy(noise))
         self.network = HalfRenderer(rung, seed)
         if generic is not None and rung_of(weights := read_onnx(generic.model), rung.name) == rung:
             with torch.no_grad():
