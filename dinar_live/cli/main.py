@@ -24,6 +24,7 @@ VERBS = {
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "pose": "find the pose of a person: of a photo a fit and a mask, of a video a motion",
     "models": "show, get and check the networks that find people in pictures",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
     "distill": "train a light renderer to draw what a slow one of the same avatar draws",
