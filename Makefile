@@ -26,7 +26,12 @@ $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $@
 
-demo: $(VENV)/.installed
+# ffmpeg for demo.mp4, where none is on the path. Without it the demo works too; its video is VP9.
+$(VENV)/.video: $(VENV)/.installed
+	command -v ffmpeg > /dev/null || $(BIN)/python -m pip install --quiet imageio-ffmpeg || true
+	touch $@
+
+demo: $(VENV)/.video
 	$(BIN)/dinar demo --frames 300 --headless
 	@echo "Run '$(BIN)/dinar demo' to keep it open in a browser."
 

@@ -60,6 +60,7 @@ NUMBERS: tuple[tuple[str, dict[str, int]], ...] = (
             "RECT_SIZE": frame_message.RECT_LAYOUT.size,
             "BACKGROUND_SIZE": frame_message.BACKGROUND_LAYOUT.size,
             "SOURCE_TIME_SIZE": frame_message.SOURCE_TIME_LAYOUT.size,
+            "SCALE_SIZE": frame_message.SCALE_LAYOUT.size,
             "TIMING_SIZE": frame_message.TIMING_LAYOUT.size,
             "TIMING_NAME_SIZE": frame_message.TIMING_NAME_SIZE,
             "NEAR_FAR_SIZE": frame_message.NEAR_FAR.size,

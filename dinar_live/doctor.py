@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from dinar_live import engines
+from dinar_live.engines.nvidia import driver_cuda, gpu_extra
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.bench.images import FRAME_PSNR, MAX_PSNR, compare
 from dinar_live.runtime.core.camera import Camera
@@ -19,15 +20,15 @@ from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY
 from dinar_live.runtime.render.options import RenderOptions
+from dinar_live.runtime.render.video import ffmpeg
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
-GPU_INSTALL = "pip install 'dinar-live[gpu]'"
 NVDIFFRAST_INSTALL = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast.git --no-build-isolation"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """part: "cpu", "stream" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
+    """part: "cpu", "stream", "video" or "gpu". name: what was looked at. state: OK, MISSING (something optional) or
     BROKEN. text: what was found.
     fix: the line that repairs it, "" for OK."""
 
@@ -36,6 +37,9 @@ class Finding:
     state: str
     text: str
     fix: str = ""
+
+
+_WARM_UP_SECONDS = 3.0  # of each renderer that is measured
 
 
 class _Missing(Exception):
@@ -66,23 +70,28 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         available = engines.available_engines()
         there = [name for name in engines.engine_names("cpu") if not available[name]]
         yield from _engine_pictures("cpu", there if networks else [])
+        yield _finding("cpu", "quality", _quality, "report it: the demo avatar cannot be measured")
     yield _finding("cpu", "memory", _memory, "")
     yield _finding(
         "stream", "sockets", _sockets, "allow programs to listen on 127.0.0.1 (firewall, container)"
     )
     yield _finding("stream", "encryption", _curve, "pip install --force-reinstall pyzmq")
+    yield _finding("video", "H.264 (.mp4)", _video(ffmpeg.H264), ffmpeg.INSTALL)
+    yield _finding("video", "VP9 (.webm)", _video(ffmpeg.VP9), ffmpeg.INSTALL)
     yield from _gpu_findings(self_test, networks)
 
 
 def _gpu_findings(self_test: bool, networks: bool) -> Iterator[Finding]:
-    driver = _finding("gpu", "driver", _driver, GPU_INSTALL)
+    install = f"pip install 'dinar-live[{gpu_extra()}]'"
+    driver = _finding("gpu", "driver", _driver, install)
     yield driver
-    yield _finding("gpu", "nvrtc", _nvrtc, GPU_INSTALL)
+    yield _finding("gpu", "packages of CUDA", _cuda_packages(install), install)
+    yield _finding("gpu", "nvrtc", _nvrtc, install)
     has_gpu, usable = driver.state == OK, []
     for name in engines.engine_names("gpu"):
         backend = engines.engine_backend(name)
         label = f"{name} on the GPU" if backend.runs_on == "both" else name
-        finding = _finding("gpu", label, _gpu_engine(name, has_gpu), backend.install)
+        finding = _finding("gpu", label, _gpu_engine(name, has_gpu), backend.install_here)
         yield finding
         if finding.state == OK:
             usable.append(name)
@@ -159,6 +168,23 @@ def _demo_avatar() -> str:
     return f"{avatar.name}, renderers {', '.join(avatar.renderers)}"
 
 
+def _quality() -> str:
+    """What `dinar demo` would choose here."""
+    from dinar_live.runtime.motion import demo_motion
+    from dinar_live.runtime.service import AvatarService
+    from dinar_live.runtime.service.demand import Demand
+    from dinar_live.runtime.service.quality import DEFAULT_FPS
+
+    avatar = Avatar.demo()
+    source = demo_motion().for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    with AvatarService(avatar, source=source, device="cpu", demand=Demand(DEFAULT_FPS)) as service:
+        service.warm_up(_WARM_UP_SECONDS)
+        quality = service.quality
+    if quality is None:
+        raise DinarError("nothing was measured")
+    return f"demo avatar at 512x512, --fps {DEFAULT_FPS:g}: {quality['why']}"
+
+
 def _engine(name: str) -> Callable[[], str]:
     def check() -> str:
         why_not = engines.available_engines()[name]
@@ -174,7 +200,8 @@ def _engine(name: str) -> Callable[[], str]:
 
 def _described(name: str) -> str:
     """An engine and the version of its package."""
-    packages = engines.engine_backend(name).requires
+    modules = engines.engine_backend(name).requires
+    packages = importlib.metadata.packages_distributions().get(modules[0], modules[:1]) if modules else ()
     return f"{name} {_version(packages[0])}".rstrip() if packages else name
 
 
@@ -190,7 +217,7 @@ def _pictures(options: RenderOptions) -> Callable[[], str]:
             raise DinarError("the demo avatar has no check pictures")
         pictures = checks.rgba[name]
         _, height, width, _ = pictures.shape
-        wanted = options.changed((height, width), renderer=name, background_compile=False)
+        wanted = options.changed((height, width), renderer=name, smooth_edges=False, background_compile=False)
         with Renderer(avatar, options=wanted) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
@@ -233,6 +260,16 @@ def _curve() -> str:
     return "CURVE"
 
 
+def _video(codecs: Sequence[str]) -> Callable[[], str]:
+    def check() -> str:
+        encoder, reason = ffmpeg.find_encoder(codecs)
+        if encoder is None:
+            raise _Missing(f"{reason}; OpenCV writes VP9 without alpha instead", ffmpeg.INSTALL)
+        return str(encoder)
+
+    return check
+
+
 # ---- GPU ---------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +283,21 @@ def _driver() -> str:
         raise _Missing(what, fix) from None
     version = "{}.{}".format(*device.driver_version)
     return f"{device.name}, {device.arch}, {device.memory / 2**30:.0f} GiB, driver for CUDA {version}"
+
+
+def _cuda_packages(install: str) -> Callable[[], str]:
+    def check() -> str:
+        driver, packages = driver_cuda(), _version("cuda-bindings")
+        if not packages:
+            raise _Missing("the package cuda-bindings is not installed", install)
+        major = int(packages.split(".")[0])
+        if driver is not None and major > driver[0]:
+            raise DinarError(
+                f"cuda-bindings {packages} is for CUDA {major}, the driver runs CUDA {driver[0]}.{driver[1]} and older"
+            )
+        return f"cuda-bindings {packages}, for drivers of CUDA {major} and newer"
+
+    return check
 
 
 def _nvrtc() -> str:
@@ -264,7 +316,7 @@ def _gpu_engine(name: str, has_gpu: bool) -> Callable[[], str]:
     def check() -> str:
         backend = engines.engine_backend(name)
         if missing := backend.missing():
-            raise _Missing(f"not installed: {', '.join(missing)}", backend.install)
+            raise _Missing(f"not installed: {', '.join(missing)}", backend.install_here)
         if not has_gpu:
             return f"{_described(name)}; not tried without a GPU"
         try:
@@ -273,7 +325,7 @@ def _gpu_engine(name: str, has_gpu: bool) -> Callable[[], str]:
             raise
         except engines.EngineError as e:
             what, _, fix = str(e).partition(": ")
-            raise _Missing(what, fix or backend.install) from None
+            raise _Missing(what, fix or backend.install_here) from None
 
     return check
 

@@ -1,4 +1,4 @@
-"""Engines run `model.onnx`: `tensorrt` and `torch` on an NVIDIA GPU, `openvino` (default on CPUs) and `torch`
+"""Engines run `model.onnx`: `tensorrt`, `tensorrt-rtx` and `torch` on an NVIDIA GPU, `openvino` (default on CPUs) and `torch`
 (the reference) on a CPU. Importing this imports none of them.
 
     engine = create_engine(onnx_bytes)
@@ -10,6 +10,7 @@
 """
 
 from .base import (
+    PLAN_TARGETS,
     PRECISIONS,
     Buffers,
     DeviceSession,
@@ -18,6 +19,7 @@ from .base import (
     EngineError,
     EngineInfo,
     HostSession,
+    PlanBuilder,
     Progress,
     Session,
     TensorNameError,
@@ -28,6 +30,8 @@ from .registry import (
     EngineModule,
     EngineUnusable,
     available_engines,
+    builds_without_gpu,
+    create_builder,
     create_engine,
     create_reference,
     describe_gpu,
@@ -40,6 +44,7 @@ from .registry import (
 
 __all__ = [
     "AUTO",
+    "PLAN_TARGETS",
     "PRECISIONS",
     "Backend",
     "Buffers",
@@ -51,10 +56,13 @@ __all__ = [
     "EngineModule",
     "EngineUnusable",
     "HostSession",
+    "PlanBuilder",
     "Progress",
     "Session",
     "TensorNameError",
     "available_engines",
+    "builds_without_gpu",
+    "create_builder",
     "create_engine",
     "create_reference",
     "describe_gpu",

@@ -12,6 +12,8 @@ import numpy as np
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
 PRECISIONS = ("auto", "f32", "bf16", "f16")
+PLAN_TARGETS = ("8.0+", "7.5")
+"""What a PlanBuilder builds for: compute capabilities of NVIDIA GPUs."""
 Shape = tuple[int | None, ...]
 Progress = Callable[[float, str], None]
 """Called with (fraction, what) while an engine is built, also from another thread."""
@@ -188,6 +190,7 @@ class Engine(Protocol):
     device_io: type of the tensors of device sessions, "float16" or "float32"; None where there are none.
     keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not
         found there.
+    channels_last: whether it has sessions whose tensors are [N,H,W,C], which is the order it works in.
     """
 
     info: EngineInfo
@@ -196,11 +199,16 @@ class Engine(Protocol):
     device_io: str | None = None
     keeps: bool = False
     built: int = 0
+    channels_last: bool = False
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> HostSession:
         """Session for size (N, H, W), the values of the symbolic dimensions 0, 2 and 3 of every input;
         EngineError if the model cannot."""
+
+    def compile_channels_last(self, size: tuple[int, int, int]) -> HostSession:
+        """As `compile`, but every tensor is [N,H,W,C]; EngineError where the engine has no such sessions."""
+        raise EngineError(f"the engine {self.info.name} has no sessions with channels last; use compile()")
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
         """DeviceSession for size (N, H, W); EngineError where the engine does not run on a GPU."""
@@ -209,13 +217,51 @@ class Engine(Protocol):
             "use compile(), or an engine that runs on a GPU with device cuda"
         )
 
+    def cancel(self) -> None:
+        """End what is being built on other threads soon, with an EngineError there. Nothing is built afterwards."""
+
     def drop(self, size: tuple[int, int, int], io: str) -> None:
         """Forget the instance for (N, H, W) with tensors of type `io` that is kept on disk, so that the next
         session is compiled anew."""
 
+    def refuse(self, size: tuple[int, int, int], io: str, reason: str) -> None:
+        """The instance for (N, H, W) computes something else: as `drop`; an engine whose builds take long refuses it
+        with this reason from now on, until it is dropped."""
+        self.drop(size, io)
+
     @abstractmethod
     def close(self) -> None:
         """Free the model. Sessions already compiled go on working."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class PlanBuilder(Protocol):
+    """Builds an engine's compiled instances ahead of time on a machine that cannot run them. info.device says for
+    which GPUs; device_io, built: as those of an Engine."""
+
+    info: EngineInfo
+    built: int
+
+    @property
+    def device_io(self) -> str | None: ...
+
+    @abstractmethod
+    def prepare(self, size: tuple[int, int, int], io: str) -> int:
+        """Have the instance for (N, H, W) with inputs and outputs of type `io` kept on disk: build it unless it is
+        there. Returns its size in bytes; EngineError if it cannot be built or the disk will not have it."""
+
+    @abstractmethod
+    def drop(self, size: tuple[int, int, int], io: str) -> None:
+        """Forget what is kept for (N, H, W)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model."""
 
     def __enter__(self):
         return self

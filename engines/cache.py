@@ -1,7 +1,7 @@
 """Engine cache: compiled engines in a private folder of the user, under a key of everything that they depend
 on.
 
-A compiled engine is machine code, so the folder is the user's alone (0700, checked), a file is written whole
+A compiled engine is machine code, so the folder is the user's alone (0700, checked) or root's, a file is written whole
 or not at all, and its hash and its whole key are checked before anything is made of it. A file that does not
 match is deleted and counts as absent.
 """
@@ -101,6 +101,8 @@ class EngineCache:
                 f"the engine cache {self.folder} is not a folder (or a link to one): choose another with cache_dir"
             )
         if hasattr(os, "getuid"):  # Windows: the folder inherits the profile's rights
+            if found.st_uid == 0 != os.getuid() and not found.st_mode & 0o022:
+                return  # of the system, as in an image: only root can have written it, and it is read only
             if found.st_uid != os.getuid():
                 raise EngineError(
                     f"the engine cache {self.folder} belongs to another user, whose engines would run with your rights: "

@@ -1,4 +1,5 @@
-"""Is an NVIDIA GPU here (`nvidia_problem`), is a package (`installed`), which GPU is meant (`device_index`).
+"""Is an NVIDIA GPU here (`nvidia_problem`), which CUDA does its driver run (`driver_cuda`), is a package there
+(`installed`), which GPU is meant (`device_index`).
 
 Loads the driver and nothing else. Working with a GPU: gpu.py.
 """
@@ -35,6 +36,25 @@ def nvidia_problem() -> str:
     if code:
         return f"the NVIDIA driver cannot count its GPUs (error {code})"
     return "" if count.value else "the NVIDIA driver finds no GPU"
+
+
+@functools.cache
+def driver_cuda() -> tuple[int, int] | None:
+    """(major, minor) of the newest CUDA that the driver here runs; None where there is no driver."""
+    version = ctypes.c_int(0)
+    try:
+        if ctypes.CDLL(_DRIVER).cuDriverGetVersion(ctypes.byref(version)):
+            return None
+    except OSError:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def gpu_extra(kind: str = "gpu") -> str:
+    """The extra of this package, "gpu" or "rtx", in the flavour that the driver here can run: drivers for CUDA 12
+    do not run what was built for 13."""
+    driver = driver_cuda()
+    return f"{kind}12" if driver is not None and driver[0] == 12 else kind
 
 
 def installed(module: str) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from .base import Engine, EngineError, check_precision, check_threads
-from .nvidia import installed, nvidia_problem
+from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
+from .nvidia import gpu_extra, installed, nvidia_problem
 from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
@@ -39,6 +39,8 @@ class Backend:
     runs_on: "cpu", "gpu" (NVIDIA), or "both" (then it has the option device, which may be "cpu").
     reference: its float32 on a CPU may be what other engines are compared with.
     bundled: it is installed with dinar-live, so that its absence is a fault.
+    builds: packages that its `open_builder(model, precision, **options) -> PlanBuilder` needs on a machine without
+        a GPU; () = it has none.
     """
 
     module: str
@@ -48,12 +50,21 @@ class Backend:
     runs_on: RunsOn = "cpu"
     reference: bool = False
     bundled: bool = False
+    builds: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.runs_on not in ("cpu", "gpu", "both"):
             raise EngineError(f"Backend.runs_on is {self.runs_on!r}; expected cpu, gpu or both")
         if self.runs_on == "both" and "device" not in self.options:
             raise EngineError("a Backend that runs on both must have the option device")
+
+    @property
+    def install_here(self) -> str:
+        """`install`, with the extras for CUDA 12 where the driver here needs them."""
+        command = self.install
+        for kind in ("gpu", "rtx"):
+            command = command.replace(f"[{kind}]", f"[{gpu_extra(kind)}]")
+        return command
 
     def missing(self) -> list[str]:
         """What of `requires` is not installed."""
@@ -62,11 +73,19 @@ class Backend:
 
 _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
     "tensorrt": Backend(
-        "dinar_live.engines.tensorrt.engine",
-        ("tensorrt", "cuda.bindings", "onnx"),
+        "dinar_live.engines.tensorrt.standard",
+        ("tensorrt", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com',
         ("device", "cache_dir", "progress", "optimization_level"),
         runs_on="gpu",
+    ),
+    "tensorrt-rtx": Backend(
+        "dinar_live.engines.tensorrt.rtx",
+        ("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "cuda.core", "cuda.bindings", "onnx"),
+        'pip install "dinar-live[rtx]"',
+        ("device", "cache_dir", "progress"),
+        runs_on="gpu",
+        builds=("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "onnx"),
     ),
     "torch": Backend(
         "dinar_live.engines.torch.engine",
@@ -143,7 +162,7 @@ def _why_not(name: str, backend: Backend) -> str:
     needs += [f"the package{'s' * (len(missing) > 1)} {', '.join(missing)}"] if missing else []
     if not needs:
         return ""
-    return f"engine {name} needs {' and '.join(needs)}{': ' + backend.install if missing else ''}"
+    return f"engine {name} needs {' and '.join(needs)}{': ' + backend.install_here if missing else ''}"
 
 
 def describe_gpu(name: str) -> str:
@@ -167,16 +186,17 @@ def create_engine(
 ) -> Engine:
     """Open a self-contained ONNX model (bytes or path); inputs and outputs float32, N, H, W symbolic.
 
-    name: "auto" (tensorrt where it can be used, else torch on a GPU, else openvino, else torch) or one of
-        engine_names(); why it was chosen is in the engine's info.
+    name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
+        torch) or one of engine_names(); why it was chosen is in the engine's info.
     precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
-        device (tensorrt, torch): "cuda", "cuda:N", and for torch and auto "cpu" (and "auto", the default).
-        cache_dir: folder of compiled models (tensorrt: default the user's cache folder; openvino: default
-        none).
-        progress (tensorrt): called with (fraction, text) while it builds.
+        device (tensorrt, tensorrt-rtx, torch): "cuda", "cuda:N", and for torch and auto "cpu" (and "auto", the
+        default).
+        cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
+        default none).
+        progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
     asked.
@@ -213,6 +233,32 @@ def create_reference(onnx: bytes | str | os.PathLike, threads: int = 0) -> Engin
     raise EngineError("; ".join(failures) or "no engine is registered as a reference")
 
 
+def builds_without_gpu(name: str) -> bool:
+    """Whether an engine for GPUs can build its instances on a machine that has none. EngineError for an unknown
+    one."""
+    return name != AUTO and bool(engine_backend(name).builds)
+
+
+def create_builder(
+    onnx: bytes | str | os.PathLike, name: str, precision: str = "auto", **options
+) -> PlanBuilder:
+    """Builds an engine's instances on any machine, for GPUs elsewhere; `create_engine` there finds them in the
+    same cache.
+
+    options (tensorrt-rtx): target (one of PLAN_TARGETS: compute capabilities of the GPUs), cache_dir,
+    progress. EngineError as from create_engine, and for an engine that builds on its GPU only.
+    """
+    check_precision(precision)
+    backend = engine_backend(name)
+    if not backend.builds:
+        raise EngineError(f"engine {name} cannot build without a GPU")
+    if absent := [package for package in backend.builds if not installed(package)]:
+        packages = f"the package{'s' * (len(absent) > 1)} {', '.join(absent)}"
+        raise EngineUnusable(f"engine {name} needs {packages}: {backend.install_here}")
+    module: Any = _load(name)
+    return module.open_builder(load_onnx(onnx), precision, **options)
+
+
 class EngineUnusable(EngineError):
     """The engine's packages are missing or damaged."""
 
@@ -225,7 +271,7 @@ def _load(name: str) -> EngineModule:
         ImportError,
         OSError,
     ) as error:  # installed, but damaged, without its libraries, or made for another machine
-        raise EngineUnusable(f"engine {name} cannot be loaded ({error}): {backend.install}") from error
+        raise EngineUnusable(f"engine {name} cannot be loaded ({error}): {backend.install_here}") from error
 
 
 def _open(name: str, model: OnnxFile, precision: str, threads: int, reason: str, options: dict) -> Engine:

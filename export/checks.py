@@ -17,7 +17,7 @@ SIZE = (256, 256)
 
 def make_checks(avatar: Avatar, poses: Sequence[Pose]) -> Avatar:
     """`avatar` with checks: each pose seen from its front and from the right, by every renderer, networks in
-    f32."""
+    f32 and edges as they are seen: what smooths them may change without making old bundles wrong."""
     frames = []
     for i, pose in enumerate(poses):
         target = avatar.rig.joints[0] + pose.transl
@@ -27,7 +27,9 @@ def make_checks(avatar: Avatar, poses: Sequence[Pose]) -> Avatar:
         frames.append((Pose(pose.body, pose.transl, expression), camera))
     rgba = {}
     for name in avatar.renderers:
-        with Renderer(avatar, SIZE, renderer=name, precision="f32", background_compile=False) as renderer:
+        with Renderer(
+            avatar, SIZE, renderer=name, precision="f32", smooth_edges=False, background_compile=False
+        ) as renderer:
             rgba[name] = np.stack([renderer.render(*f).rgba.copy() for f in frames])
     return replace(
         avatar,

@@ -80,7 +80,7 @@ def complete(
         elif picture.stored != picture.size:
             write_picture(folder / f"{name}_mask.png", _mask(known[i]))
             out.masks[i] = str(folder / f"{name}_mask.png")
-        say(f"{path}: {sights[i].report}")
+        say(f"{path}: {sights[i].report}" + (f"; seen from {found[i].side}" if found else ""))
         if found:
             write_fit(folder / f"{name}_fit.npz", found[i].fit)
             out.fits.append(str(folder / f"{name}_fit.npz"))

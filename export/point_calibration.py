@@ -253,7 +253,7 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 def pictures(folder, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, Pose, np.ndarray, Camera]]:
     """The full-body frames of a capture over random backgrounds, and its photos: rgb, pose, betas, camera."""
     capture = Capture.open(folder)
-    for i in np.flatnonzero(capture.close_up == 0):
+    for i in np.flatnonzero(capture.close_up == 0).tolist():
         rgba = capture.image(i).astype(np.float32)
         alpha = rgba[..., 3:] / 255
         rgb = rgba[..., :3] * alpha + background(rng, capture.size) * (1 - alpha)

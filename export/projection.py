@@ -15,9 +15,11 @@ from dinar_live.runtime.core.errors import InputError
 from .checks import make_checks
 from .fill import extend, fill_texture
 from .inputs import View
-from .texture_space import Projection, texels
+from .texture_space import Projection, Sampled, Texels, texels
 
 TAU = 0.1  # paper Eq. 5: sharpness of the softmax over views; the published code uses 10 * cosine
+MIN_TEXTURE, MAX_TEXTURE = 64, 4096  # texels a side
+MIN_SEEN = 0.02  # of the surface
 FEATHER = 10  # texels of a 1024-texel texture over which a view fades out towards what it does not see
 
 
@@ -57,6 +59,37 @@ def feathered(valid: np.ndarray, covered: np.ndarray, width: float) -> np.ndarra
     return np.where(valid, t * t * (3 - 2 * t), 0).astype(np.float32)
 
 
+def mean_betas(views: Sequence[View]) -> np.ndarray:
+    """The views' mean shape f32[B]."""
+    longest = max(len(v.betas) for v in views)
+    return np.mean([np.pad(v.betas, (0, longest - len(v.betas))) for v in views], 0).astype(np.float32)
+
+
+def check_expressions(views: Sequence[View], rig: Rig) -> None:
+    """InputError where a fit has more expression coefficients than the body."""
+    for v in views:
+        if len(v.pose.expression) > rig.expressions:
+            raise InputError(
+                f"{v.name}: the fit has {len(v.pose.expression)} expression coefficients, this body has {rig.expressions}"
+            )
+
+
+def seen_shares(views: Sequence[View], sampled: Sequence[Sampled], tx: Texels) -> dict[str, float]:
+    """Shares of the surface that each view sees, and all together ("seen"). InputError where they see next to
+    nothing."""
+    figures = {
+        f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum())
+        for v, s in zip(views, sampled, strict=True)
+    }
+    figures["seen"] = float(np.any([s.valid for s in sampled], 0).sum() / tx.covered.sum())
+    if figures["seen"] < MIN_SEEN:
+        raise InputError(
+            f"photos: only {100 * figures['seen']:.1f} % of the body's surface is visible in the masks; do photo, mask and fit belong "
+            f"together?"
+        )
+    return figures
+
+
 def project_photos(
     views: Sequence[View], body: Shape, *, name: str, texture_size: int = 1024, licence: str = ""
 ) -> tuple[Avatar, dict[str, float]]:
@@ -67,29 +100,14 @@ def project_photos(
     """
     if not views:
         raise InputError("photos: got none, expected at least one --photo with --mask and --smplx")
-    if not 64 <= texture_size <= 4096:
-        raise InputError(f"texture size: got {texture_size}, expected 64..4096")
-    longest = max(len(v.betas) for v in views)
-    betas = np.mean([np.pad(v.betas, (0, longest - len(v.betas))) for v in views], 0)
-    rig = body.rig(betas)
-    for v in views:
-        if len(v.pose.expression) > rig.expressions:
-            raise InputError(
-                f"{v.name}: the fit has {len(v.pose.expression)} expression coefficients, this body has {rig.expressions}"
-            )
+    if not MIN_TEXTURE <= texture_size <= MAX_TEXTURE:
+        raise InputError(f"texture size: got {texture_size}, expected {MIN_TEXTURE}..{MAX_TEXTURE}")
+    rig = body.rig(mean_betas(views))
+    check_expressions(views, rig)
     tx = texels(rig, texture_size)
     projections = [Projection(v, rig) for v in views]
     sampled = [p.sample(rig, tx) for p in projections]
-    figures = {
-        f"seen by {v.name}": float(s.valid.sum() / tx.covered.sum())
-        for v, s in zip(views, sampled, strict=True)
-    }
-    figures["seen"] = float(np.any([s.valid for s in sampled], 0).sum() / tx.covered.sum())
-    if figures["seen"] < 0.02:
-        raise InputError(
-            f"photos: only {100 * figures['seen']:.1f} % of the body's surface is visible in the masks; do photo, mask and fit belong "
-            f"together?"
-        )
+    figures = seen_shares(views, sampled, tx)
     weights = np.stack([feathered(s.valid, tx.covered, FEATHER * texture_size / 1024) for s in sampled])
     rgb, confidence = merge_views(
         np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weights

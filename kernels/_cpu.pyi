@@ -66,6 +66,56 @@ def compose(
     depth_out: _F32 | None,
     threads: int,
 ) -> None: ...
+def smooth_edges(
+    projective: _F32,
+    faces: _I32,
+    origin_x: int,
+    origin_y: int,
+    cull: bool,
+    near: float,
+    triangle_id: _I32,
+    uv: _F32,
+    uv_faces: _I32,
+    uv_boxes: _F32,
+    gap: float,
+    texture: _F32,
+    samples: int,
+    straight: bool,
+    colour: _F32 | None,
+    mask: _F32 | None,
+    blocks: _F32 | None,
+    depth: _F32 | None,
+    threads: int,
+) -> int: ...
+def gather_half(
+    triangle_id: _I32,
+    barycentrics: _F32,
+    uv: _F32,
+    uv_faces: _I32,
+    texture: _F32 | NDArray[np.uint8],
+    neural: _F32 | NDArray[np.uint8],
+    out: _F32,
+    spans: _I32 | None,
+    threads: int,
+) -> None: ...
+def compose_half(
+    features: _F32,
+    correction: _F32,
+    spans: _I32 | None,
+    depth: _F32 | None,
+    hardsegm: bool,
+    threshold: float,
+    has_background: bool,
+    red: float,
+    green: float,
+    blue: float,
+    straight: bool,
+    origin_x: int,
+    origin_y: int,
+    out: NDArray[np.uint8],
+    depth_out: _F32 | None,
+    threads: int,
+) -> None: ...
 def variants() -> list[str]:
     """Instruction sets that this build and this CPU have."""
 

@@ -1,6 +1,7 @@
 """Network output to 8-bit RGBA and depth."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,22 +47,7 @@ def compose(
     _check.array("rgb", rgb, np.float32, (3, H, W))
     if mask is not None:
         _check.array("mask", mask, np.float32, (H, W))
-    if not math.isfinite(threshold):
-        raise ValueError(f"threshold is {threshold!r}; expected a finite number")
-    colour = (0.0, 0.0, 0.0) if background is None else _colour(background)
-    x0, y0 = _check.pair("origin", origin, -(1 << 20), 1 << 20)
-    if out is None:
-        if (x0, y0) != (0, 0):
-            raise ValueError(f"origin is {origin!r} without out; pass the picture to write into as out")
-        out = np.empty((H // samples, W // samples, 4), np.uint8)
-    _check.output("out", out, np.uint8, (None, None, 4))
-    if out.ctypes.data % 4:
-        raise ValueError("out does not start at a multiple of four bytes; pass an array made by np.empty")
-    if (depth is None) != (depth_out is None):
-        raise ValueError("depth and depth_out belong together; pass both or neither")
-    if depth is not None:
-        _check.array("depth", depth, np.float32, (H, W))
-        _check.output("depth_out", depth_out, np.float32, out.shape[:2])
+    where = frame((H // samples, W // samples), (H, W), threshold, background, origin, out, depth, depth_out)
     _cpu.compose(
         rgb,
         alpha,
@@ -69,16 +55,45 @@ def compose(
         depth,
         threshold,
         background is not None,
-        *colour,
+        *where.colour,
         bool(straight),
         samples,
-        x0,
-        y0,
-        out,
+        *where.origin,
+        where.out,
         depth_out,
         _check.threads(threads),
     )
-    return out
+    return where.out
+
+
+class Frame(NamedTuple):
+    """Where a window goes, checked."""
+
+    colour: tuple[float, float, float]
+    origin: tuple[int, int]
+    out: np.ndarray
+
+
+def frame(window, size, threshold, background, origin, out, depth, depth_out) -> Frame:
+    """The arguments that `compose` and `compose_half` share, for a window of (height, width) pixels and depth of
+    `size` (height, width). Raises TypeError or ValueError."""
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold!r}; expected a finite number")
+    colour = (0.0, 0.0, 0.0) if background is None else _colour(background)
+    x0, y0 = _check.pair("origin", origin, -(1 << 20), 1 << 20)
+    if out is None:
+        if (x0, y0) != (0, 0):
+            raise ValueError(f"origin is {origin!r} without out; pass the picture to write into as out")
+        out = np.empty((*window, 4), np.uint8)
+    _check.output("out", out, np.uint8, (None, None, 4))
+    if out.ctypes.data % 4:
+        raise ValueError("out does not start at a multiple of four bytes; pass an array made by np.empty")
+    if (depth is None) != (depth_out is None):
+        raise ValueError("depth and depth_out belong together; pass both or neither")
+    if depth is not None:
+        _check.array("depth", depth, np.float32, size)
+        _check.output("depth_out", depth_out, np.float32, out.shape[:2])
+    return Frame(colour, (x0, y0), out)
 
 
 def _colour(background) -> tuple[float, float, float]:

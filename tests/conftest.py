@@ -77,7 +77,7 @@ def avatar_with_checks():
     texture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     plain = Avatar("random", rig, {"texture": RendererSpec(texture)})
     pose, camera = Pose(), whole_body_camera(rig, rig.joints[0], (96, 96))
-    with Renderer(plain, (96, 96)) as renderer:
+    with Renderer(plain, (96, 96), smooth_edges=False) as renderer:
         picture = renderer.render(pose, camera).rgba.copy()
     checks = Checks(
         pose.body[None],

@@ -16,7 +16,7 @@ import weakref
 import numpy as np
 
 from dinar_live.kernels import cuda as real
-from dinar_live.kernels.cuda import CudaError
+from dinar_live.kernels.cuda import CaptureBusy, CudaError
 from dinar_live.kernels.cuda.device import missing_gpu
 
 
@@ -24,7 +24,7 @@ class FakeCuda:
     """In place of kernels.cuda. faults: names of operations that fail; log: every operation, in the order of
     running; launches: of graphs."""
 
-    CudaError = CudaError
+    CudaError, CaptureBusy = CudaError, CaptureBusy
 
     def __init__(self, name="Fake GPU", compute_capability=(9, 0)):
         self.name, self.compute_capability = name, compute_capability
@@ -36,6 +36,7 @@ class FakeCuda:
         self.capturing: Stream | None = None
         self.graphs: list[Operations] = []
         self.launches = 0
+        self.busy = False  # another thread captures
         self.stale_graphs = False  # graphs that keep the values of their capture, as a broken engine's would
         self.handles = itertools.count(0x5000, 16)
 
@@ -225,8 +226,10 @@ class Stream:
         return event
 
     @contextlib.contextmanager
-    def capture(self):
+    def capture(self, wait=True):
         self.device.check_current()
+        if self.cuda.busy and not wait:
+            raise CaptureBusy("a capture is under way on another thread")
         self.cuda.not_capturing("cuStreamBeginCapture")
         operations = Operations()
         graph = Graph(self.cuda, operations)

@@ -11,8 +11,9 @@ namespace DinarLive
     public static class BlockType
     {
         public const ushort
-            Json = 1, Camera = 2, Pose = 3, Transl = 4, Expression = 5, Format = 6, Source = 7, Avatar = 8, Color = 16,
-            Alpha = 17, Depth = 18, Timing = 19, Error = 20, Rect = 21, Background = 22, SourceTime = 23;
+            Json = 1, Camera = 2, Pose = 3, Transl = 4, Expression = 5, Format = 6, Source = 7, Avatar = 8,
+            Renderer = 9, Color = 16, Alpha = 17, Depth = 18, Timing = 19, Error = 20, Rect = 21, Background = 22,
+            SourceTime = 23, Rendered = 24;
     }
 
     /// <summary>Why a server refused something.</summary>
@@ -56,6 +57,7 @@ namespace DinarLive
         public const int RectSize = 8;
         public const int BackgroundSize = 4;
         public const int SourceTimeSize = 8;
+        public const int ScaleSize = 4;
         public const int TimingSize = 16;
         public const int TimingNameSize = 12;
         public const int NearFarSize = 8;

@@ -114,10 +114,10 @@ namespace DinarLive
             return block;
         }
 
-        static string ReadName(List<Block> blocks)
+        static string ReadName(List<Block> blocks, ushort type = BlockType.Avatar, string none = "")
         {
-            foreach (Block block in blocks) if (block.Type == BlockType.Avatar) return Expect(block, "AVATAR").Text();
-            return "";
+            foreach (Block block in blocks) if (block.Type == type) return Expect(block, "block " + type).Text();
+            return none;
         }
 
         static float[] ReadFloats(string name, Block block, int offset, int count)
@@ -182,6 +182,7 @@ namespace DinarLive
                 throw new ProtocolException("RENDER: " + cameras.Count + " cameras, expected 1 or " + Wire.MaxCameras);
             m.Cameras = cameras.ToArray();
             m.Avatar = ReadName(blocks);
+            m.Renderer = ReadName(blocks, BlockType.Renderer, null);
             if (body != null) m.Pose = new Pose { Body = body, Transl = transl, Expression = expression };
         }
 
@@ -249,12 +250,24 @@ namespace DinarLive
                         m.Background = new[] { b.Data[b.Offset], b.Data[b.Offset + 1], b.Data[b.Offset + 2] };
                         break;
                     case BlockType.SourceTime: m.SourceTimeNs = U64(b.Data, Expect(b, "SOURCE_TIME", Wire.SourceTimeSize).Offset); break;
+                    case BlockType.Rendered: m.Rendered = ReadRendered(Expect(b, "RENDERED")); break;
                     case BlockType.Timing: ReadTimings(m, b); break;
                 }
             }
             if (views.Count == 0 || views.Exists(v => v.Color == null))
                 throw new ProtocolException("FRAME: a view without CAMERA or COLOR");
             m.Views = views.ToArray();
+        }
+
+        static Rendered ReadRendered(Block b)
+        {
+            if (b.Length < Wire.ScaleSize)
+                throw new ProtocolException("RENDERED: " + b.Length + " bytes, expected at least " + Wire.ScaleSize);
+            float scale = F32(b.Data, b.Offset);
+            if (!(scale > 0 && scale <= 1)) throw new ProtocolException("RENDERED: a scale of " + scale + ", expected more than 0 and at most 1");
+            b.Offset += Wire.ScaleSize;
+            b.Length -= Wire.ScaleSize;
+            return new Rendered { Renderer = b.Text(), Scale = scale };
         }
 
         static void ReadTimings(Message m, Block b)

@@ -59,6 +59,7 @@ namespace DinarLive
             if (m.Pose != null && m.Source != null) throw new ArgumentException("Pose and Source: got both, expected one of them or none");
             foreach (Camera camera in m.Cameras) WriteCamera(body, camera);
             if (m.Avatar != "") body.Block(BlockType.Avatar, Wire.OnlyFormat, w => w.Text(m.Avatar));
+            if (m.Renderer != null) body.Block(BlockType.Renderer, Wire.OnlyFormat, w => w.Text(m.Renderer));
             if (m.Pose != null)
             {
                 body.Block(BlockType.Pose, Wire.OnlyFormat, w => w.Floats("Pose.Body", m.Pose.Body, 3 * Wire.Joints));
@@ -101,6 +102,8 @@ namespace DinarLive
         {
             if (m.Background != null) body.Block(BlockType.Background, Wire.OnlyFormat, w => { w.Bytes(m.Background, 0, 3); w.U8(0); });
             if (m.SourceTimeNs.HasValue) body.Block(BlockType.SourceTime, Wire.OnlyFormat, w => w.U64(m.SourceTimeNs.Value));
+            if (m.Rendered != null)
+                body.Block(BlockType.Rendered, Wire.OnlyFormat, w => { w.F32(m.Rendered.Scale); w.Text(m.Rendered.Renderer); });
             foreach (View view in m.Views)
             {
                 View v = view;

@@ -41,6 +41,13 @@ namespace DinarLive
         public float Near, Far;         // metres, of inverse depth; 0 and 0 = what each picture needs
     }
 
+    /// <summary>What made a picture: the avatar's renderer, and how many pixels it rendered for one of the picture's along each side.</summary>
+    public sealed class Rendered
+    {
+        public string Renderer;
+        public float Scale = 1;
+    }
+
     public sealed class Plane
     {
         public ushort Encoding;
@@ -63,6 +70,7 @@ namespace DinarLive
         public uint Session;
         public string Json;                                 // Hello, Caps
         public string Avatar = "";                          // Render, Describe
+        public string Renderer;                             // Render: one of the avatar's, "" = the server chooses, null = it does not say
         public Camera[] Cameras = new Camera[0];            // Render
         public Pose Pose;
         public SourceChoice Source;
@@ -71,6 +79,7 @@ namespace DinarLive
         public bool Straight;
         public byte[] Background;
         public ulong? SourceTimeNs;
+        public Rendered Rendered;                           // where Renderer was not null
         public List<KeyValuePair<string, float>> Timings = new List<KeyValuePair<string, float>>();     // milliseconds
         public uint Code;                                   // Error
         public string Text = "";

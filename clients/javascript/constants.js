@@ -23,6 +23,7 @@ export const BlockType = Object.freeze({
   FORMAT: 6,
   SOURCE: 7,
   AVATAR: 8,
+  RENDERER: 9,
   COLOR: 16,
   ALPHA: 17,
   DEPTH: 18,
@@ -31,6 +32,7 @@ export const BlockType = Object.freeze({
   RECT: 21,
   BACKGROUND: 22,
   SOURCE_TIME: 23,
+  RENDERED: 24,
 });
 
 /** Why a server refused something. */
@@ -82,6 +84,7 @@ export const SOURCE_SIZE = 16;
 export const RECT_SIZE = 8;
 export const BACKGROUND_SIZE = 4;
 export const SOURCE_TIME_SIZE = 8;
+export const SCALE_SIZE = 4;
 export const TIMING_SIZE = 16;
 export const TIMING_NAME_SIZE = 12;
 export const NEAR_FAR_SIZE = 8;

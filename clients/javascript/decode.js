@@ -34,6 +34,7 @@ import {
   PROTOCOL,
   RAW,
   RECT_SIZE,
+  SCALE_SIZE,
   SHORT_FORMAT,
   SOURCE_SIZE,
   SOURCE_TIME_SIZE,
@@ -152,9 +153,9 @@ function readJson(blocks) {
   return info;
 }
 
-function readName(blocks) {
-  const block = blocks.find((b) => b.type === BlockType.AVATAR);
-  return block ? text.decode(expect(block, "AVATAR").data) : "";
+function readName(blocks, name = "AVATAR", none = "") {
+  const block = blocks.find((b) => b.type === BlockType[name]);
+  return block ? text.decode(expect(block, name).data) : none;
 }
 
 function readFloats(name, block, count, at = 0) {
@@ -184,6 +185,7 @@ function readRender(blocks) {
   const request = {
     cameras,
     avatar: readName(blocks),
+    renderer: readName(blocks, "RENDERER", null),
     pose: null,
     source: null,
     format: { color: JPEG, quality: 85, alpha: DEFLATE, depth: NONE, straight: false, background: null, margin: 0, near: 0, far: 0 },
@@ -233,7 +235,7 @@ const SIZES = {
 const PLANES = { [BlockType.COLOR]: "color", [BlockType.ALPHA]: "alpha", [BlockType.DEPTH]: "depth" };
 
 function readFrame(blocks) {
-  const frame = { views: [], timings: {}, background: null, sourceTimeNs: null };
+  const frame = { views: [], timings: {}, background: null, sourceTimeNs: null, rendered: null };
   for (const block of blocks) {
     const last = frame.views.at(-1);
     switch (block.type) {
@@ -277,12 +279,22 @@ function readFrame(blocks) {
       case BlockType.SOURCE_TIME:
         frame.sourceTimeNs = expect(block, "SOURCE_TIME", SOURCE_TIME_SIZE).view.getBigUint64(0, true);
         break;
+      case BlockType.RENDERED:
+        frame.rendered = readRendered(expect(block, "RENDERED"));
+        break;
       case BlockType.TIMING:
         frame.timings = readTimings(block);
     }
   }
   if (!frame.views.length || frame.views.some((v) => !v.color)) throw new ProtocolError("FRAME: a view without CAMERA or COLOR");
   return frame;
+}
+
+function readRendered({ data, view }) {
+  if (data.length < SCALE_SIZE) throw new ProtocolError(`RENDERED: ${data.length} bytes, expected at least ${SCALE_SIZE}`);
+  const scale = view.getFloat32(0, true);
+  if (!(scale > 0 && scale <= 1)) throw new ProtocolError(`RENDERED: a scale of ${scale}, expected more than 0 and at most 1`);
+  return { renderer: text.decode(data.subarray(SCALE_SIZE)), scale };
 }
 
 function readTimings(block) {

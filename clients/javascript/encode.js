@@ -25,6 +25,7 @@ import {
   OPENXR_CAMERA_FLOATS,
   PROTOCOL,
   RECT_SIZE,
+  SCALE_SIZE,
   SHORT_FORMAT,
   SOURCE_SIZE,
   SOURCE_TIME_SIZE,
@@ -40,7 +41,7 @@ const TYPES = Object.keys(MessageType).map((name) => name.toLowerCase()),
  * The bytes of a message. Fields left out have their defaults:
  *   hello       info
  *   describe    id, avatar = ""
- *   render      id, cameras = [camera] or a pair, pose | source, avatar = "", format, poseTimeNs = 0
+ *   render      id, cameras = [camera] or a pair, pose | source, avatar = "", renderer = null, format, poseTimeNs = 0
  *     camera    {K: [9], worldToCamera: [16], width, height} or {position: [3], orientation: [4], fov: [4], width, height}
  *     pose      {body: [165], transl: [3], expression: [up to 100]};   source {index = 0, time = 0, follow = false}
  *     format    {color = JPEG, quality = 85, alpha = DEFLATE, depth = NONE, straight = false, background: [r, g, b] | null,
@@ -147,12 +148,13 @@ function cameraBlock(camera) {
   return [BlockType.CAMERA, openxr ? OPENXR_CAMERA : MATRIX_CAMERA, data];
 }
 
-function renderBlocks({ cameras, pose, source, avatar, format = {} }) {
+function renderBlocks({ cameras, pose, source, avatar, renderer = null, format = {} }) {
   if (!(cameras?.length >= 1 && cameras.length <= MAX_CAMERAS))
     throw new RangeError(`cameras: got ${cameras?.length}, expected 1 or ${MAX_CAMERAS}`);
   if (pose && source) throw new RangeError("pose and source: got both, expected one of them or none");
   const blocks = cameras.map(cameraBlock);
   if (avatar) blocks.push([BlockType.AVATAR, ONLY_FORMAT, utf8.encode(avatar)]);
+  if (renderer !== null) blocks.push([BlockType.RENDERER, ONLY_FORMAT, utf8.encode(renderer)]);
   if (pose) {
     blocks.push([BlockType.POSE, ONLY_FORMAT, bytes(12 * JOINTS, (view) => floats("pose.body", pose.body, 3 * JOINTS, view, 0))]);
     blocks.push([BlockType.TRANSL, ONLY_FORMAT, bytes(12, (view) => floats("pose.transl", pose.transl ?? [0, 0, 0], 3, view, 0))]);
@@ -209,11 +211,17 @@ function formatBlock({
   ];
 }
 
-function frameBlocks({ views, timings = {}, background, sourceTimeNs }) {
+function frameBlocks({ views, timings = {}, background, sourceTimeNs, rendered }) {
   const blocks = [];
   if (background) blocks.push([BlockType.BACKGROUND, ONLY_FORMAT, Uint8Array.from([...background, 0])]);
   if (sourceTimeNs !== undefined && sourceTimeNs !== null) {
     blocks.push([BlockType.SOURCE_TIME, ONLY_FORMAT, bytes(SOURCE_TIME_SIZE, (view) => view.setBigUint64(0, BigInt(sourceTimeNs), true))]);
+  }
+  if (rendered) {
+    const name = utf8.encode(rendered.renderer),
+      data = bytes(SCALE_SIZE + name.length, (view) => view.setFloat32(0, rendered.scale, true));
+    data.set(name, SCALE_SIZE);
+    blocks.push([BlockType.RENDERED, ONLY_FORMAT, data]);
   }
   for (const { camera, rect, color, alpha, depth } of views) {
     blocks.push(

@@ -11,19 +11,23 @@ import time
 import cv2
 import numpy as np
 
+from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.motion import Motion, demo_motion
+from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.framing import FollowingCamera, body_extent
 from dinar_live.runtime.render.sinks import VideoSink, contact_sheet, write_png
 from dinar_live.runtime.stream import Client, Frame
 
 from . import common
 from .access import temporary_keys
+from .clip import write_clip
 from .driving import Figures, Target, closed_loop, paced
-from .serve import open_page
+from .serve import fps_argument, open_page, wanted_fps
 from .server_process import ServerProcess
 
 FPS = 30
-MAX_VIDEO_FRAMES = 1800  # kept in memory as JPEGs until the measurement is over
+MAX_VIDEO_FRAMES = 1800  # a minute
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL = 6, 4, 224
 BACKGROUND = (223, 227, 232)  # RGB
 UNMEASURED = 10  # frames before the measurement
@@ -58,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--curve", action="store_true", help="with keys and encryption between server and client"
     )
+    fps_argument(parser)
     common.realtime_argument(parser)
     common.renderer_arguments(parser)
 
@@ -74,40 +79,15 @@ def free_port(port: int) -> int:
 
 
 class Recorder:
-    """Keeps what comes, so that writing it disturbs no measurement: the video's pictures as JPEG, the sheet's
-    as they are."""
+    """Keeps the pictures of the free run that the sheet wants."""
 
     def __init__(self):
-        self._jpegs: dict[int, np.ndarray] = {}
         self._cells: dict[int, np.ndarray] = {}
         self.wanted: frozenset[int] = frozenset()  # which frames of the free run go to the sheet
-
-    def paced(self, frame: Frame, tick: int | None) -> None:
-        if tick is not None and tick < MAX_VIDEO_FRAMES:
-            self._jpegs[tick] = cv2.imencode(
-                ".jpg", opaque(frame.rgba)[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95)
-            )[1]
 
     def free(self, frame: Frame, index: int | None) -> None:
         if index in self.wanted:
             self._cells[index] = frame.rgba
-
-    def write_video(self, path: pathlib.Path, ticks: int) -> None:
-        """One frame per tick; a tick without one shows the one before."""
-        jpeg = self._jpegs[min(self._jpegs)]
-        sink, complete = None, False
-        try:
-            for tick in range(min(ticks, MAX_VIDEO_FRAMES)):
-                jpeg = self._jpegs.get(tick, jpeg)
-                bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-                assert bgr is not None  # a JPEG that the client took
-                rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
-                sink = sink or VideoSink(path, (rgba.shape[0], rgba.shape[1]), FPS)
-                sink.write(rgba)
-            complete = True
-        finally:
-            if sink is not None:
-                sink.close(complete)
 
     def write_sheet(self, path: pathlib.Path) -> None:
         """The frames of the free run, in the order of the motion."""
@@ -135,11 +115,17 @@ def table(figures: Figures) -> str:
     return "\n".join(f"  {a:<16} {b:<7} {c:>8} {d:>8}" for a, b, c, d in rows)
 
 
-def measure(server: ServerProcess, access: dict, motion: Motion, frames: int, out: pathlib.Path) -> None:
-    """Two thirds of the frames at 30 per second, for latency and the video; the rest, spread over the whole
-    motion, as fast as the server answers, for the frame rate and the sheet."""
+def shares(frames: int) -> tuple[int, int]:
+    """How many of the frames are asked for at a fixed rate, and how many as fast as they come."""
     free = max(1, frames // 3)
-    at_pace, recorder, figures, running = max(1, frames - free), Recorder(), Figures(), Figures()
+    return max(1, frames - free), free
+
+
+def measure(server: ServerProcess, access: dict, motion: Motion, frames: int, sheet: pathlib.Path) -> None:
+    """Two thirds of the frames at 30 per second, for latency; the rest, spread over the whole motion, as fast
+    as the server answers, for the frame rate and the sheet."""
+    at_pace, free = shares(frames)
+    recorder, figures, running = Recorder(), Figures(), Figures()
     times = np.linspace(0, motion.duration, free, endpoint=False).tolist()
     recorder.wanted = frozenset(
         np.linspace(0, free - 1, min(free, SHEET_COLUMNS * SHEET_ROWS)).astype(int).tolist()
@@ -148,20 +134,29 @@ def measure(server: ServerProcess, access: dict, motion: Motion, frames: int, ou
         target = Target(client.capabilities, motion)
         closed_loop(client, target, Figures(), [0.0] * UNMEASURED)
         print(f"{at_pace} frames at {FPS} per second ...", flush=True)
-        paced(client, target, figures, fps=FPS, frames=at_pace, on_frame=recorder.paced, on_tick=server.check)
+        paced(client, target, figures, fps=FPS, frames=at_pace, on_tick=server.check)
         if not figures.frames:
             raise DinarError(f"{server.endpoint}: the server answered none of {at_pace} requests")
         print(f"{free} frames as fast as they come ...", flush=True)
         closed_loop(client, target, running, times, recorder.free)
-    video, sheet = out / "demo.mp4", out / "sheet.png"
-    recorder.write_video(video, at_pace)
     recorder.write_sheet(sheet)
     print(f"\npaced at {FPS} fps:  {figures.line()}\nas fast as it goes: {running.line()}")
     print(f"\nlatency per stage, paced, {figures.frames} frames:\n{table(figures)}\n")
-    print(
-        f"{video}: {min(at_pace, MAX_VIDEO_FRAMES) / FPS:.1f} s\n{sheet}: {len(recorder.wanted)} pictures",
-        flush=True,
-    )
+    print(f"{sheet}: {len(recorder.wanted)} pictures", flush=True)
+
+
+def write_video(path: pathlib.Path, avatar: Avatar, motion: Motion, frames: int, options: dict) -> None:
+    """The first `frames` of the motion, every one of them, rendered in this process: how fast the machine is
+    changes nothing in the picture. options: keyword arguments of Renderer. Raises DinarError."""
+    fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
+    follow = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), options["size"])
+    background = (BACKGROUND[0] / 255, BACKGROUND[1] / 255, BACKGROUND[2] / 255)
+    poses = (fitted.pose_at(i / FPS) for i in range(frames))
+    with Renderer(avatar, **options, background=background, background_compile=False) as renderer:
+        print(f"rendering {path} ...", flush=True)
+        sink = VideoSink(path, options["size"], FPS)
+        write_clip(renderer, sink, ((pose, follow.at(pose.transl)) for pose in poses), frames)
+    print(f"{path}: {frames} frames, {frames / FPS:.1f} s, {sink.label}", flush=True)
 
 
 def show(server: ServerProcess, frames: int | None, open_it: bool) -> None:
@@ -194,22 +189,26 @@ def run(args: argparse.Namespace) -> int:
     if args.headless:
         out.mkdir(parents=True, exist_ok=True)
     options = common.renderer_options(args)
+    offline = dict(options)
     height, width = options.pop("size")
     # the motion that comes is what the server warms up with
-    command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}"]
+    command = [args.avatar, "--motion", "demo", "--size", f"{width}x{height}", f"--fps={wanted_fps(args):g}"]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     command += (
         ["--no-page"]
         if args.headless
         else ["--page-host", args.page_host, "--page-port", str(free_port(args.page_port))]
     )
-    motion = demo_motion()
+    motion, frames = demo_motion(), args.frames or 300
     with (
         temporary_keys(args.curve) as (serve_keys, access),
         ServerProcess(command + serve_keys, _say) as server,
     ):
         if args.headless:
-            measure(server, access, motion, args.frames or 300, out)
+            measure(server, access, motion, frames, out / "sheet.png")
         else:
             show(server, args.frames, not args.no_open)
+    if args.headless:
+        clip = min(shares(frames)[0], MAX_VIDEO_FRAMES)
+        write_video(out / "demo.mp4", common.open_avatar(args.avatar), motion, clip, offline)
     return 0

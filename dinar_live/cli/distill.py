@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import pathlib
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         required=True,
-        help="bundle to write: a folder, or a .zip; it has the teacher's renderers and the new one",
+        help="bundle to write: a folder, or a .zip; it has the teacher's renderers and the new ones",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an avatar that is already there")
     parser.add_argument(
@@ -29,7 +30,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the renderer to learn from (default: the avatar's first)",
     )
-    parser.add_argument("--student", default="light", metavar="NAME", help="what the new renderer is called")
+    parser.add_argument(
+        "--student",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what the new renderer is called, once for each (default: light and lite, if the avatar has them not yet); "
+        "lite gets the smaller network",
+    )
     views = parser.add_argument_group("what the teacher is rendered in")
     views.add_argument(
         "--motion",
@@ -57,8 +65,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="picture size in pixels (default: 512x512)",
     )
     training = parser.add_argument_group("training")
-    training.add_argument("--steps", type=int, default=1500, help="of training")
-    training.add_argument("--width", type=int, default=32, help="channels of the network; a multiple of 16")
+    training.add_argument("--steps", type=int, default=1500, help="of training, for each")
+    training.add_argument(
+        "--width", type=int, default=32, help="channels of the network, of lite always 16; a multiple of 16"
+    )
     training.add_argument("--seed", type=int, default=0, help="of poses, cameras and training")
     training.add_argument("--keep-work", action="store_true", help="keep OUT.work: the teacher's pictures and the state of training, from "
                           "which an interrupted run goes on")  # fmt: skip
@@ -75,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
 
     from dinar_live.export.capture import Capture
     from dinar_live.export.distill.poses import CaptureSource, MotionSource, Source
-    from dinar_live.export.distill.student import Student, check_names, train_student, with_student
+    from dinar_live.export.distill.student import check_names, students, train_student, with_students
     from dinar_live.export.distill.teacher import Plan, render_teacher
     from dinar_live.export.evaluate import sheet, summary, table
-    from dinar_live.export.fit.light import STRIDE
+    from dinar_live.export.fit.half import STRIDE
     from dinar_live.export.fit.train import Settings
     from dinar_live.export.sheets import report_paths
     from dinar_live.export.work import Work, fingerprint
@@ -90,11 +100,13 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing(out, args.overwrite)  # before the work is done
     avatar = common.open_avatar(args.avatar)
     teacher = next(iter(avatar.renderers)) if args.teacher == "auto" else args.teacher
-    student = Student(name=args.student, width=args.width)
-    check_names(avatar, teacher, student)
+    learners = students(avatar, args.student, args.width)
+    for student in learners:
+        check_names(avatar, teacher, student)
     plan = Plan(training=args.frames, validation=args.validation, size=args.size, seed=args.seed)
     crop = min(Settings.size, *(side // STRIDE * STRIDE for side in args.size))
     settings = Settings(steps=args.steps, size=crop, seed=args.seed, device=_device(args.device))
+    settings = replace(settings, bf16=settings.device == "cuda")
     options = common.engine_options(args)
     if args.precision == "auto":
         options["precision"] = "f32"  # a teacher is worth its time
@@ -115,18 +127,32 @@ def run(args: argparse.Namespace) -> int:
         avatar, teacher, folder / "teacher", plan, sources, options=options, progress=frames_progress
     )
     basis = [folder / "teacher" / name for name in ("teacher.json", "capture.npz")]
-    work = Work(folder, fingerprint(basis, {**asdict(settings), **asdict(student)}))
-    with common.TrainingBar(settings.steps) as bar:
-        spec = train_student(avatar, teacher, capture, student, settings, file=work.file("train"), report=bar)
-    both, difference = with_student(avatar, teacher, student, spec, capture, settings, options)
+    learned = []
+    with common.TrainingBar(settings.steps * len(learners)) as bar:
+        for done, student in enumerate(learners):
+            work = Work(folder, fingerprint(basis, {**asdict(settings), **asdict(student)}))
+            before = done * settings.steps
+            spec = train_student(
+                avatar,
+                teacher,
+                capture,
+                student,
+                settings,
+                file=work.file("train"),
+                report=lambda step, loss, before=before: bar(before + step, loss),
+            )
+            learned.append((student, spec))
+    both, differences = with_students(avatar, teacher, learned, capture, settings, options)
     both.save(out, args.overwrite)
     picture, figures = report_paths(out)
-    write_png(picture, sheet([difference]))
-    write_json(figures, {"teacher": teacher, "student": summary(difference)})
+    write_png(picture, sheet(differences))
+    summaries = {student.name: summary(d) for student, d in zip(learners, differences, strict=True)}
+    write_json(figures, {"teacher": teacher, "student": summaries[learners[0].name], "students": summaries})
     if not args.keep_work:
-        work.remove()
-    print(f"{student.name} against {teacher}, in poses and views that were not trained on:")
-    print("\n".join(table(difference)))
+        shutil.rmtree(folder, ignore_errors=True)
+    for student, difference in zip(learners, differences, strict=True):
+        print(f"{student.name} against {teacher}, in poses and views that were not trained on:")
+        print("\n".join(table(difference)))
     print(f"{out}: renderers {', '.join(both.renderers)}; report: {picture}, {figures}")
     return 0
 

@@ -10,7 +10,7 @@ from dinar_live.doctor import BROKEN, MISSING, OK, Finding, as_json, findings, h
 
 MARKS = {OK: "ok", MISSING: "--", BROKEN: "BROKEN"}
 COLOURS = {OK: "\x1b[32m", MISSING: "\x1b[33m", BROKEN: "\x1b[31m"}
-TITLES = {"cpu": "on the CPU", "stream": "streaming", "gpu": "on an NVIDIA GPU"}
+TITLES = {"cpu": "on the CPU", "stream": "streaming", "video": "video files", "gpu": "on an NVIDIA GPU"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,6 @@
-"""dinar evaluate AVATAR CAPTURE [--split validation] [--json FILE] [--sheet FILE.png]"""
+"""dinar evaluate AVATAR CAPTURE [--split validation] [--json FILE] [--sheet FILE.png]
+
+dinar evaluate --table PEOPLE ...: avatars made of photos by several methods (evaluate_table.py)"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from tqdm import tqdm
 
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import common, evaluate_table
 from .inspect import printable
 
 MAX_FLICKER = 10_000
@@ -19,8 +21,10 @@ PERCEPTUAL = ("lpips", "dists")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    common.avatar_argument(parser)
-    parser.add_argument("capture", metavar="CAPTURE", help="folder with capture.npz and images/")
+    parser.add_argument(
+        "avatar", metavar="AVATAR", nargs="?", help="avatar bundle (folder or .zip), or 'demo'"
+    )
+    parser.add_argument("capture", metavar="CAPTURE", nargs="?", help="folder with capture.npz and images/")
     parser.add_argument(
         "--split",
         choices=("validation", "training", "all"),
@@ -51,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("VGG16", "WEIGHTS"),
         help="weights for DISTS, which you bring (needs torch)",
     )
+    evaluate_table.arguments(parser)
     common.engine_arguments(parser)
 
 
@@ -66,8 +71,12 @@ def run(args: argparse.Namespace) -> int:
         report.refuse_unwritable(args.json)
     if args.sheet is not None and pathlib.Path(args.sheet).suffix.lower() != ".png":
         raise InputError(f"--sheet {args.sheet}: expected the name of a .png file")
+    if bool(args.table) == bool(args.avatar) or (args.avatar and not args.capture):
+        raise InputError("expected AVATAR and CAPTURE, or --table PEOPLE ... without them")
     options = common.engine_options(args)
     perceptual = {name: _perceptual(name, *files) for name in PERCEPTUAL if (files := getattr(args, name))}
+    if args.table:
+        return evaluate_table.run(args, perceptual)
     avatar, capture = common.open_avatar(args.avatar), Capture.open(args.capture)
     frames = capture.frames(args.split)
     motion = common.open_motion(args.motion, args) if args.flicker else None

@@ -1,4 +1,6 @@
-"""dinar export --photo P [--photo P2 ...] [--mask M ...] [--smplx FIT ...] [--checkpoint C] --out AVATAR"""
+"""dinar export --photo P [--photo P2 ...] [--mask M ...] [--smplx FIT ...] [--checkpoint C] --out AVATAR
+
+Without --checkpoint the package's own completion network makes a whole person of one photo or several."""
 
 from __future__ import annotations
 
@@ -10,33 +12,11 @@ from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
+from . import common
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--photo",
-        action="append",
-        required=True,
-        help="a photo of the whole person; give --photo once for each view (front and back are best)",
-    )
-    parser.add_argument(
-        "--mask",
-        action="append",
-        default=[],
-        help="the person in white, one for each photo (default: made from the photo)",
-    )
-    parser.add_argument(
-        "--smplx",
-        action="append",
-        default=[],
-        help="SMPL-X fit, one for each photo: .npz with its camera, or the published .pkl (with --checkpoint) "
-        "(default: made from the photo)",
-    )
-    parser.add_argument(
-        "--height", type=float, metavar="METRES", help="of the person, e.g. 1.74; a photo cannot tell it"
-    )
-    parser.add_argument(
-        "--person", type=int, metavar="N", help="which one of several people, counted from the left"
-    )
+    _photo_arguments(parser)
     parser.add_argument("--out", required=True, help="bundle to write: a folder, or a .zip")
     parser.add_argument("--overwrite", action="store_true", help="replace an avatar that is already there")
     parser.add_argument(
@@ -45,9 +25,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="default: the name of --out")
     parser.add_argument("--licence", default="", help="a note to store in the avatar")
     parser.add_argument(
-        "--method", choices=("projection", "dinar"), help="default: dinar with --checkpoint, else projection"
+        "--method",
+        choices=("completion", "outline", "projection", "dinar"),
+        help="completion: a network shapes and paints what no photo shows (default; open body only); outline: the body is moved to "
+        "the masks' outlines, nothing learned; projection: the bare body; dinar: the published networks (default with --checkpoint)",
     )
-    parser.add_argument("--texture-size", type=int, default=1024, help="projection: texels a side")
+    parser.add_argument("--texture-size", type=int, default=1024, help="texels a side (not of dinar)")
+    parser.add_argument(
+        "--weights", metavar="FILE.onnx", help="completion: a network you trained (docs/completion.md)"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of the completion network; 0 = all cores")
+    _dinar_arguments(parser)
+
+
+def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar = parser.add_argument_group(
         "dinar: the networks of arXiv 2303.09375 (needs torch: pip install dinar-live[export])"
     )
@@ -98,15 +89,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _photo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--photo",
+        action="append",
+        required=True,
+        help="a photo of the whole person; give --photo once for each view (front and back are best)",
+    )
+    parser.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        help="the person in white, one for each photo (default: made from the photo)",
+    )
+    parser.add_argument(
+        "--smplx",
+        action="append",
+        default=[],
+        help="SMPL-X fit, one for each photo: .npz with its camera, or the published .pkl (with --checkpoint) "
+        "(default: made from the photo)",
+    )
+    parser.add_argument(
+        "--height", type=float, metavar="METRES", help="of the person, e.g. 1.74; a photo cannot tell it"
+    )
+    parser.add_argument(
+        "--person", type=int, metavar="N", help="which one of several people, counted from the left"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    method = args.method or ("dinar" if args.checkpoint else "projection")
-    if (method == "dinar") != bool(args.checkpoint):
-        raise InputError("--method dinar needs --checkpoint, and projection takes none")
+    if args.checkpoint and args.method not in (None, "dinar"):
+        raise InputError(f"--method {args.method}: takes no --checkpoint; use --method dinar")
+    if args.method == "dinar" and not args.checkpoint:
+        raise InputError("--method dinar needs --checkpoint")
+    if args.checkpoint and args.weights:
+        raise InputError("--weights: means nothing for --method dinar")
+    common.check_threads(args.threads)
     out = pathlib.Path(args.out)
     refuse_existing(out, args.overwrite)  # before the work is done
     body = Body.load(args.body) if args.body else Body.open()
     _complete(args, out, body)
-    (_dinar if method == "dinar" else _projection)(args, out, body)
+    (_dinar if args.checkpoint else _from_photos)(args, out, body)
     print(f"{out}: avatar {args.name or out.stem!r}; look at it with 'dinar inspect {out}'")
     return 0
 
@@ -124,14 +147,18 @@ def _complete(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     args.smplx = files.fits
 
 
-def _projection(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
+def _from_photos(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
+    from dinar_live.export.from_photos import avatar_from_photos, choose_method
     from dinar_live.export.inputs import read_view
-    from dinar_live.export.projection import project_photos
 
     views = [read_view(*v) for v in zip(args.photo, args.mask, args.smplx, strict=True)]
-    avatar, figures = project_photos(
-        views, body, name=args.name or out.stem, texture_size=args.texture_size, licence=args.licence
-    )
+    method, why = (args.method, "") if args.method else choose_method(body, args.weights)
+    if why:
+        print(f"note: method {method}: {why}")
+    avatar, figures = avatar_from_photos(
+        views, body, name=args.name or out.stem, method=method, texture_size=args.texture_size,
+        licence=args.licence, own_weights=args.weights, threads=args.threads,
+    )  # fmt: skip
     avatar.save(out, args.overwrite)
     for what, share in figures.items():
         print(f"{what}: {100 * share:.0f} % of the surface")

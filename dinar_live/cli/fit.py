@@ -26,12 +26,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--body", help="the SMPL-X model .npz that the capture belongs to (default: the open body)"
     )
     parser.add_argument(
-        "--steps", type=int, default=1500, help="of training; 0 = none: the textured mesh with soft outlines"
+        "--steps",
+        type=int,
+        default=1500,
+        help="of training, for each network; 0 = none: the textured mesh with soft outlines",
     )
     parser.add_argument("--texture-size", type=int, default=512, help="texels a side")
-    parser.add_argument("--channels", type=int, default=16, help="of the neural texture, beside the colour")
     parser.add_argument(
-        "--width", type=int, default=32, help="channels of the network at half resolution, a multiple of 16"
+        "--channels", type=int, default=16, help="of the neural texture of `light`, beside the colour"
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        default=32,
+        help="channels of the network `light` at half resolution, a multiple of 16",
     )
     parser.add_argument("--no-offsets", action="store_true", help="keep the body's own mesh")
     parser.add_argument(
@@ -77,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     check_validation(capture)
     body = Body.load(args.body) if args.body else Body.open()
     work = out.with_name(f"{out.name}.work")
-    with common.TrainingBar(settings.steps) as bar:
+    with common.TrainingBar(settings.steps * len(settings.ladder)) as bar:
         avatar = fit_capture(
             capture, body, settings, name=args.name or out.stem, licence=args.licence, work=work, progress=bar
         )

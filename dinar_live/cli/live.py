@@ -10,8 +10,9 @@ import threading
 from collections.abc import Sequence
 
 from dinar_live.runtime.avatar import Avatar
+from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.process import leave
-from dinar_live.runtime.live import Follower, open_source
+from dinar_live.runtime.live import Follower, WebXrSource, open_source
 from dinar_live.runtime.live.registry import CALIBRATED, FORMS
 from dinar_live.runtime.live.source import Source
 from dinar_live.runtime.motion import FootLock
@@ -169,6 +170,8 @@ def run(args: argparse.Namespace) -> int:
     for path in takes:
         check_path(path, "--record", args.overwrite)
     calibration = "none" if args.no_calibration else "t-pose" if args.calibrate else "auto"
+    if "webxr" in args.source and args.no_page:
+        raise InputError("--no-page: the source webxr comes through the page; leave --no-page out")
     sources = [
         open_source(text, bind=args.bind, calibration=calibration, calibrate_after=args.calibrate_after)
         for text in args.source
@@ -183,7 +186,8 @@ def run(args: argparse.Namespace) -> int:
         for performer in performers:  # a busy port shows before the work
             stack.enter_context(performer.source)
         calibrate_on_enter(list(zip(args.source, sources, strict=True)))
-        with serving(args, avatars, lambda _: next(in_order), stop) as server:
+        headset = next((s for s in sources if isinstance(s, WebXrSource)), None)
+        with serving(args, avatars, lambda _: next(in_order), stop, headset=headset) as server:
             for performer, path in zip(performers, takes, strict=False):
                 recordings.append(
                     stack.enter_context(

@@ -25,6 +25,7 @@ VERBS = {
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
     "pose": "find the pose of a person: of a photo a fit and a mask, of a video a motion",
+    "alive": "make the person of a photo move within the photo: a video",
     "models": "show, get and check the networks that find people in pictures",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
     "distill": "train a light renderer to draw what a slow one of the same avatar draws",
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         if verb in argv[:1]:  # only the verb asked for is imported
             importlib.import_module(f".{verb}", __package__).arguments(sub)
     args = parser.parse_args(argv)
+    args.given = argv
     if args.verb is None:
         parser.print_help()
         return 2

@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{name}: needs the whole clip; record first, then 'dinar convert TAKE.dmot OUT.dmot {name}'"
             )
+    if args.source.partition(":")[0] == "webxr":
+        raise InputError("webxr: comes through a server's page; use 'dinar live webxr --record TAKE.dmot'")
     take = Take(out, smooth=args.smooth, overwrite=args.overwrite, name=args.source)
     with open_source(args.source, bind=args.bind, calibrate_after=args.calibrate_after) as source:
         print(f"recording {args.source}; Ctrl-C ends it", flush=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-import pathlib
+from collections.abc import Iterator
 
-from tqdm import tqdm
-
+from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
+from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
 from dinar_live.runtime.render.options import RenderOptions
-from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink
+from dinar_live.runtime.render.sinks import CODECS
 
 from . import common
-
-FILES_NOT_WRITTEN = (".mov", ".mkv", ".m4v", ".gif", ".png", ".jpg", ".jpeg", ".webp")
+from .clip import Output, write_clip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--turn", type=float, default=0.0, help="full turns of the camera over the clip")
     parser.add_argument(
-        "--background", type=common.colour, default="#dfe3e8", help="#rrggbb, or transparent (PNGs only)"
+        "--background",
+        type=common.colour,
+        default="#dfe3e8",
+        help="#rrggbb, or transparent (.webm and PNGs only)",
     )
     common.file_arguments(parser)
     common.motion_filters(parser)
@@ -51,18 +53,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    out = pathlib.Path(args.out)
     if not 0.1 <= args.fps <= 1000 or (args.seconds is not None and not args.seconds > 0):
         raise InputError(
             f"--fps {args.fps:g} --seconds {args.seconds}: expected 0.1..1000 frames per second and a positive duration"
         )
-    video = out.suffix in CODECS
-    if out.suffix.lower() in FILES_NOT_WRITTEN:  # it would become a folder of that name
-        raise InputError(f"--out {out}: got {out.suffix}, expected {', '.join(CODECS)} or a folder for PNGs")
-    if video and args.background is None:
-        raise InputError(
-            "--background transparent: a video file has no alpha; give a folder for PNGs as --out"
-        )
+    out = Output(args.out, transparent=args.background is None)
     avatar = common.open_avatar(args.avatar)
     motion = common.filtered(common.open_motion(args.motion, args), args, avatar.rig.joints)
     fitted = motion.for_avatar(avatar.rig.joints, avatar.rig.expression_names)
@@ -74,21 +69,20 @@ def run(args: argparse.Namespace) -> int:
     options = RenderOptions(
         **common.renderer_options(args),
         background=args.background,
-        straight=not video,
+        straight=out.straight,
         background_compile=False,
         progress=common.BuildProgress(),
     )
+
+    def moments() -> Iterator[tuple[Pose, Camera]]:
+        for i in range(frames):
+            pose = fitted.pose_at(i / args.fps)
+            azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
+            yield pose, follow.at(pose.transl, azimuth, args.elevation)
+
     with Renderer(avatar, options=options) as renderer:
         print(renderer.describe())
-        sink = VideoSink(out, args.size, args.fps) if video else PngSink(out)
-        complete = False
-        try:
-            for i in tqdm(range(frames), unit="frame", disable=None):
-                pose = fitted.pose_at(i / args.fps)
-                azimuth = args.azimuth + 2 * math.pi * args.turn * i / frames
-                sink.write(renderer.render(pose, follow.at(pose.transl, azimuth, args.elevation)).rgba)
-            complete = True
-        finally:
-            sink.close(complete)
-    print(f"{out}: {frames} frames, {frames / args.fps:.1f} s")
+        sink = out.open(args.size, args.fps)
+        write_clip(renderer, sink, moments(), frames)
+    print(f"{args.out}: {frames} frames, {frames / args.fps:.1f} s, {sink.label}")
     return 0

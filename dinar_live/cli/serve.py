@@ -12,16 +12,20 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from dinar_live.runtime.avatar import Avatar
-from dinar_live.runtime.core.errors import DinarError
+from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.process import leave, settle_memory
+from dinar_live.runtime.live.webxr import WebXrSource
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion, lock_feet
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY, MemoryBudget
 from dinar_live.runtime.render.options import RenderOptions
-from dinar_live.runtime.service import AvatarGroup, AvatarService
+from dinar_live.runtime.service import AvatarGroup, AvatarService, avatar_group
+from dinar_live.runtime.service.demand import Demand
+from dinar_live.runtime.service.quality import DEFAULT_FPS, MAX_FPS, check_fps
 from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
 from dinar_live.runtime.stream import Limits, Server
 from dinar_live.runtime.viewer import Gateway
@@ -62,7 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def session_arguments(parser: argparse.ArgumentParser) -> None:
-    """--spectators --limit --memory."""
+    """--spectators --limit --memory --fps."""
+    fps_argument(parser)
     parser.add_argument(
         "--memory",
         type=mebibytes,
@@ -84,6 +89,34 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         help="what clients may cost, may be given several times: "
         + ", ".join(f"{name}={value:g}" for name, value in asdict(Limits()).items()),
     )
+
+
+def fps_argument(parser: argparse.ArgumentParser) -> None:
+    """--fps."""
+    parser.add_argument(
+        "--fps",
+        type=frames_per_second,
+        metavar="N",
+        help="frames a second to hold for every client: the avatar's renderers are measured, and the best one that is fast enough "
+        "is used, if need be for fewer pixels; 0 = off, always the same one (default: 30, or 0 with --renderer)",
+    )
+
+
+def frames_per_second(text: str) -> float:
+    """A rate to hold, or 0."""
+    try:
+        return check_fps(float(text)) if float(text) else 0.0
+    except (ValueError, InputError):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected 1 to {MAX_FPS:g} frames a second, or 0 for off"
+        ) from None
+
+
+def wanted_fps(args: argparse.Namespace) -> float:
+    """The rate to hold, 0 = off: who names a renderer wants that one, unless a rate is given too."""
+    if args.fps is None:
+        return DEFAULT_FPS if args.renderer == "auto" else 0.0
+    return args.fps
 
 
 def mebibytes(text: str) -> int:
@@ -135,6 +168,50 @@ def open_page(url: str) -> None:
         webbrowser.open(url)
 
 
+def _gateway(args: argparse.Namespace, headset: WebXrSource | None) -> Gateway:
+    """The page, not started."""
+    gateway = Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
+    if headset is not None:
+        gateway.take(headset.message_type, headset.feed)
+    return gateway
+
+
+def _group(
+    args: argparse.Namespace,
+    avatars: Sequence[Avatar],
+    source_of: Callable[[Avatar], PoseSource],
+    clips: Sequence[Motion],
+    builder: ThreadPoolExecutor,
+) -> AvatarGroup:
+    """The avatars behind the server, warmed up and measured; says what was picked, and why. See `serving`."""
+    memory = MemoryBudget(args.memory << 20)
+    options = RenderOptions(**common.renderer_options(args), progress=common.BuildProgress(), memory=memory)
+    demand = Demand(fps) if (fps := wanted_fps(args)) else None
+    with contextlib.ExitStack() as made:
+        services = [
+            made.enter_context(
+                AvatarService(
+                    avatar,
+                    source=source_of(avatar),
+                    clips=clips,
+                    builder=builder,
+                    options=options,
+                    demand=demand,
+                )
+            )
+            for avatar in avatars
+        ]
+        group = AvatarGroup(services)
+        for name, service in group.services.items():
+            print(f"avatar {name}: {service.describe()}", flush=True)
+        group.warm_up()
+        for name, service in group.services.items():
+            if service.quality is not None:
+                print(f"quality of {name}: {service.quality['why']}", flush=True)
+        made.pop_all()
+        return group
+
+
 @contextlib.contextmanager
 def serving(
     args: argparse.Namespace,
@@ -142,44 +219,25 @@ def serving(
     source_of: Callable[[Avatar], PoseSource],
     stop: threading.Event,
     clips: Sequence[Motion] = (),
+    headset: WebXrSource | None = None,
 ) -> Iterator[Server]:
     """A server of `avatars` and its page, warmed up and announced by the ready line, for as long as the block
     lasts; ended in good order.
 
-    args: --endpoint, --spectators, --limit, --curve, --keys, --insecure, those of the page and of the
+    args: --endpoint, --spectators, --limit, --fps, --curve, --keys, --insecure, those of the page and of the
     renderer. source_of(avatar): what moves while nobody sends poses. clips: Motions to
-    choose on the page. From the ready line on, SIGINT and SIGTERM set `stop`.
+    choose on the page. headset: what takes the body that pages send. From the ready line on, SIGINT and SIGTERM set `stop`.
     """
     keys = server_keys(args)
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
-        gateway = (
-            None
-            if args.no_page
-            else stack.enter_context(
-                Gateway(host=args.page_host, port=args.page_port, key=args.page_key, origins=args.page_origin)
-            )
-        )
+        gateway = None if args.no_page else stack.enter_context(_gateway(args, headset))
         stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
-        memory = MemoryBudget(args.memory << 20)
-        options = RenderOptions(
-            **common.renderer_options(args), progress=common.BuildProgress(), memory=memory
-        )
-        group = stack.enter_context(
-            AvatarGroup(
-                [
-                    AvatarService(a, source=source_of(a), clips=clips, builder=builder, options=options)
-                    for a in avatars
-                ]
-            )
-        )
-        for name, service in group.services.items():
-            print(f"avatar {name}: {service.describe()}", flush=True)
-        group.warm_up()
+        group = stack.enter_context(_group(args, avatars, source_of, clips, builder))
         server = stack.enter_context(
             Server(
                 group.render,
-                {},
+                {"takes": ["xr_body"]} if headset is not None else {},
                 args.endpoint,
                 avatars=group.capabilities(),
                 ready=group.ready,
@@ -190,6 +248,9 @@ def serving(
                 overview=group.first.overview(),
             )
         )
+        group.tell(server.update)
+        server.use_spare_time(group)
+        logging.getLogger(avatar_group.__name__).setLevel(logging.INFO)  # another choice is told
         if gateway is not None:
             gateway.attach(server.connect_here)
             stack.callback(gateway.close)  # before the server, which the page is a client of

@@ -14,6 +14,7 @@ from dinar_live.runtime.core.errors import DinarError
 
 START_SECONDS = 120.0  # a network of hundreds of GFLOP takes a while to compile
 STOP_SECONDS = 10.0
+QUALITY = "quality of "
 READY = re.compile(r"ready (\S+) (\S+)")
 
 
@@ -21,8 +22,9 @@ class ServerProcess:
     """Starts `dinar serve` with `arguments` on a free port and waits until it is ready.
 
     endpoint: where its clients connect. page: the address of its page, "-" without one. say: called with each
-    line it writes until then, from another thread. It also ends when this process dies, because its standard
-    input does. Raises DinarError with the server's own words if it ends or says nothing in time.
+    line it writes until then, and later with those about the quality it chose, from another thread. It also
+    ends when this process dies, because its standard input does. Raises DinarError with the server's own
+    words if it ends or says nothing in time.
     """
 
     def __init__(self, arguments: list[str], say: Callable[[str], None] = lambda line: None):
@@ -72,6 +74,8 @@ class ServerProcess:
             line = line.rstrip()
             self._last.append(line)
             if self._ready.is_set():
+                if QUALITY in line:
+                    self._say(line)
                 continue
             if found := READY.match(line):
                 self.endpoint, self.page = found.groups()

@@ -1,9 +1,6 @@
 """Sessions of the TensorRT engine: on the GPU's memory, or on arrays of the host with a CUDA graph of copy,
 run and copy."""
 
-# TensorRT is not installed where types are checked, and this folder is taken for it.
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorrt as trt
 
 from dinar_live.engines.base import Buffers, DeviceSession, DeviceTensor, EngineError, Session
 from dinar_live.engines.gpu import cuda_errors
@@ -21,9 +17,8 @@ from dinar_live.engines.replay_check import replay_problem
 if TYPE_CHECKING:
     from dinar_live.kernels.cuda import Device, DeviceArray, Graph
 
-    from .plan import Plan
+    from .library import Plan
 
-_DTYPES = {trt.DataType.FLOAT: "float32", trt.DataType.HALF: "float16"}
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +35,7 @@ class TensorRTDeviceSession(DeviceSession):
         try:
             with cuda_errors():
                 device.make_current()
-                context = plan.engine.create_execution_context()
+                context = plan.library.open_context(plan)
                 if context is None:
                     raise plan.log.failure(
                         "TensorRT cannot make an execution context (is the GPU's memory full?)"
@@ -50,6 +45,7 @@ class TensorRTDeviceSession(DeviceSession):
         except BaseException:
             self.close()
             raise
+        trt = plan.library.trt
         self.inputs = Buffers(tensors[trt.TensorIOMode.INPUT])
         self.outputs = Buffers(tensors[trt.TensorIOMode.OUTPUT])
 
@@ -57,10 +53,12 @@ class TensorRTDeviceSession(DeviceSession):
         """Memory for every tensor of the plan, made known to `context`: DeviceTensors by mode (input or
         output) and name."""
         engine, plan = self._plan.engine, self._plan
+        trt = plan.library.trt
+        dtypes = {trt.DataType.FLOAT: "float32", trt.DataType.HALF: "float16"}
         tensors = {trt.TensorIOMode.INPUT: {}, trt.TensorIOMode.OUTPUT: {}}
         for i in range(engine.num_io_tensors):
             name = engine.get_tensor_name(i)
-            dtype = _DTYPES.get(engine.get_tensor_dtype(name))
+            dtype = dtypes.get(engine.get_tensor_dtype(name))
             shape = tuple(int(dim) for dim in engine.get_tensor_shape(name))
             if dtype is None or any(dim < 1 for dim in shape):
                 raise EngineError(
@@ -81,6 +79,9 @@ class TensorRTDeviceSession(DeviceSession):
         self.enqueue_on(stream)
         with cuda_errors():
             self._device.existing_stream(stream).synchronize()
+        refused = self._plan.library.ran(self._plan, self._context, stream)
+        if refused:
+            self.mode = f"eager: {refused}"
 
     def enqueue_on(self, stream: int) -> None:
         context = self._context
@@ -136,7 +137,12 @@ class TensorRTSession(Session):
     def _captured(self) -> tuple[Graph | None, str]:
         """A trusted graph and "graph", or None and why: the engine then runs eagerly, which is slower by some
         microseconds."""
-        self._run({}, self._queue)  # whatever happens only once must not happen in the capture
+        self._device_session.warm_up(
+            self._stream.handle
+        )  # what happens only once must not happen in the capture
+        self._run({}, self._queue)
+        if self._device_session.mode != "graph":
+            return None, self._device_session.mode
         try:
             with cuda_errors(), self._stream.capture() as graph:
                 self._queue()

@@ -14,7 +14,7 @@ import torch
 from dinar_live.engines.base import Buffers, DeviceSession, DeviceTensor, EngineError, Session
 from dinar_live.engines.gpu import cuda_errors
 from dinar_live.engines.replay_check import replay_problem
-from dinar_live.kernels.cuda import embed
+from dinar_live.kernels.cuda import embed, no_captures
 
 from .graph import TorchGraph
 
@@ -37,7 +37,8 @@ class Cuda:
     def settle(self) -> None:
         """Wait until everything queued so far is done: our streams do not wait for the default stream, which
         filled the weights."""
-        torch.cuda.synchronize(self.device)
+        with no_captures():
+            torch.cuda.synchronize(self.device)
 
     def on(self, stream):
         """Context in which torch queues on `stream`."""
@@ -49,8 +50,8 @@ class Cuda:
     def capture(self, stream, work):
         """Graph (replay(), raw_cuda_graph()) of what `work` queues; RuntimeError if it cannot be captured."""
         graph = torch.cuda.CUDAGraph(keep_graph=True)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            work()
+        with no_captures(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            work()  # entering waits for the device, which would end another capture
         graph.instantiate()
         return graph
 

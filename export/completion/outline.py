@@ -15,6 +15,7 @@ from dinar_live.export.fit import offsets
 from dinar_live.export.fit.contours import Edges, contour_equations, read
 from dinar_live.export.fit.frames import Frame, skinning, with_offsets
 from dinar_live.export.inputs import View
+from dinar_live.export.projection import check_expressions, mean_betas
 from dinar_live.runtime.avatar import Body, Rig
 
 from .surface import Field
@@ -43,12 +44,6 @@ def frame_of(view: View) -> Frame:
     return Frame(view.pose, view.camera.matrix, premultiplied(rgba))
 
 
-def mean_betas(views: Sequence[View]) -> np.ndarray:
-    """The views' mean shape f32[B]."""
-    longest = max(len(v.betas) for v in views)
-    return np.mean([np.pad(v.betas, (0, longest - len(v.betas))) for v in views], 0).astype(np.float32)
-
-
 def outlined(views: Sequence[View], body: Body) -> MovedBody:
     """The body moved to the outlines of the views' masks, for `project_photos(views, outlined(views,
     body), ...)`.
@@ -56,6 +51,7 @@ def outlined(views: Sequence[View], body: Body) -> MovedBody:
     Takes a few seconds. Raises InputError where no outline can be used.
     """
     rig = body.rig(mean_betas(views))
+    check_expressions(views, rig)
     offset = offsets.fit_offsets(rig, [frame_of(v) for v in views], colours=False)
     return MovedBody(body.kind, with_offsets(rig, offset))
 
@@ -65,13 +61,18 @@ def carved(field: Field, rig: Rig, offset: np.ndarray, frame: Frame) -> np.ndarr
     outside."""
     linear, shift, rest = skinning(rig, frame.pose)
     alpha = cv2.dilate(frame.picture[..., 3].astype(np.float32) / 255, np.ones((3, 3)))
+    size = np.array(alpha.shape[::-1])
     skin = field.atlas.skin_vertex
     for _ in range(CARVE_ROUNDS):
         inside = []
         for k in CARVE_STEPS:
             v = (np.einsum("vab,vb->va", linear, rest + k * offset) + shift).astype(np.float32)
             projective, _ = kernels.project(v, frame.matrix)
-            inside.append(read(alpha, projective[:, :2] / np.maximum(projective[:, 2:], 1e-6)) > 0.5)
+            xy = projective[:, :2] / np.maximum(projective[:, 2:], 1e-6)
+            beyond = ((xy < 0) | (xy > size)).any(
+                1
+            )  # of the picture: nobody knows whether the person goes on there
+            inside.append(beyond | (read(alpha, xy) > 0.5))
         inside = np.array(inside)
         entered = np.maximum.accumulate(inside, 0)
         left = entered & ~inside

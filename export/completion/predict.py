@@ -9,23 +9,31 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dinar_live.engines import create_engine
+from dinar_live.engines import EngineError, create_engine
 from dinar_live.export.fill import extend, fill_texture
 from dinar_live.export.fit.frames import with_offsets
 from dinar_live.export.inputs import View
-from dinar_live.export.projection import FEATHER, feathered, merge_views
+from dinar_live.export.projection import (
+    FEATHER,
+    check_expressions,
+    feathered,
+    mean_betas,
+    merge_views,
+    seen_shares,
+)
 from dinar_live.export.texture_space import Projection, texels
 from dinar_live.runtime.avatar import Avatar, Body, RendererSpec, Rig
 from dinar_live.runtime.core.errors import InputError
 
 from .atlas import Atlas
-from .features import OWN, PER_SHELL, SEEN, SHELLS, SOURCES, input_planes, texel_features
-from .outline import frame_of, mean_betas, refined
+from .features import OWN, PER_SHELL, PLANES, SEEN, SHELLS, SOURCES, input_planes, texel_features
+from .outline import frame_of, refined
 from .surface import Field, with_hanging_weights
 
 SIZE = 128  # texels a side that the network works on
 PICTURE = 256  # pixels a side of the photo it was trained on
 FILLS = 0.84  # of that side, which the person fills
+OUTPUTS = {"weights": SOURCES + 1, "free": 3, "offset": 3, "error": 1, "drape": 1}  # channels
 UNSEEN = 0.03  # weight of a view where it does not see the surface
 
 
@@ -76,17 +84,33 @@ def person_square(view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Completer:
-    """The network, loaded once. model: path or bytes of the ONNX file."""
+    """The network, loaded once. model: path or bytes of the ONNX file. Raises InputError where it is not a
+    completion network."""
 
-    def __init__(self, model, body: Body, *, engine: str = "auto", threads: int = 0):
+    def __init__(self, model, body: Body, *, threads: int = 0):
         self.body = body
-        self._session = create_engine(model, name=engine, precision="f32", threads=threads).compile(
-            (1, SIZE, SIZE)
-        )
+        what = "the completion network" if isinstance(model, bytes) else str(model)
+        try:
+            engine = create_engine(model, name="openvino", precision="f32", threads=threads)
+            self._session = engine.compile((1, SIZE, SIZE))
+            self._check(self._session)
+        except (EngineError, ValueError) as e:
+            raise InputError(f"{what}: not the ONNX file of a completion network ({e})") from e
         self.rig = body.rig(np.zeros(10, np.float32))
         self.atlas = Atlas(self.rig, SIZE)
         self.field = Field(self.rig, self.atlas)
         self._fine: Atlas | None = None
+
+    @staticmethod
+    def _check(session) -> None:
+        """ValueError where inputs or outputs are not the network's."""
+        shapes = {k: v.shape for k, v in [*session.inputs.items(), *session.outputs.items()]}
+        wanted = {"planes": PLANES} | OUTPUTS
+        wrong = {k: shapes.get(k) for k, c in wanted.items() if shapes.get(k) != (1, c, SIZE, SIZE)}
+        if wrong:
+            raise ValueError(
+                f"got {shapes}, expected {{{', '.join(f'{k}: [1,{c},{SIZE},{SIZE}]' for k, c in wanted.items())}}}"
+            )
 
     def run(self, planes: np.ndarray) -> dict[str, np.ndarray]:
         """The network on planes f32[1,PLANES,T,T]."""
@@ -168,9 +192,11 @@ class Completer:
         texture_size: int = 512,
         refine: bool = True,
         licence: str = "",
-    ) -> Avatar:
-        """An avatar (renderer `texture`) of one person from one view or several. Raises InputError."""
+    ) -> tuple[Avatar, dict[str, float]]:
+        """An avatar (renderer `texture`) of one person from one view or several, and figures: the shares of
+        the surface seen. Raises InputError."""
         rig = self.body.rig(mean_betas(views))
+        check_expressions(views, rig)
         looks = [self.look(v, rig) for v in views]
         offset, error, drape = self.mesh(looks)
         painted = self.texture(looks, views, rig, texture_size)
@@ -178,25 +204,31 @@ class Completer:
         if refine:
             offset = refined(self.field, rig, offset, [frame_of(v) for v in views], error)
         moved = with_offsets(rig, offset.astype(np.float32))
-        texture = self._painted(moved, views, painted)
-        return Avatar(
+        texture, figures = self._painted(moved, views, painted)
+        avatar = Avatar(
             name=name,
             rig=moved,
-            renderers={"texture": RendererSpec(np.ascontiguousarray((np.clip(texture, 0, 1) * 255 +
-            0.5).astype(np.uint8)), samples=2)},
+            renderers={"texture": RendererSpec(np.ascontiguousarray(texture), samples=2)},
             body_kind=self.body.kind,
             licence=licence,
-            provenance={"method": "completion", "photos": [v.name for v in views], "texture_size":
-            texture_size},
-        )  # fmt: skip
+            provenance={
+                "method": "completion",
+                "photos": [v.name for v in views],
+                "texture_size": texture_size,
+            },
+        )
+        return avatar, figures
 
-    def _painted(self, rig: Rig, views: Sequence[View], painted: np.ndarray) -> np.ndarray:
+    def _painted(
+        self, rig: Rig, views: Sequence[View], painted: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, float]]:
         """The photos projected onto the moved mesh, the network's colours elsewhere; eyes and teeth as
-        projection has them."""
+        projection has them: u8[T,T,3], and the shares seen."""
         size = len(painted)
         tx, fine = texels(rig, size), self._fine_atlas(size)
         projections = [Projection(v, rig) for v in views]
         sampled = [p.sample(rig, tx) for p in projections]
+        figures = seen_shares(views, sampled, tx)
         weight = np.stack([feathered(s.valid, tx.covered, FEATHER * size / 1024) for s in sampled])
         rgb, seen = merge_views(
             np.stack([s.rgb for s in sampled]), np.stack([s.cosine for s in sampled]), weight
@@ -205,7 +237,8 @@ class Completer:
         skin = np.zeros(size * size, bool)
         skin[fine.flat] = fine.skin
         other = fill_texture(rig, tx, rgb, seen, [p.rim() for p in projections])
-        return extend(np.where(skin.reshape(size, size, 1), out, other), tx.covered)
+        out = extend(np.where(skin.reshape(size, size, 1), out, other), tx.covered)
+        return (np.clip(out, 0, 1) * 255 + 0.5).astype(np.uint8), figures
 
 
 def sources(planes: np.ndarray) -> np.ndarray:

@@ -95,10 +95,7 @@ def make(way: str, views: Sequence[View], body: Body, completer=None) -> Avatar:
         return project_photos(views, outlined(views, body), name=way, texture_size=512)[0]
     if completer is None:
         raise ValueError(f"{way}: needs a completer")
-    return completer.complete(views, name=way, refine=way != "unrefined")
-
-
-LEARNED = WAYS[2:]
+    return completer.complete(views, name=way, refine=way != "unrefined")[0]
 
 
 def main(arguments: list[str] | None = None) -> None:

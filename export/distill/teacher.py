@@ -131,7 +131,7 @@ def _teacher_key(avatar: Avatar, renderer: str, options: dict) -> str:
     digest = hashlib.sha256(spec.model or b"")
     how = [getattr(spec, k) for k in ("hardsegm", "threshold", "samples", "margin", "stride")]
     digest.update(repr([*how, options.get("engine"), options.get("precision")]).encode())
-    for name, array in [("texture", spec.texture), *avatar.rig.arrays().items()]:
+    for name, array in [*spec.arrays().items(), *avatar.rig.arrays().items()]:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]

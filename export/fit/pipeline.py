@@ -6,7 +6,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from dinar_live.export.work import Work, fingerprint
 from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 
-from . import light
+from . import half
 from .colours import filled_texture, mean_texture
 from .frames import read_frames, with_offsets
 from .offsets import fit_offsets
@@ -33,12 +33,12 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class FitSettings:
     """texture: texels a side; neural: channels beside the colour; width: channels of the network at half
-    resolution; steps of training;
+    resolution, both of `light`, the other networks are as half.LADDER says; steps of training for each;
     offsets: move the mesh; colours: refine that by colours; device: cpu or cuda."""
 
     texture: int = 512
-    neural: int = 16
-    width: int = light.WIDTH
+    neural: int = half.LADDER[0].neural
+    width: int = half.LADDER[0].width
     steps: int = 1500
     offsets: bool = True
     colours: bool = True
@@ -46,7 +46,8 @@ class FitSettings:
     device: str = "cpu"
 
     def __post_init__(self):
-        for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, 61), ("width", 16, light.MAX_WIDTH), ("steps", 0, 1_000_000),
+        for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, half.MAX_NEURAL), ("width", 16, half.MAX_WIDTH),
+                                ("steps", 0, 1_000_000),
                                 ("seed", 0, 2**32 - 1)):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
@@ -58,15 +59,22 @@ class FitSettings:
                 "device cuda: torch sees no GPU; install a driver and a CUDA build of torch, or use cpu"
             )
 
+    @property
+    def ladder(self) -> tuple[half.Rung, ...]:
+        """The networks to train, best first."""
+        first, *others = half.LADDER
+        return (replace(first, width=self.width, neural=self.neural), *others)
+
 
 def fit_capture(
     capture: Capture, body: Body, settings: FitSettings, *, name: str, licence: str = "", work: pathlib.Path | None = None,
     report: Report = print, progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Avatar:  # fmt: skip
-    """Fit an avatar (renderers `light` and `texture`) to the training frames of a capture.
+    """Fit an avatar (renderers `light`, `lite` and `texture`) to the training frames of a capture.
 
     work: a folder for finished stages, which are not computed again (None: nothing is kept). report: told a
-    line per stage; progress: told the step and the mean loss while training. Raises InputError.
+    line per stage; progress: told the step (of all networks' together) and the mean loss while training. Raises
+    InputError.
     """
     s = settings
     began = time.monotonic()
@@ -76,7 +84,7 @@ def fit_capture(
     frames = read_frames(capture, indices)
     given = fingerprint([capture.path / "capture.npz", *map(capture.image_path, indices)], {}, bare.arrays())
     for_mesh = {"given": given, "colours": s.colours, "seed": s.seed}
-    mesh_work, train_work = (Work(work, fingerprint([], kept)) for kept in (for_mesh, for_mesh | asdict(s)))
+    mesh_work = Work(work, fingerprint([], for_mesh))
     if s.offsets:
         mesh = mesh_work.stage(
             "mesh",
@@ -88,16 +96,22 @@ def fit_capture(
     mesh_seconds = time.monotonic() - began
     texture, weight = mean_texture(rig, frames, s.texture)
     colour = filled_texture(rig, texels(rig, s.texture), texture, weight)
-    training = Settings(steps=s.steps, seed=s.seed, device=s.device)
-    model = Model(colour, s.neural, s.width, s.seed)
+    training = Settings(steps=s.steps, seed=s.seed, device=s.device, bf16=s.device == "cuda")
     crops = Crops(rig, frames, training.size, s.seed)
-    trainer = Trainer(
-        model, lambda step: crops.batch(step, training.batch), training, train_work.file("train")
-    )
-    renderers = {
-        "light": light_renderer(trainer.run(progress)),
-        "texture": RendererSpec(eight_bits(colour), samples=2),
-    }
+    renderers = {}
+    for done, rung in enumerate(s.ladder):
+        kept = Work(work, fingerprint([], for_mesh | asdict(s) | {"rung": asdict(rung)}))
+        trainer = Trainer(
+            Model(colour, rung, s.seed),
+            lambda step: crops.batch(step, training.batch),
+            training,
+            kept.file(f"train_{rung.name}"),
+        )
+        before = done * s.steps
+        report(f"network {rung.name}, {half.gflop(rung):.2f} GFLOP for 512x512")
+        model = trainer.run(lambda step, loss, before=before: progress(before + step, loss))
+        renderers[rung.name] = network_renderer(model)
+    renderers["texture"] = RendererSpec(eight_bits(colour), samples=2)
     provenance = {
         "method": "fit", "capture": capture.name, "frames": len(frames), "settings": asdict(s),
         "seconds": {"mesh": round(mesh_seconds, 1), "all": round(time.monotonic() - began, 1)},
@@ -108,14 +122,17 @@ def fit_capture(
     return make_checks(avatar, _apart(capture, indices))
 
 
-def light_renderer(model: Model) -> RendererSpec:
-    """The trained texture, in 8 bits, and its network."""
-    texture = eight_bits(model.texture().detach().permute(1, 2, 0).cpu().numpy())
+def network_renderer(model: Model) -> RendererSpec:
+    """The trained textures, in 8 bits, and their network."""
+    colour, neural = (
+        eight_bits(t.detach().permute(1, 2, 0).cpu().numpy()) for t in (model.colour, model.neural)
+    )
     return RendererSpec(
-        texture,
-        model=light.build_onnx(model.network.numpy_weights()),
-        margin=light.reach(),
-        stride=light.STRIDE,
+        colour,
+        model=half.build_onnx(model.network.numpy_weights()),
+        neural=neural,
+        margin=half.reach(model.network.rung),
+        stride=half.STRIDE,
     )
 
 

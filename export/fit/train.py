@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .half import Rung
 from .losses import picture_loss
-from .network import LightRenderer
+from .network import HalfRenderer
 from .samples import Batch
 from .state import load_state, save_state
 
 NEURAL_START = 0.1  # spread of the neural channels around 0.5
+NEURAL_TEXELS = 2  # of the colour's texture for one of the neural channels', which are sampled half as often
 CLIP = 1.0  # norm of a step's gradient
 AVERAGE = 0.998  # of the weights that are kept, per step
 WARM_UP = 50  # steps
@@ -40,39 +42,50 @@ class Settings:
     weight_decay: float = 1e-4
     seed: int = 0
     device: str = "cpu"
-    bf16: bool = True
+    bf16: bool = False  # on a CPU it is slower than f32, even where there are instructions for it
 
 
 class Model(nn.Module):
-    """Texture f32[C,T,T] in [0,1], colour first, and network."""
+    """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`."""
 
-    def __init__(self, colour: np.ndarray, neural: int, width: int, seed: int):
+    def __init__(self, colour: np.ndarray, rung: Rung, seed: int):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.colour = nn.Parameter(
             torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32))
         )
-        start = 0.5 + NEURAL_START * rng.standard_normal((neural, *colour.shape[:2]), np.float32)
+        side = colour.shape[0] // NEURAL_TEXELS
+        start = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
         self.neural = nn.Parameter(torch.from_numpy(start))
-        self.network = LightRenderer(3 + neural, width, seed)
+        self.network = HalfRenderer(rung, seed)
 
-    def texture(self) -> Tensor:
-        return torch.cat([self.colour, self.neural]).clamp(0, 1)
-
-    def features(self, uv: Tensor, mask: Tensor) -> Tensor:
-        """uv [N,H,W,2] in [0,1], mask [N,H,W] -> [N,C+3,H,W], what `gather_uv` gives."""
-        n, h, w = mask.shape
-        grid = (2 * uv - 1).reshape(1, n * h, w, 2)  # one tall picture: the texture is not copied for each
-        seen = (
-            F.grid_sample(self.texture()[None], grid, align_corners=True)[0]
-            .reshape(-1, n, h, w)
-            .transpose(0, 1)
-        )
+    def features(self, uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """uv [N,H,W,2] in [0,1], mask [N,H,W] -> colour and mask [N,4,H,W] and neural channels
+        [N,C,H/2,W/2]: what `gather_half` gives."""
         m = mask[:, None]
-        return torch.cat([seen * m, torch.where(m > 0, (2 * uv - 1).permute(0, 3, 1, 2), -10.0), m], 1)
+        seen = torch.cat([_sampled(self.colour.clamp(0, 1), uv) * m, m], 1)
+        place, covered = block_places(uv, mask)
+        return seen, _sampled(self.neural.clamp(0, 1), place) * covered[:, None]
 
     def forward(self, uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(self.features(uv, mask).contiguous(memory_format=torch.channels_last))
+        return self.network(*self.features(uv, mask))
+
+
+def block_places(uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each block of 2x2 pixels looks into the neural texture: uv [N,H/2,W/2,2] of its first pixel, row by
+    row, that shows the body, and whether there is one, [N,H/2,W/2]."""
+    n, h, w = mask.shape
+    blocks = mask.reshape(n, h // 2, 2, w // 2, 2).permute(0, 1, 3, 2, 4).reshape(n, h // 2, w // 2, 4)
+    places = uv.reshape(n, h // 2, 2, w // 2, 2, 2).permute(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4, 2)
+    covered, first = blocks.max(-1)
+    return places.gather(3, first[..., None, None].expand(n, h // 2, w // 2, 1, 2))[..., 0, :], covered
+
+
+def _sampled(texture: Tensor, uv: Tensor) -> Tensor:
+    """texture [C,T,T] at uv [N,h,w,2] -> [N,C,h,w]."""
+    n, h, w, _ = uv.shape
+    grid = (2 * uv - 1).reshape(1, n * h, w, 2)  # one tall picture: the texture is not copied for each
+    return F.grid_sample(texture[None], grid, align_corners=True)[0].reshape(-1, n, h, w).transpose(0, 1)
 
 
 class Trainer:
@@ -143,9 +156,9 @@ class Trainer:
             group["lr"] = rate * factor
         uv, mask, truth, weight = (torch.from_numpy(a).to(s.device, non_blocking=True) for a in batch)
         with torch.autocast(s.device, torch.bfloat16, enabled=s.bf16):
-            features = self.model.features(uv, mask).contiguous(memory_format=torch.channels_last)
-            correction = self.model.network.correction(features)
-        base_rgb, base_alpha = self.model.network.base(features)
+            seen, neural = self.model.features(uv, mask)
+            correction = self.model.network.correction(seen, neural)
+        base_rgb, base_alpha = self.model.network.base(seen.float())
         rgb = (base_rgb + correction[:, :3].float()).clamp(0, 1)
         alpha = leaky_clamp(base_alpha + correction[:, 3:].float())
         loss = picture_loss(rgb, alpha, truth, weight[:, None])

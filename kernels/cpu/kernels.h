@@ -73,15 +73,64 @@ struct GatherArgs {
     int threads;
 };
 
-struct ComposeArgs {
-    int height, width, samples;          // of the inputs; the window is height/samples x width/samples
-    const float *rgb, *alpha, *mask, *depth;    // [3,H,W], [H,W], [H,W] or null, [H,W] or null
-    float threshold;
+struct SmoothArgs {
+    RasterizeArgs grid;                  // window and triangles; of its outputs only depth is used, or null
+    int samples;                         // per axis and pixel: 2 or 4
+    const int32_t *triangle_id;          // [H,W] what the pixel centres see
+    const void *uv_boxes;                // [F,4] least u, v and largest u, v of each face
+    float gap;
+    int uvs, texture_height, texture_width;
+    const float *uv;                     // [T,2]
+    const int32_t *uv_faces;             // [F,3]
+    const float *texture;                // [Ht,Wt,4] colour and padding
+    bool straight;                       // colour is divided by the mask
+    float *colour;                       // [3,H,W], or null
+    float *mask;                         // [H,W]
+    float *blocks;                       // if no colour: [H/2,W/2,block_channels], as gather_half writes them
+    int block_channels;
+};
+
+struct GatherHalfArgs {
+    int height, width;                   // pixels, both even
+    int faces, uvs, texture_height, texture_width, neural_height, neural_width, channels;
+    const int32_t *triangle_id;          // [H,W]
+    const float *barycentrics;           // [H,W,3]
+    const float *uv;                     // [T,2]
+    const int32_t *uv_faces;             // [F,3]
+    bool bytes;                          // textures are uint8, meaning value/255; else float
+    const void *texture;                 // [Ht,Wt,4], the fourth unused
+    const void *neural;                  // [ht,wt,C]
+    float *out;                          // [H/2,W/2,16+C]
+    int32_t *spans;                      // [H/2,2] blocks of each row of `out` that are not zero, or null
+    int threads;
+};
+
+// Where a window goes, and how.
+struct Frame {
     bool has_background, straight;
     float background[3];
     int origin_x, origin_y, out_height, out_width;
     uint32_t *out;                       // [Hf,Wf] RGBA bytes
     float *depth_out;                    // [Hf,Wf] or null
+};
+
+struct ComposeArgs {
+    int height, width, samples;          // of the inputs; the window is height/samples x width/samples
+    const float *rgb, *alpha, *mask, *depth;    // [3,H,W], [H,W], [H,W] or null, [H,W] or null
+    float threshold;
+    Frame frame;
+    int threads;
+};
+
+struct ComposeHalfArgs {
+    int height, width, channels;         // pixels, both even; neural channels
+    const float *features;               // [H/2,W/2,16+C] of gather_half
+    const float *correction;             // [H/2,W/2,16]
+    const int32_t *spans;                // [H/2,2] of gather_half, or null
+    const float *depth;                  // [H,W] or null
+    bool hardsegm;
+    float threshold;
+    Frame frame;
     int threads;
 };
 
@@ -92,6 +141,9 @@ struct Kernels {
     Status (*rasterize)(const RasterizeArgs &);
     Status (*gather)(const GatherArgs &);
     void (*compose)(const ComposeArgs &);
+    Status (*gather_half)(const GatherHalfArgs &);
+    void (*compose_half)(const ComposeHalfArgs &);
+    Status (*smooth_edges)(const SmoothArgs &, int64_t &marked);
 };
 
 // Null where the build or this CPU has no such variant. The table of the best one, and by name ("base", "v3", "v4").

@@ -42,6 +42,9 @@ void lbs(const LbsArgs &);
 Status project(ProjectArgs &);
 Status rasterize(const RasterizeArgs &);
 Status gather(const GatherArgs &);
+Status smooth_edges(const SmoothArgs &, int64_t &marked);
 void compose(const ComposeArgs &);
+Status gather_half(const GatherHalfArgs &);
+void compose_half(const ComposeHalfArgs &);
 
 DINAR_END

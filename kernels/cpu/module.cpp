@@ -21,6 +21,7 @@ using namespace nb::literals;
 namespace {
 
 template <class T> using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+using Any = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 template <class T> using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 std::atomic<const dinar::Kernels *> chosen{nullptr};
@@ -234,6 +235,23 @@ void gather(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<in
     refuse(status, "", "gather_uv: raster.triangle_id refers to a face that uv_faces does not have, or uv_faces to a missing uv");
 }
 
+dinar::Frame frame_of(bool has_background, float red, float green, float blue, bool straight, int origin_x, int origin_y, Out<uint8_t> &out,
+                      std::optional<Out<float>> &depth_out) {
+    dinar::Frame f{};
+    f.has_background = has_background;
+    f.straight = straight;
+    f.background[0] = red;
+    f.background[1] = green;
+    f.background[2] = blue;
+    f.origin_x = origin_x;
+    f.origin_y = origin_y;
+    f.out_height = static_cast<int>(out.shape(0));
+    f.out_width = static_cast<int>(out.shape(1));
+    f.out = reinterpret_cast<uint32_t *>(out.data());
+    f.depth_out = data_or_null(depth_out);
+    return f;
+}
+
 void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std::optional<In<float>> depth, float threshold, bool has_background,
              float red, float green, float blue, bool straight, int samples, int origin_x, int origin_y, Out<uint8_t> out,
              std::optional<Out<float>> depth_out, int threads) {
@@ -246,20 +264,102 @@ void compose(In<float> rgb, In<float> alpha, std::optional<In<float>> mask, std:
     a.mask = data_or_null(mask);
     a.depth = data_or_null(depth);
     a.threshold = threshold;
-    a.has_background = has_background;
-    a.straight = straight;
-    a.background[0] = red;
-    a.background[1] = green;
-    a.background[2] = blue;
-    a.origin_x = origin_x;
-    a.origin_y = origin_y;
-    a.out_height = static_cast<int>(out.shape(0));
-    a.out_width = static_cast<int>(out.shape(1));
-    a.out = reinterpret_cast<uint32_t *>(out.data());
-    a.depth_out = data_or_null(depth_out);
+    a.frame = frame_of(has_background, red, green, blue, straight, origin_x, origin_y, out, depth_out);
     a.threads = thread_count(threads);
     WithoutGil release;
     kernels().compose(a);
+}
+
+void gather_half(In<int32_t> triangle_id, In<float> barycentrics, In<float> uv, In<int32_t> uv_faces, Any texture, Any neural,
+                 Out<float> out, std::optional<Out<int32_t>> spans, int threads) {
+    dinar::GatherHalfArgs a{};
+    a.height = static_cast<int>(triangle_id.shape(0));
+    a.width = static_cast<int>(triangle_id.shape(1));
+    a.faces = static_cast<int>(uv_faces.shape(0));
+    a.uvs = static_cast<int>(uv.shape(0));
+    a.texture_height = static_cast<int>(texture.shape(0));
+    a.texture_width = static_cast<int>(texture.shape(1));
+    a.neural_height = static_cast<int>(neural.shape(0));
+    a.neural_width = static_cast<int>(neural.shape(1));
+    a.channels = static_cast<int>(neural.shape(2));
+    a.triangle_id = triangle_id.data();
+    a.barycentrics = barycentrics.data();
+    a.uv = uv.data();
+    a.uv_faces = uv_faces.data();
+    a.bytes = texture.dtype() == nb::dtype<uint8_t>();
+    a.texture = texture.data();
+    a.neural = neural.data();
+    a.out = out.data();
+    a.spans = data_or_null(spans);
+    a.threads = thread_count(threads);
+    dinar::Status status;
+    {
+        WithoutGil release;
+        status = kernels().gather_half(a);
+    }
+    refuse(status, "", "gather_half: raster.triangle_id refers to a face that uv_faces does not have, or uv_faces to a missing uv");
+}
+
+void compose_half(In<float> features, In<float> correction, std::optional<In<int32_t>> spans, std::optional<In<float>> depth, bool hardsegm,
+                  float threshold, bool has_background, float red, float green, float blue, bool straight, int origin_x, int origin_y,
+                  Out<uint8_t> out, std::optional<Out<float>> depth_out, int threads) {
+    dinar::ComposeHalfArgs a{};
+    a.height = 2 * static_cast<int>(features.shape(0));
+    a.width = 2 * static_cast<int>(features.shape(1));
+    a.channels = static_cast<int>(features.shape(2)) - 16;
+    a.features = features.data();
+    a.correction = correction.data();
+    a.spans = data_or_null(spans);
+    a.depth = data_or_null(depth);
+    a.hardsegm = hardsegm;
+    a.threshold = threshold;
+    a.frame = frame_of(has_background, red, green, blue, straight, origin_x, origin_y, out, depth_out);
+    a.threads = thread_count(threads);
+    WithoutGil release;
+    kernels().compose_half(a);
+}
+
+int64_t smooth_edges(In<float> projective, In<int32_t> faces, int origin_x, int origin_y, bool cull, float near_z, In<int32_t> triangle_id, In<float> uv,
+                     In<int32_t> uv_faces, In<float> uv_boxes, float gap, In<float> texture, int samples, bool straight,
+                     std::optional<Out<float>> colour, std::optional<Out<float>> mask, std::optional<Out<float>> blocks,
+                     std::optional<Out<float>> depth, int threads) {
+    dinar::SmoothArgs a{};
+    a.grid.vertices = static_cast<int>(projective.shape(0));
+    a.grid.faces = static_cast<int>(faces.shape(0));
+    a.grid.projective = projective.data();
+    a.grid.indices = faces.data();
+    a.grid.height = static_cast<int>(triangle_id.shape(0));
+    a.grid.width = static_cast<int>(triangle_id.shape(1));
+    a.grid.origin_x = origin_x;
+    a.grid.origin_y = origin_y;
+    a.grid.cull = cull;
+    a.grid.near_z = near_z;
+    a.grid.threads = thread_count(threads);
+    a.samples = samples;
+    a.triangle_id = triangle_id.data();
+    a.uv_boxes = uv_boxes.data();
+    a.gap = gap;
+    a.uvs = static_cast<int>(uv.shape(0));
+    a.texture_height = static_cast<int>(texture.shape(0));
+    a.texture_width = static_cast<int>(texture.shape(1));
+    a.uv = uv.data();
+    a.uv_faces = uv_faces.data();
+    a.texture = texture.data();
+    a.grid.depth = data_or_null(depth);
+    a.straight = straight;
+    a.colour = data_or_null(colour);
+    a.mask = data_or_null(mask);
+    a.blocks = data_or_null(blocks);
+    a.block_channels = blocks ? static_cast<int>(blocks->shape(2)) : 0;
+    dinar::Status status;
+    int64_t marked = 0;
+    {
+        WithoutGil release;
+        status = kernels().smooth_edges(a, marked);
+    }
+    refuse(status, "smooth_edges: projective holds NaN or Inf; expected finite vertices",
+           "smooth_edges: raster.triangle_id, faces or uv_faces refers to something that is not there");
+    return marked;
 }
 
 std::vector<std::string> variants() {
@@ -293,6 +393,14 @@ NB_MODULE(_cpu, m) {
     m.def("compose", &compose, "rgb"_a.noconvert(), "alpha"_a.noconvert(), "mask"_a.noconvert().none(), "depth"_a.noconvert().none(), "threshold"_a,
           "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "samples"_a, "origin_x"_a, "origin_y"_a, "out"_a.noconvert(),
           "depth_out"_a.noconvert().none(), "threads"_a);
+    m.def("smooth_edges", &smooth_edges, "projective"_a.noconvert(), "faces"_a.noconvert(), "origin_x"_a, "origin_y"_a, "cull"_a, "near"_a,
+          "triangle_id"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(), "uv_boxes"_a.noconvert(), "gap"_a, "texture"_a.noconvert(),
+          "samples"_a, "straight"_a, "colour"_a.noconvert().none(), "mask"_a.noconvert().none(), "blocks"_a.noconvert().none(), "depth"_a.noconvert().none(), "threads"_a);
+    m.def("gather_half", &gather_half, "triangle_id"_a.noconvert(), "barycentrics"_a.noconvert(), "uv"_a.noconvert(), "uv_faces"_a.noconvert(),
+          "texture"_a.noconvert(), "neural"_a.noconvert(), "out"_a.noconvert(), "spans"_a.noconvert().none(), "threads"_a);
+    m.def("compose_half", &compose_half, "features"_a.noconvert(), "correction"_a.noconvert(), "spans"_a.noconvert().none(),
+          "depth"_a.noconvert().none(), "hardsegm"_a, "threshold"_a, "has_background"_a, "red"_a, "green"_a, "blue"_a, "straight"_a, "origin_x"_a,
+          "origin_y"_a, "out"_a.noconvert(), "depth_out"_a.noconvert().none(), "threads"_a);
     m.def("variants", &variants, "Instruction sets that this build and this CPU have.");
     m.def("variant", [] { return kernels().name; }, "The one in use.");
     m.def("use_variant", &use_variant, "name"_a, "Force one, for tests and benchmarks.");

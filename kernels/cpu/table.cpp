@@ -6,5 +6,5 @@
 
 namespace dinar {
 extern const Kernels DINAR_TABLE;
-const Kernels DINAR_TABLE = {DINAR_STRING(DINAR_VARIANT), lbs, project, rasterize, gather, compose};
+const Kernels DINAR_TABLE = {DINAR_STRING(DINAR_VARIANT), lbs, project, rasterize, gather, compose, gather_half, compose_half, smooth_edges};
 }

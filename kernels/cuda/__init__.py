@@ -15,7 +15,7 @@ program.run(stream, finish)
 
 from .device import Device, Event, Stream
 from .errors import CudaError
-from .graph import Graph, embed
+from .graph import CaptureBusy, Graph, embed, no_captures
 from .launches import Launch
 from .memory import DeviceArray
 from .nvdiffrast import NvdiffrastRasterizer
@@ -23,6 +23,7 @@ from .program import Planes, Program
 from .scene import DeviceBody, DeviceScene, FrameParameters, RasterTarget
 
 __all__ = [
+    "CaptureBusy",
     "CudaError",
     "Device",
     "DeviceArray",
@@ -38,4 +39,5 @@ __all__ = [
     "RasterTarget",
     "Stream",
     "embed",
+    "no_captures",
 ]

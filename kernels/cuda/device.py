@@ -11,7 +11,7 @@ import numpy as np
 from . import memory
 from .driver import call, checked, core, driver
 from .errors import CudaError
-from .graph import Graph, capture
+from .graph import Graph, capture, no_captures
 from .memory import DeviceArray
 
 
@@ -54,7 +54,8 @@ class Device:
 
     def synchronize(self) -> None:
         """Wait for everything on the device."""
-        call("cuCtxSynchronize")
+        with no_captures():
+            call("cuCtxSynchronize")
 
     def free_memory(self) -> int:
         """Bytes that can still be allocated."""
@@ -143,16 +144,17 @@ class Stream:
         """Later work of this stream waits for `event`; the host does not."""
         checked("waiting for an event", self._core.wait, event._core)
 
-    def capture(self) -> AbstractContextManager[Graph]:
+    def capture(self, wait: bool = True) -> AbstractContextManager[Graph]:
         """`with stream.capture() as graph: ...` records what is put on the stream instead of running it; then
         `graph.launch(stream)`.
 
         Everything to be captured must have run once before (engines initialise themselves), and may not
         allocate or synchronise. The arrays in it must outlive the graph. If the block raises, the capture is
         ended and the exception goes on; CudaError if the capture was broken, for instance by a call that is
-        not allowed.
+        not allowed. One capture at a time in a process; where another is under way (or what must not happen in
+        one: `no_captures`), this waits, or with wait=False raises CaptureBusy.
         """
-        return capture(self)
+        return capture(self, wait)
 
 
 class Event:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from .driver import call, driver
 from .errors import CudaError
+
+_capturing = threading.RLock()  # held while a stream of this process is captured, or the device is waited for
 
 
 class OnDevice(Protocol):
@@ -62,8 +65,29 @@ class Graph:
 
 
 @contextlib.contextmanager
-def capture(stream: OnStream) -> Iterator[Graph]:
+def no_captures() -> Iterator[None]:
+    """Nobody in this process captures inside: for waits for the whole device, and for what other libraries do that
+    may wait for it. One of those on another thread ends a capture, whatever the capture's mode."""
+    with _capturing:
+        yield
+
+
+class CaptureBusy(CudaError):
+    """Somebody else captures, or waits for the device, just now; try again later."""
+
+
+@contextlib.contextmanager
+def capture(stream: OnStream, wait: bool = True) -> Iterator[Graph]:
     """See Stream.capture."""
+    if not _capturing.acquire(blocking=wait):
+        raise CaptureBusy("a capture or a wait for the device is under way on another thread")
+    try:
+        yield from _capture(stream)
+    finally:
+        _capturing.release()
+
+
+def _capture(stream: OnStream) -> Iterator[Graph]:
     graph = Graph(stream.device)
     with _no_garbage_collection():  # it might free device memory, which would break the capture
         mode = driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL

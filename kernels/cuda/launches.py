@@ -216,3 +216,65 @@ def compose(
             ),
         )
     ]
+
+
+def gather_half(scene, parameters, projective, target, features, depth=None, *, near: float) -> list[Launch]:
+    """See Program.gather_half."""
+    kernel = {np.dtype(np.float16): "gather_half_f16", np.dtype(np.float32): "gather_half_f32"}[scene.dtype]
+    Ht, Wt, stride = scene.texture.shape
+    ht, wt, neural_stride = scene.neural.shape
+    return [
+        Launch(
+            kernel,
+            (blocks(target.width // 2, 32), blocks(target.height // 2, 8), target.views),
+            (32, 8, 1),
+            (
+                *ints(target.height, target.width, scene.vertices, stride, Ht, Wt),
+                *ints(scene.neural_channels, neural_stride, ht, wt),
+                np.float32(near),
+                pointer(projective),
+                pointer(scene.faces),
+                pointer(scene.corner_uv),
+                pointer(scene.texture),
+                pointer(scene.neural),
+                pointer(parameters.device["origins"]),
+                pointer(target.visibility),
+                pointer(features),
+                pointer(depth),
+            ),
+        )
+    ]
+
+
+def compose_half(
+    parameters, features, correction, rgba, *, depth, depth_out, hardsegm, threshold, background, straight
+) -> list[Launch]:
+    """See Program.compose_half; features and correction are Planes."""
+    views, out_height, out_width, _ = rgba.shape
+    h, w = features.size
+    colour = (0.0, 0.0, 0.0) if background is None else background
+    return [
+        Launch(
+            "compose_half",
+            (blocks(out_width, 32), blocks(out_height, 8), views),
+            (32, 8, 1),
+            (
+                *ints(2 * h, 2 * w, out_height, out_width),
+                np.int64(features.stride),
+                np.int64(correction.stride),
+                *(np.int32(p.dtype == np.float16) for p in (features, correction)),
+                np.int32(hardsegm),
+                np.int32(threshold != 0),
+                np.float32(threshold),
+                np.int32(background is not None),
+                *(np.float32(c) for c in colour),
+                np.int32(straight),
+                pointer(features),
+                pointer(correction),
+                pointer(depth),
+                pointer(parameters.device["origins"]),
+                pointer(rgba),
+                pointer(depth_out),
+            ),
+        )
+    ]

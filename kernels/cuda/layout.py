@@ -68,24 +68,32 @@ def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str
     T = len(_check.array("uv", uv, np.float32, (None, 2)))
     _check.array("uv_faces", uv_faces, np.int32, (F, 3))
     _check.finite("uv", uv)
-    Ht, Wt, C = _check.array("texture", texture, np.float32, (None, None, None)).shape
-    if np.dtype(dtype) not in (np.float16, np.float32):
-        raise ValueError(f"dtype is {np.dtype(dtype)}; expected float16 or float32")
-    if not (1 <= Ht <= 32768 and 1 <= Wt <= 32768 and 1 <= C <= MAX_CHANNELS):
-        raise ValueError(
-            f"texture has shape {texture.shape}; expected sides of 1 to 32768 texels and 1 to {MAX_CHANNELS} channels"
-        )
     for name, indices, limit in (("faces", faces, vertices), ("uv_faces", uv_faces, T)):
         if F and (indices.min() < 0 or indices.max() >= limit):
             raise ValueError(f"{name} spans {indices.min()} to {indices.max()}; expected 0 to {limit - 1}")
-    _check.finite("texture", texture)
-    if np.dtype(dtype) == np.float16 and np.abs(texture).max(initial=0) > 65504:
-        raise ValueError(f"texture reaches {np.abs(texture).max():g}, beyond fp16; use float32")
     corner_uv = np.zeros((F, 8), np.float32)
     corner_uv[:, :6] = uv[uv_faces].reshape(F, 6)
-    padded = np.zeros((Ht, Wt, -(-C // LANES) * LANES), dtype)
+    return dict(
+        faces=np.ascontiguousarray(faces), corner_uv=corner_uv, texture=texels("texture", texture, dtype)
+    )
+
+
+def texels(name: str, texture, dtype, least: int = 1) -> np.ndarray:
+    """A texture f32[Ht,Wt,C] of at least `least` channels as [Ht,Wt,C padded to 8] of `dtype` (float16 or float32). Raises TypeError or
+    ValueError, naming it."""
+    Ht, Wt, C = _check.array(name, texture, np.float32, (None, None, None)).shape
+    if np.dtype(dtype) not in (np.float16, np.float32):
+        raise ValueError(f"dtype is {np.dtype(dtype)}; expected float16 or float32")
+    if not (1 <= Ht <= 32768 and 1 <= Wt <= 32768 and least <= C <= MAX_CHANNELS):
+        raise ValueError(
+            f"{name} has shape {texture.shape}; expected sides of 1 to 32768 texels and {least} to {MAX_CHANNELS} channels"
+        )
+    _check.finite(name, texture)
+    if np.dtype(dtype) == np.float16 and np.abs(texture).max(initial=0) > 65504:
+        raise ValueError(f"{name} reaches {np.abs(texture).max():g}, beyond fp16; use float32")
+    padded = np.zeros((Ht, Wt, max(1, -(-C // LANES)) * LANES), dtype)
     padded[..., :C] = texture
-    return dict(faces=np.ascontiguousarray(faces), corner_uv=corner_uv, texture=padded)
+    return padded
 
 
 def parameters_dtype(joints: int, expressions: int, views: int) -> np.dtype:

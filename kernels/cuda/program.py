@@ -17,6 +17,7 @@ from .driver import call
 from .errors import CudaError
 from .launches import Launch
 
+BLOCK = 16  # channels of the four pixels of a block, as in half.h
 KERNELS = (
     "pose_joints",
     "skin_vertices",
@@ -27,6 +28,9 @@ KERNELS = (
     "gather_f16",
     "gather_f32",
     "compose",
+    "gather_half_f16",
+    "gather_half_f32",
+    "compose_half",
     "nvdiffrast_vertices",
     "nvdiffrast_faces",
     "nvdiffrast_pixels",
@@ -188,16 +192,7 @@ class Program:
         for name, planes in (("alpha", alpha), ("mask", mask)):
             if planes is not None and planes.size != rgb.size:
                 raise ValueError(f"{name} has planes of {planes.size}; expected {rgb.size}")
-        _expect("rgba", rgba, (parameters.views, None, None, 4), np.uint8)
-        if (depth is None) != (depth_out is None):
-            raise ValueError("depth and depth_out belong together; pass both or neither")
-        if depth is not None:
-            _expect("depth", depth, (parameters.views, H, W), np.float32)
-            _expect("depth_out", depth_out, tuple(rgba.shape[:3]), np.float32)
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold is {threshold!r}; expected a finite number")
-        if background is not None and not (len(background) == 3 and all(0 <= c <= 1 for c in background)):
-            raise ValueError(f"background is {background!r}; expected three numbers in [0,1]")
+        _frame(parameters.views, (H, W), rgba, depth, depth_out, threshold, background)
         return launches.compose(
             parameters,
             rgb,
@@ -212,6 +207,61 @@ class Program:
             straight=straight,
         )
 
+    def gather_half(
+        self, scene, parameters, projective, target, features, depth=None, *, near: float = NEAR
+    ) -> list[Launch]:
+        """From visibility to the input of a network at half resolution: features [views,16+C,H/2,W/2] of the scene's
+        dtype, the channels of kernels.gather_half as planes, and, if given, depth f32[views,H,W] in metres. Both are
+        written in full. The scene has a neural texture of C channels and a colour texture of three."""
+        self._window(scene, parameters, projective, target, 1, near)
+        H, W = target.height, target.width
+        if scene.neural is None or scene.channels != 3:
+            raise ValueError(
+                "scene has no neural texture, or another number of colours than three; expected both"
+            )
+        if H % 2 or W % 2:
+            raise ValueError(f"target is {H} x {W}; expected even numbers")
+        _expect(
+            "features", features, (target.views, BLOCK + scene.neural_channels, H // 2, W // 2), scene.dtype
+        )
+        if depth is not None:
+            _expect("depth", depth, (target.views, H, W), np.float32)
+        return launches.gather_half(scene, parameters, projective, target, features, depth, near=near)
+
+    def compose_half(
+        self,
+        parameters,
+        features: Planes,
+        correction: Planes,
+        rgba,
+        *,
+        depth=None,
+        depth_out=None,
+        hardsegm: bool = False,
+        threshold: float = 0.0,
+        background=None,
+        straight: bool = False,
+    ) -> list[Launch]:
+        """Write rgba u8[views,Hf,Wf,4] in full, the window at parameters["origins"]; arguments as in
+        kernels.compose_half, features and correction as planes. depth f32[views,H,W] fills depth_out
+        f32[views,Hf,Wf]."""
+        h, w = features.size
+        if correction.size != features.size:
+            raise ValueError(f"correction has planes of {correction.size}; expected {features.size}")
+        _frame(parameters.views, (2 * h, 2 * w), rgba, depth, depth_out, threshold, background)
+        return launches.compose_half(
+            parameters,
+            features,
+            correction,
+            rgba,
+            depth=depth,
+            depth_out=depth_out,
+            hardsegm=hardsegm,
+            threshold=threshold,
+            background=background,
+            straight=straight,
+        )
+
     @staticmethod
     def _window(scene, parameters, projective, target, samples, near) -> None:
         _check.integer("samples", samples, 1, 4)
@@ -220,6 +270,20 @@ class Program:
         if target.views != parameters.views:
             raise ValueError(f"target has {target.views} views; the parameters have {parameters.views}")
         _expect("projective", projective, (target.views, scene.vertices, 3), np.float32)
+
+
+def _frame(views: int, size, rgba, depth, depth_out, threshold, background) -> None:
+    """What compose and compose_half check alike, for planes of `size` (height, width) samples."""
+    _expect("rgba", rgba, (views, None, None, 4), np.uint8)
+    if (depth is None) != (depth_out is None):
+        raise ValueError("depth and depth_out belong together; pass both or neither")
+    if depth is not None:
+        _expect("depth", depth, (views, *size), np.float32)
+        _expect("depth_out", depth_out, tuple(rgba.shape[:3]), np.float32)
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold!r}; expected a finite number")
+    if background is not None and not (len(background) == 3 and all(0 <= c <= 1 for c in background)):
+        raise ValueError(f"background is {background!r}; expected three numbers in [0,1]")
 
 
 def _expect(name: str, array, shape: tuple, dtype) -> None:

@@ -59,13 +59,15 @@ class DeviceBody:
 
 class DeviceScene:
     """What is drawn: faces i32[F,3] of the body, uv f32[T,2], uv_faces i32[F,3], texture f32[Ht,Wt,C] as in
-    kernels.gather_uv.
+    kernels.gather_uv; neural f32[ht,wt,C]: the second texture of Program.gather_half, or None.
 
-    dtype float16 or float32: of the texture on the GPU and of the features that Program.gather writes.
+    dtype float16 or float32: of the textures on the GPU and of the features that Program.gather writes.
     Indices are checked here. Raises TypeError, ValueError, CudaError.
     """
 
-    def __init__(self, device: Device, vertices: int, faces, uv, uv_faces, texture, dtype=np.float16):
+    def __init__(
+        self, device: Device, vertices: int, faces, uv, uv_faces, texture, dtype=np.float16, neural=None
+    ):
         self.dtype = np.dtype(dtype)
         self.vertices = vertices
         self.channels = np.shape(texture)[-1]
@@ -73,6 +75,8 @@ class DeviceScene:
         self.faces = device.upload(arrays["faces"])
         self.corner_uv = device.upload(arrays["corner_uv"])
         self.texture = device.upload(arrays["texture"])
+        self.neural_channels = 0 if neural is None else np.shape(neural)[-1]
+        self.neural = None if neural is None else device.upload(layout.texels("neural", neural, dtype, 0))
 
 
 class FrameParameters:

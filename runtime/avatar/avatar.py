@@ -17,7 +17,7 @@ import safetensors.numpy
 from dinar_live.runtime.core.errors import BundleError
 
 from .files import MAX_MANIFEST_BYTES, BundleFiles, png, replaced_whole, tensors
-from .renderer_spec import FILES, RendererSpec
+from .renderer_spec import ARRAYS, FILES, FORMS, HALF, NETWORK, RendererSpec
 from .rig import Rig, check_array
 
 SCHEMA = 1
@@ -108,12 +108,17 @@ def load_avatar(path) -> Avatar:
         for name, spec in _field(where, manifest, "renderers", dict).items():
             if not RENDERER_NAME.fullmatch(name) or not isinstance(spec, dict):
                 raise BundleError(f"{where}: renderer {name[:40]!r} is not an object with a lower-case name")
+            form = _field(f"{where}: renderer {name!r}", spec, "form", int, NETWORK.form)
+            if form not in FORMS:
+                raise BundleError(
+                    f"{where}: renderer {name!r}: form is {form}, this version reads {', '.join(map(str, FORMS))}; use a newer version"
+                )
             arrays = tensors(
                 f"renderers/{name}/texture.safetensors", content(f"renderers/{name}/texture.safetensors")
             )
-            if set(arrays) != {"texture"}:
+            if set(arrays) != (expected := set(ARRAYS if form == HALF.form else ARRAYS[:1])):
                 raise BundleError(
-                    f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected only 'texture'"
+                    f"renderers/{name}/texture.safetensors: got arrays {sorted(arrays)}, expected {sorted(expected)} for form {form}"
                 )
             own_files = {
                 field: content(f"renderers/{name}/{file}")
@@ -124,7 +129,7 @@ def load_avatar(path) -> Avatar:
                 k: spec[k] for k in ("hardsegm", "threshold", "samples", "margin", "stride") if k in spec
             }
             try:
-                renderers[name] = RendererSpec(arrays["texture"], **own_files, **options)
+                renderers[name] = RendererSpec(**arrays, **own_files, **options)
             except BundleError as e:
                 raise BundleError(f"{where}: renderer {name!r}: {e}") from None
         if not renderers:
@@ -210,7 +215,7 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
                 raise BundleError(f"renderer name {name!r}: expected lower-case letters, digits and '_'")
             put(
                 f"renderers/{name}/texture.safetensors",
-                safetensors.numpy.save({"texture": np.ascontiguousarray(r.texture)}),
+                safetensors.numpy.save(r.arrays()),
             )
             for file, file_content in r.files().items():
                 put(f"renderers/{name}/{file}", file_content)
@@ -220,6 +225,8 @@ def write_avatar(avatar: Avatar, path, overwrite: bool = False) -> None:
                 "samples": r.samples,
                 "margin": r.margin,
                 "stride": r.stride,
+                # left out for the first form, so that bundles of it are what they were
+                **({"form": r.type.form} if r.type.form != NETWORK.form else {}),
             }
         if (c := avatar.checks) is not None:
             poses = {k: getattr(c, k) for k in ("body", "transl", "expression", "K", "world_to_camera")}

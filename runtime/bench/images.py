@@ -72,6 +72,7 @@ class References:
     """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
+    smooth_edges is to be False for a run on a GPU, where edges are not smoothed.
     """
 
     def __init__(self, avatar: Avatar, options: Mapping[str, Any]):
@@ -98,7 +99,8 @@ class References:
         name = self._options.renderer
         pictures = checks.rgba[next(iter(self._avatar.renderers)) if name == "auto" else name]
         _, height, width, _ = pictures.shape
-        with self._renderer((height, width)) as renderer:
+        options = self._options.changed(smooth_edges=False)  # as they were made
+        with Renderer(self._avatar, (height, width), options=options) as renderer:
             for i, picture in enumerate(pictures):
                 pose = Pose(checks.body[i], checks.transl[i], checks.expression[i])
                 frame = renderer.render(pose, Camera(checks.K[i], checks.world_to_camera[i]))
@@ -128,6 +130,27 @@ class References:
                     ).rgba
                 worst = compare(rgba, expected).worse(worst)
         return worst
+
+
+def compare_served(
+    avatar: Avatar,
+    options: Mapping[str, Any],
+    samples: Iterable[tuple[Pose, Camera, np.ndarray, str]],
+    size: tuple[int, int],
+    encoding: Format,
+) -> tuple[Difference | None, Difference | None]:
+    """(worst difference from the check pictures, worst of the frames) of frames that several renderers made: each
+    (pose, camera, rgba, name of the renderer) is compared with what that one should make of it."""
+    check = worst = None
+    kept: dict[str, list[tuple[Pose, Camera, np.ndarray]]] = {}
+    for pose, camera, rgba, name in samples:
+        kept.setdefault(name, []).append((pose, camera, rgba))
+    for name, frames in kept.items():
+        references = References(avatar, {**options, "renderer": name})
+        difference, pictures = references.frames(frames, size, encoding), references.check_pictures()
+        worst = worst if difference is None else difference.worse(worst)
+        check = check if pictures is None else pictures.worse(check)
+    return check, worst
 
 
 def judge(check: Difference | None, frames: Difference | None) -> list[str]:

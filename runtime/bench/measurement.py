@@ -12,10 +12,10 @@ from .stats import Staleness
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """One run of a scenario, one value per frame in order.
+    """One run of a scenario, one value per frame, or per tick of an open loop, in order.
 
     latency_ms: f64[n]; stages_ms: stage -> f64[n], summing to the latency; fps: frames per second of what the
-        user sees.
+        user sees. frames: how many came, n where that is None.
     includes: what the latency spans, as a sentence. staleness: of open-loop scenarios. faults: why the run is
         invalid.
     """
@@ -36,3 +36,4 @@ class Measurement:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
+    frames: int | None = None

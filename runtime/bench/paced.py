@@ -1,8 +1,9 @@
 """Open loop over ZeroMQ: a pose every 1/rate seconds, whatever has come back, as a headset or a motion
 capture sends them.
 
-Latency counts from the time a request was planned, not from when it left, so a stall is charged to every
-request it delays (no coordinated omission).
+Latency counts from the time a request was planned, not from when it left, until a frame at least as new is
+there, so a stall is charged to every request it delays (no coordinated omission), and also to those that a
+newer one replaced.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +20,14 @@ from tqdm import tqdm
 from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
 from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.render import Renderer
+from dinar_live.runtime.render.frame import GPU_TIME
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
 from .measurement import Measurement
 from .neighbours import Neighbours
 from .served import Served
-from .stats import frame_times, stages, staleness
+from .stats import charged, charged_stages, frame_times, stages, staleness
 from .workload import Shot, shots, window_examples
 
 SAMPLES = 8  # frames compared with their references
@@ -35,6 +38,7 @@ WARM_SHOTS = 16
 WARM_ROUNDS = 3
 WARM_SPREAD = 1.15
 WARM_SECONDS = 20.0
+SETTLE_SECONDS = 3.0  # before the first tick that counts, where the server chooses its renderer
 FORMAT = FrameFormat().wire  # what a Client asks for unless told otherwise: JPEG quality 85, deflated alpha
 
 
@@ -48,7 +52,9 @@ class _Reader:
         self._closing = threading.Event()
         # planned time, the five times of `stages`, timings
         self.rows: list[tuple[int, tuple[int, ...], dict[str, float]]] = []
-        self.kept: list[tuple[int, np.ndarray]] = []  # tick and frame, to compare with their references
+        # tick, frame and its renderer, to compare with their references
+        self.kept: list[tuple[int, np.ndarray, str]] = []
+        self.made: Counter[tuple[str, float]] = Counter()  # frames by renderer and scale
         self.fault: str | None = None
         self.error: DinarError | None = None
         self.newest = -1
@@ -74,9 +80,13 @@ class _Reader:
         fault = images.coverage_fault(frame.rgba)
         if fault and self.fault is None:
             self.fault = f"{fault} (tick {tick})"
-        if self._wanted and tick >= self._wanted[0]:
+        made = frame.rendered
+        if made is not None:
+            self.made[made.renderer, made.scale] += 1
+        # a frame of fewer pixels has no reference
+        if self._wanted and tick >= self._wanted[0] and (made is None or made.scale == 1):
             self._wanted.pop(0)
-            self.kept.append((tick, frame.rgba))
+            self.kept.append((tick, frame.rgba, "" if made is None else made.renderer))
         self.newest = max(self.newest, tick)
 
     def close(self) -> None:
@@ -115,6 +125,8 @@ def run_paced(
         contextlib.ExitStack() as stack,
     ):
         caps = client.capabilities
+        settle = round(SETTLE_SECONDS * rate) if "quality" in caps else 0
+        client.renderer = ""  # a server that knows says what made each frame
         began = time.monotonic()
         client.render(*work[0], size)
         first = time.monotonic() - began
@@ -126,28 +138,32 @@ def run_paced(
         others = Neighbours(endpoint, size, rate, served.access) if neighbours else None
         if others is not None:
             stack.enter_context(others)
-        planned = (
-            time.monotonic_ns() + LEAD_NS + np.round(np.arange(ticks + 1) * (1e9 / rate)).astype(np.int64)
-        )
+        times = np.round(np.arange(-settle, ticks + 1) * (1e9 / rate)).astype(np.int64)
+        times += time.monotonic_ns() + LEAD_NS - times[0]
+        planned = times[settle:]
         reader = _Reader(client, planned[:-1])
         try:
-            for k in tqdm(range(ticks), desc="paced", unit="tick", disable=not progress, leave=False):
-                _sleep_until(int(planned[k]))
+            for k in tqdm(
+                range(-settle, ticks), desc="paced", unit="tick", disable=not progress, leave=False
+            ):
+                _sleep_until(int(times[k + settle]))
                 served.alive()
                 if reader.error is not None:
                     raise reader.error
-                client.send(*work[k % len(work)], size, pose_time_ns=int(planned[k]))
+                client.send(*work[k % len(work)], size, pose_time_ns=int(times[k + settle]))
             end = time.monotonic() + LAST_SECONDS
             while reader.newest < ticks - 1 and time.monotonic() < end:
                 time.sleep(0.01)
         finally:
             reader.close()
+        ended = time.monotonic_ns()
         served.alive()
+        caps = client.describe() if "quality" in caps else caps
     if not reader.rows:
         raise DinarError(
             f"the server at {endpoint} answered none of {ticks} requests; a frame takes longer than {seconds:g} s"
         )
-    measurement = _measurement(served, work, reader, planned, caps, first, notes)
+    measurement = _measurement(served, work, reader, planned, ended, caps, first, notes)
     if others is None:
         return measurement
     return replace(
@@ -188,6 +204,7 @@ def _measurement(
     work: list[Shot],
     reader: _Reader,
     planned: np.ndarray,
+    ended: int,
     caps: dict,
     first: float,
     notes: list[str],
@@ -197,31 +214,47 @@ def _measurement(
     table = stages(sent_for, times, [row[2] for row in reader.rows])
     if caps["engine"] == "none":
         table["server"] += table.pop("network")  # two readings of the clock with nothing between them
-    references = images.References(served.avatar, {**served.options, "renderer": caps["renderer"]})
-    check = references.check_pictures()
-    difference = references.frames(
-        ((*work[tick % len(work)], rgba) for tick, rgba in reader.kept), served.size, FORMAT
+    waits = charged(planned[:-1], sent_for, times[:, -1], ended)
+    check, difference = images.compare_served(
+        served.avatar,
+        {**served.options, "smooth_edges": not any(GPU_TIME in row[2] for row in reader.rows)},
+        ((*work[tick % len(work)], rgba, name or caps["renderer"]) for tick, rgba, name in reader.kept),
+        served.size,
+        FORMAT,
     )
     if check is None:
         notes.append(
             "the bundle has no check pictures; frames were compared with this machine's f32 renderer only"
         )
+    if not reader.kept and reader.made:
+        notes.append("every frame was scaled up, so none was compared with a reference")
+    faults = [] if not reader.kept and reader.made else images.judge(check, difference)
     ticks, seconds = len(planned) - 1, float(planned[-1] - planned[0]) / 1e9
     return Measurement(
         scenario="paced",
-        latency_ms=(times[:, -1] - sent_for) / 1e6,
-        stages_ms=table,
+        latency_ms=waits.latency_ms,
+        stages_ms=charged_stages(table, waits),
         fps=len(sent_for) / seconds,
         size=served.size,
         renderer=caps["renderer"],
         engine=caps["engine"],
         precision=caps["precision"],
         rasterizer=caps["rasterizer"],
-        includes="from the planned time of a request to decoded RGBA in the client, by ZeroMQ over loopback TCP, JPEG and lossless alpha",
+        includes="from the planned time of each pose until a frame at least as new is decoded in the client, by ZeroMQ over "
+        "loopback TCP, JPEG and lossless alpha",
         staleness=staleness(planned, sent_for, times[:, -1]),
         check_difference=check,
         frame_difference=difference,
         notes=notes,
-        faults=([reader.fault] if reader.fault else []) + images.judge(check, difference),
-        extra={"rate_hz": ticks / seconds, "dropped": ticks - len(sent_for), "first_frame_after_s": first},
+        faults=([reader.fault] if reader.fault else []) + faults,
+        extra={
+            "rate_hz": ticks / seconds,
+            "dropped": ticks - len(sent_for),
+            "unanswered": waits.unanswered,
+            "first_frame_after_s": first,
+            "frame_latency_ms": (times[:, -1] - sent_for) / 1e6,
+            "made_by": {f"{name} at {scale:g}": n for (name, scale), n in reader.made.most_common()},
+            **({"quality": caps["quality"]} if "quality" in caps else {}),
+        },
+        frames=len(sent_for),
     )

@@ -26,18 +26,14 @@ def summary(
         other processes, None = unknown.
     """
     stale, check, frame = m.staleness, m.check_difference, m.frame_difference
-    notes = list(m.notes)
-    if other_load is not None and other_load > BUSY:
-        notes.append(
-            f"other processes kept {other_load:.1f} of {machine['cores']} cores busy meanwhile; measure again on an idle machine"
-        )
+    notes = [*m.notes, *load_notes(other_load, machine)]
     ages = [] if stale is None else stale.age_ms[np.isfinite(stale.age_ms)]
     slowest = int(m.latency_ms.argmax())
     guilty = max(m.stages_ms, key=lambda name: m.stages_ms[name][slowest])
     extra = {k: percentiles(v) if k.endswith("_ms") else v for k, v in m.extra.items()}
     return {
         "scenario": m.scenario,
-        "frames": len(m.latency_ms),
+        "frames": len(m.latency_ms) if m.frames is None else m.frames,
         "fps": m.fps,
         "latency_ms": percentiles(m.latency_ms),
         "stages_ms": stage_table(m.stages_ms),
@@ -74,21 +70,34 @@ def summary(
     }
 
 
-def refuse_unwritable(path) -> None:
+def load_notes(other_load: float | None, machine: dict) -> list[str]:
+    """What to say of other processes, if anything."""
+    if other_load is None or other_load <= BUSY:
+        return []
+    return [
+        f"other processes kept {other_load:.1f} of {machine['cores']} cores busy meanwhile; measure again on an idle machine"
+    ]
+
+
+def refuse_unwritable(path, option: str = "--json") -> None:
     """InputError if a report could not be written to `path`; asked before the minutes of measuring."""
     path = pathlib.Path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(
-            f"--json {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}, expected the name of a file"
+            f"{option} {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}, expected the name of a file"
         )
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--json {path}: no right to write in {path.parent}")
+        raise InputError(f"{option} {path}: no right to write in {path.parent}")
 
 
 def write_json(path, report: dict) -> None:
     """The whole file or nothing."""
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path, text: str) -> None:
+    """The whole file or nothing."""
     path = pathlib.Path(path)
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as work:
@@ -105,7 +114,7 @@ def write_json(path, report: dict) -> None:
 def lines(r: dict) -> list[str]:
     """The report `r` (see summary) as lines of text."""
     height, width = r["size"]
-    few, latency, y = r["too_few_frames_for"], r["latency_ms"], r["yardstick"]
+    few, latency = r["too_few_frames_for"], r["latency_ms"]
     engine = "no network" if r["engine"] == "none" else f"{r['engine']} {r['precision']}"
     out = [
         f"{r['scenario']}: {r['frames']} frames of {width}x{height}, renderer {r['renderer']} ({engine}), rasterizer {r['rasterizer']}",
@@ -119,9 +128,9 @@ def lines(r: dict) -> list[str]:
             f"            * too few frames for {', '.join(few)}: it takes "
             + ", ".join(f"{n} for {k}" for k, n in few.items())
         )
-    slowest = r["slowest"]
+    slowest, one = r["slowest"], "frame" if r["stale_frames"] is None else "tick"
     out.append(
-        f"slowest     frame {slowest['frame']}: {latency['max']:.2f} ms, of which {slowest['stage']} {slowest['stage_ms']:.2f}"
+        f"slowest     {one} {slowest['frame']}: {latency['max']:.2f} ms, of which {slowest['stage']} {slowest['stage_ms']:.2f}"
     )
     if r["thirds_p50_ms"]:
         low, high = min(r["thirds_p50_ms"]), max(r["thirds_p50_ms"])
@@ -135,11 +144,19 @@ def lines(r: dict) -> list[str]:
         out.append(
             f"stale       {r['stale_frames']} of {r['ticks']} ticks ({share:.2f} %), longest run {r['longest_stale_run']}; "
             f"{r['dropped']} requests without a frame of their own (a newer one took their place)"
+            + (f", {r['unanswered']} without any until the end" if r.get("unanswered") else "")
+        )
+        out.append(
+            "frames ms   of those that came, from their own request: "
+            + "   ".join(f"{k} {v:.2f}" for k, v in r["frame_latency_ms"].items())
         )
         out.append(
             "age ms      of the newest frame at each tick: "
             + "   ".join(f"{k} {v:.2f}" for k, v in r["age_ms"].items())
         )
+    if quality := r.get("quality"):
+        made = ", ".join(f"{n} by {name}" for name, n in r["made_by"].items())
+        out.append(f"quality     {quality['why']}; {made}; says that it holds {quality['holds']:g} a second")
     if others := r.get("neighbours"):
         ages = "   ".join(f"{k} {v:.2f}" for k, v in others["age_ms"].items())
         out.append(
@@ -165,12 +182,17 @@ def lines(r: dict) -> list[str]:
             if r["psnr"][key] is not None
         ),
     ]
+    return out + machine_lines(r)
+
+
+def machine_lines(r: dict) -> list[str]:
+    """What the report `r` was measured on, notes and faults, as lines of text."""
+    y = r["yardstick"]
     bf16 = "no bf16" if y["conv_gflops_bf16"] is None else f"{y['conv_gflops_bf16']:.0f} in bf16"
     revision = f"; revision {r['revision']}" if r["revision"] else ""
-    out += [
+    out = [
         f"yardstick   convolution {y['conv_gflops_f32']:.0f} GFLOP/s in f32, {bf16}; memcpy {y['memcpy_gbps']:.1f} GB/s; "
         f"{y['cpu']}, {y['cores']} cores",
         "versions    " + ", ".join(f"{k} {v}" for k, v in r["versions"].items()) + revision,
     ]
-    out += [f"note: {n}" for n in r["notes"]] + [f"INVALID: {f}" for f in r["faults"]]
-    return out
+    return out + [f"note: {n}" for n in r["notes"]] + [f"INVALID: {f}" for f in r["faults"]]

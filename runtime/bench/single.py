@@ -70,7 +70,7 @@ def run_single(
                 kept.append((pose, camera, frame.rgba.copy()))
         info, name, rasterizer = renderer.engine_info, renderer.renderer_name, renderer.rasterizer_name
         on_gpu = renderer.device != "cpu"
-    references = images.References(avatar, {**options, "renderer": name})
+    references = images.References(avatar, {**options, "renderer": name, "smooth_edges": not on_gpu})
     check, difference = references.check_pictures(), references.frames(kept, size)
     if check is None:
         notes.append(

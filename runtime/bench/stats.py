@@ -114,13 +114,15 @@ def thirds(values) -> list[float]:
 class Staleness:
     """ticks: how many were judged. stale: how many showed an old frame. runs: length of each unbroken run of
     stale ticks.
-    age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame).
+    age_ms: f64[ticks], how old the newest frame was at each tick (inf before the first frame). period_ms: older
+    than that is stale.
     """
 
     ticks: int
     stale: int
     runs: tuple[int, ...]
     age_ms: np.ndarray
+    period_ms: float = float("inf")
 
     @property
     def longest(self) -> int:
@@ -149,6 +151,71 @@ def staleness(planned_ns, sent_for_ns, available_ns) -> Staleness:
     age[seen] = (ticks[seen] - newest[at_hand[seen] - 1]) / 1e6
     # The schedule is rounded to nanoseconds, so a period is only known to within one.
     period_ms = (planned[-1] - planned[0]) / (len(planned) - 1) / 1e6
-    stale = age > period_ms + 2e-6
+    period_ms += 2e-6
+    stale = age > period_ms
     edges = np.flatnonzero(np.diff(np.concatenate(([False], stale, [False]))))
-    return Staleness(len(ticks), int(stale.sum()), tuple(int(n) for n in edges[1::2] - edges[::2]), age)
+    return Staleness(
+        len(ticks), int(stale.sum()), tuple(int(n) for n in edges[1::2] - edges[::2]), age, period_ms
+    )
+
+
+SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class Charged:
+    """What each tick of an open loop waited for. latency_ms: f64[ticks], from its planned time until a frame at
+    least as new was at hand; where none came, until the end of the run. newer_ms: f64[ticks], how much newer
+    that frame is than the tick; 0 = it is its own. frame: i64[ticks], which one, -1 = none came."""
+
+    latency_ms: np.ndarray
+    newer_ms: np.ndarray
+    frame: np.ndarray
+
+    @property
+    def unanswered(self) -> int:
+        return int((self.frame < 0).sum())
+
+
+def charged(planned_ns, sent_for_ns, available_ns, end_ns: int) -> Charged:
+    """Charges every tick until a frame at least as new is at hand, also those whose own request was replaced by
+    a newer one: a server that answers one request in ten must not be judged by that one.
+
+    planned_ns: i64[ticks] that grow. sent_for_ns, available_ns: i64[frames] as in `staleness`. end_ns: when
+    nobody waited any more. All in nanoseconds of one clock. Raises InputError.
+    """
+    planned, sent_for, available = (np.asarray(a, np.int64) for a in (planned_ns, sent_for_ns, available_ns))
+    if sent_for.shape != available.shape:
+        raise InputError(f"charged: got {len(sent_for)} request times for {len(available)} frames")
+    order = np.argsort(sent_for, kind="stable")
+    asked, came = sent_for[order], available[order]
+    # the earliest arrival of this frame or a newer one, and which that is
+    earliest = np.arange(len(order))
+    for i in range(len(order) - 2, -1, -1):
+        if came[earliest[i + 1]] < came[i]:
+            earliest[i] = earliest[i + 1]
+    at = np.searchsorted(asked, planned, side="left")
+    there = at < len(order)
+    chosen = earliest[at[there]]
+    until, frame, newer = (
+        np.full(len(planned), end_ns, np.int64),
+        np.full(len(planned), -1, np.int64),
+        np.zeros(len(planned)),
+    )
+    until[there] = came[chosen]
+    frame[there] = order[chosen]
+    newer[there] = (asked[chosen] - planned[there]) / 1e6
+    latency = (until - planned) / 1e6
+    newer[~there] = latency[~there]
+    return Charged(latency, newer, frame)
+
+
+def charged_stages(stages: Mapping[str, np.ndarray], waits: Charged) -> dict[str, np.ndarray]:
+    """The stages [frames] of the frame that each tick waited for, [ticks], and before them SUPERSEDED: the time
+    until that frame was asked for. They sum to latency_ms."""
+    there = waits.frame >= 0
+    table = {SUPERSEDED: waits.newer_ms}
+    for name, values in stages.items():
+        table[name] = np.zeros(len(there))
+        table[name][there] = np.asarray(values)[waits.frame[there]]
+    return table

@@ -12,6 +12,7 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.process import settle_memory
+from dinar_live.runtime.render.frame import GPU_TIME
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
@@ -94,7 +95,14 @@ def run_stereo(served: Served, frames: int, *, progress: bool = False) -> Measur
     table = stages(asked_ns, times, [f.timings for f in rows])
     if caps["engine"] == "none":
         table["server"] += table.pop("network")
-    references = images.References(served.avatar, {**served.options, "renderer": caps["renderer"]})
+    references = images.References(
+        served.avatar,
+        {
+            **served.options,
+            "renderer": caps["renderer"],
+            "smooth_edges": not any(GPU_TIME in f.timings for f in rows),
+        },
+    )
     check = references.check_pictures()
     samples = (
         (work[i % len(work)][0], work[i % len(work)][1][eye], rgba)

@@ -154,20 +154,40 @@ class Gltf:
             raise GltfError(
                 f"{name}: got componentType {str(a.get('componentType'))[:20]}, expected 5120 to 5126"
             )
-        if "sparse" in a:
-            raise GltfError(f"{name}: sparse accessors are not read")
         dtype, width = np.dtype(_COMPONENTS[a["componentType"]]), _TYPES[kind]
         count = whole(a.get("count"), f"{name}: count", 1)
         if count * width > MAX_VALUES:
             raise GltfError(f"{name}: {count * width} numbers, expected at most {MAX_VALUES}")
-        if "bufferView" not in a:
-            return np.zeros((count, width))
-        values = self._viewed(a, dtype, width, count, name).astype(np.float64)
+        if "bufferView" in a:
+            values = self._viewed(a, dtype, width, count, name).astype(np.float64)
+        else:
+            values = np.zeros((count, width))
+        if "sparse" in a:
+            self._replace(values, a["sparse"], dtype, f"{name}: sparse")
         if a.get("normalized") is True and dtype.kind in "iu":
             values = np.maximum(values / np.iinfo(dtype).max, -1.0)
         if not np.isfinite(values).all():
             raise GltfError(f"{name}: holds NaN or infinite values")
         return values
+
+    def _replace(self, values: np.ndarray, sparse: object, dtype: np.dtype, name: str) -> None:
+        """Puts the values of a sparse accessor in their places."""
+        parts = [sparse.get(key) for key in ("indices", "values")] if isinstance(sparse, dict) else [None]
+        if not isinstance(sparse, dict) or not all(isinstance(p, dict) and "bufferView" in p for p in parts):
+            raise GltfError(f"{name}: expected count, and indices and values with a bufferView each")
+        where, what = (p for p in parts if isinstance(p, dict))
+        if where.get("componentType") not in (5121, 5123, 5125):
+            raise GltfError(
+                f"{name}.indices: got componentType {str(where.get('componentType'))[:20]}, expected 5121, 5123 or 5125"
+            )
+        count, width = whole(sparse.get("count"), f"{name}.count", 1), values.shape[1]
+        if count > len(values):
+            raise GltfError(f"{name}.count: got {count}, expected at most {len(values)}")
+        kind = np.dtype(_COMPONENTS[where["componentType"]])
+        rows = self._viewed(where, kind, 1, count, f"{name}.indices")[:, 0].astype(np.int64)
+        if rows.max() >= len(values) or (np.diff(rows) <= 0).any():
+            raise GltfError(f"{name}.indices: expected growing numbers below {len(values)}")
+        values[rows] = self._viewed(what, dtype, width, count, f"{name}.values")
 
     def _viewed(self, a: dict, dtype: np.dtype, width: int, count: int, name: str) -> np.ndarray:
         view = self.item("bufferViews", a["bufferView"], f"{name}: bufferView")

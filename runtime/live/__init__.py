@@ -1,4 +1,4 @@
-"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR; what follows them and what happens
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR, WebXR; what follows them and what happens
 when they stop."""
 
 from .avatar_fit import AvatarFit
@@ -13,6 +13,7 @@ from .slimevr import SlimeVrSource
 from .smpl24 import Smpl24Source, smpl24_pose
 from .source import Source
 from .vmc import VmcSource
+from .webxr import WebXrSource, encode_xr_body
 from .zmq_pose import SmplxPublisher, SmplxSubscriber
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "SmplxSubscriber",
     "Source",
     "VmcSource",
+    "WebXrSource",
+    "encode_xr_body",
     "open_source",
     "smpl24_pose",
 ]

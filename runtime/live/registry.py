@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dinar_live.runtime.core.errors import MotionError
 
-from . import file_source, mocopi, rokoko, slimevr, smpl24, vmc, zmq_pose
+from . import file_source, mocopi, rokoko, slimevr, smpl24, vmc, webxr, zmq_pose
 from .source import Source
 from .source_form import OpenOptions, SourceForm, WrongForm
 
@@ -13,6 +13,7 @@ SOURCES: tuple[SourceForm, ...] = (
     rokoko.FORM,
     mocopi.FORM,
     slimevr.FORM,
+    webxr.FORM,
     zmq_pose.FORM,
     smpl24.FORM,
     file_source.FORM,

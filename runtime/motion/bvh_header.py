@@ -71,13 +71,13 @@ class Hierarchy:
         self.expect("ROOT")
         stack = [self.joint(-1)]
         while stack:
-            word = self.expect("JOINT", "END", "}")
+            word = self.expect("JOINT", "END", "ENDSITE", "}")
             if word == "JOINT":
                 if len(stack) >= MAX_DEPTH:
                     raise self.fail(f"joints are nested deeper than {MAX_DEPTH}")
                 stack.append(self.joint(stack[-1]))
-            elif word == "END":
-                self.end_site(stack[-1])
+            elif word != "}":
+                self.end_site(stack[-1], word == "END")
             else:
                 stack.pop()
         if self.expect("MOTION", "ROOT") == "ROOT":
@@ -132,8 +132,9 @@ class Hierarchy:
             self.expect("OFFSET", "CHANNELS")
         return offset, kinds
 
-    def end_site(self, joint: int) -> None:
-        self.expect("SITE")
+    def end_site(self, joint: int, apart: bool) -> None:
+        if apart:
+            self.expect("SITE")
         named = []
         while self._words and self._words[0] != "{":
             named.append(self._words.pop(0))

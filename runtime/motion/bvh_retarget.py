@@ -114,14 +114,19 @@ class _Retarget(FileSkeleton):
             facing = rot.multiply(rot.conjugate(self._heading(turn_of_rest, pose)), turn_of_rest)
             calibrations = cal.from_reference(source, rot.multiply(facing, at_rest), target)
             calibrations = self._rolled(source, calibrations, target, roll)
-        body, pelvis = np.empty((frames, 55, 3), np.float32), np.empty((frames, 3))
+        body, pelvis = np.zeros((frames, 55, 3), np.float32), np.empty((frames, 3))
+        hips = None if self.root_is_loose else [self.source[_J[f"{s}_hip"]] for s in ("left", "right")]
+        turning = self._turning()[1:]  # the pelvis has no parent
         for i in range(0, frames, _BLOCK):
             first = i + (kept.start or 0)
             part = bvh.part(slice(first, first + _BLOCK))
             world = part.global_rotations()
-            world, positions = self._in_our_world(world, part.joint_positions(world), turn)
+            world, positions = self._in_our_world(world, part.joint_positions(world, hips), turn)
             rotations = self._compose(world, calibrations)
-            body[i : i + _BLOCK] = rot.quaternion_to_axis_angle(kinematics.local_rotations(rotations))
+            parents = rotations[:, [PARENTS[j] for j in turning]]
+            local = rot.multiply(rot.conjugate(parents), rotations[:, turning])
+            body[i : i + _BLOCK, 0] = rot.quaternion_to_axis_angle(rotations[:, 0])
+            body[i : i + _BLOCK, turning] = rot.quaternion_to_axis_angle(local)
             pelvis[i : i + _BLOCK] = self._pelvis(positions, rotations[:, 0])
         missing = [j for j in range(25, 55) if j not in self.source]
         if hands == "relaxed" and missing:
@@ -256,21 +261,30 @@ class _Retarget(FileSkeleton):
             for j in range(1, 22)
         )
 
+    def _turning(self) -> list[int]:
+        """The SMPL-X joints that turn against their parents, ascending: those of the file, and those between."""
+        joints = set(self.source)
+        if _J["spine1"] not in joints:
+            joints |= {_J["spine1"], _J["spine2"]}
+        if _J["head"] in joints:
+            joints.add(_J["neck"])
+        return sorted(joints)
+
     def _compose(self, world: np.ndarray, calibrations) -> np.ndarray:
         """World rotations [N,55,4] of the SMPL-X joints from those of the file [N,S,4]; what the file lacks
         follows its parent, or lies between its neighbours."""
-        n = len(world)
-        out = np.empty((n, 55, 4))
-        mapped = {j: rot.multiply(world[:, k], calibrations[j]) for j, k in self.source.items()}
-        pelvis = mapped[0]
-        chest = mapped.get(_J["spine3"], pelvis)
-        if _J["spine1"] not in mapped:  # one spine joint: bend the back evenly
-            mapped[_J["spine1"]], mapped[_J["spine2"]] = (
-                rot.slerp(pelvis, chest, 1 / 3),
-                rot.slerp(pelvis, chest, 2 / 3),
-            )
-        if _J["neck"] not in mapped and _J["head"] in mapped:
-            mapped[_J["neck"]] = rot.slerp(chest, mapped[_J["head"]], 0.5)
+        out = np.empty((len(world), 55, 4))
+        known = list(self.source)
+        turns = np.stack([calibrations[j] for j in known])
+        out[:, known] = rot.multiply(world[:, [self.source[j] for j in known]], turns)
+        pelvis, chest = out[:, 0], out[:, _J["spine3"] if _J["spine3"] in self.source else 0]
+        done = self._turning()
+        if _J["spine1"] not in self.source:  # one spine joint: bend the back evenly
+            out[:, _J["spine1"]] = rot.slerp(pelvis, chest, 1 / 3)
+            out[:, _J["spine2"]] = rot.slerp(pelvis, chest, 2 / 3)
+        if _J["neck"] not in self.source and _J["head"] in self.source:
+            out[:, _J["neck"]] = rot.slerp(chest, out[:, _J["head"]], 0.5)
         for j, p in enumerate(PARENTS):
-            out[:, j] = mapped[j] if j in mapped else out[:, p]
+            if j not in done:
+                out[:, j] = out[:, p]
         return out

@@ -40,7 +40,7 @@ def judged(
     mean = trunk.mean(axis=0)
     axis = nearest_axis(mean)
     standing = np.mean((trunk @ axis > _UPRIGHT) & (legs @ axis > _UPRIGHT))
-    if abs(axis @ rest_up) > 0.5 or mean @ axis < _UPRIGHT or standing < 0.6:
+    if axis @ rest_up > 0.5 or mean @ axis < _UPRIGHT or standing < 0.6:
         return rest_up, ""
     feet = np.median((joints[:, 1:3] @ axis).min(axis=1)) / leg
     lowest = np.median((joints @ rest_up).min(axis=1)) / leg
@@ -49,6 +49,10 @@ def judged(
     travel = np.linalg.norm(np.ptp(across, axis=0)) / leg
     untold = np.abs(np.ptp(pelvis, axis=0)).max() < 1e-3 * leg and np.abs(pelvis[0] @ axis) < 1e-3 * leg
     old, new = axis_name(rest_up), axis_name(axis)
+    if axis @ rest_up < -0.5:  # head down; travel tells nothing here
+        if abs(feet) < _FLOOR or untold:
+            return axis, f"the clip stands along {new}, the rest pose along {old}: read with {new} up"
+        return rest_up, f"the body is head down all the time; if it should stand: --up {new}"
     if abs(feet) < _FLOOR or travel > _TRAVEL or untold or not -_FLOOR < lowest < _BED:
         return (
             axis,

@@ -16,7 +16,7 @@ from dinar_live.runtime.core.errors import MotionError
 
 from . import kinematics, leg_ik
 from . import reference_body as ref
-from .foot_contacts import BALL, HEEL, Contact, contacts, lowest_near, runs
+from .foot_contacts import BALL, HEEL, Contact, contacts, extent, lowest_near, runs
 from .foot_legs import LEGS, LOWER, Legs, added_turns, legs_of, stepped
 from .foot_metrics import report_legs
 from .motion import Motion
@@ -29,6 +29,8 @@ _BRAKE = 0.12  # seconds in which what is let go, or caught, comes to rest
 _PELVIS = 0.07  # seconds, sigma of the smoothing of the pelvis' height
 _PELVIS_MOST = 0.12  # leg lengths
 _ROUNDS = 200
+_SLIDE = 0.0055  # leg lengths that a held foot may go
+_DEEP = 2e-4  # metres that soles may be deeper than before
 _MOST_WRAPPED = 20_000  # frames
 
 
@@ -79,13 +81,42 @@ def held_within(legs: Legs, found: list[Contact], fps: float) -> tuple[Legs, lis
     would gain more than `MAX_ADDED` a frame."""
     held = list(found)
     shortest = max(2, round(0.05 * fps))
+    raised = np.zeros(len(legs.world))
     for k in range(_ROUNDS):
-        moved = _held(legs, held, fps)
-        added = added_turns(legs.world, moved.world)
-        if not (added > _AIM).any() or not held:
-            return _swung_above(legs, moved, held, fps), held
-        held = _given_way(held, added > _AIM, shortest, k)
+        moved = _held(legs, held, fps, raised)
+        jerks = added_turns(legs.world, moved.world) > _AIM
+        if not jerks.any() or not held:
+            moved = _swung_above(legs, moved, held, fps)
+            deep = _deeper(legs, moved).max(axis=1)
+            steady = _steady(moved, held, shortest)
+            if not held or (deep.max(initial=0.0) <= _DEEP and steady == held):
+                return moved, held
+            held = steady
+            raised = raised + _bumps(deep, fps)
+        else:
+            held = _given_way(held, jerks, shortest, k)
     return legs, []
+
+
+def _steady(moved: Legs, held: list[Contact], shortest: int) -> list[Contact]:
+    """The contacts, those that slide further than a foot at rest may (a leg is too short) without their worse end."""
+    marks, most = moved.marks(), _SLIDE * kinematics.leg_length(moved.rest)
+    out = []
+    for c in held:
+        path = marks[c.first : c.stop, c.side, c.mark]
+        if extent(path) > most:
+            off = np.linalg.norm(path - np.median(path, axis=0), axis=1)
+            begin = int(off.argmax() < 0.5 * len(off))
+            c = replace(c, first=c.first + begin, stop=c.stop - 1 + begin)
+        if c.stop - c.first >= shortest:
+            out.append(c)
+    return out
+
+
+def _bumps(values: np.ndarray, fps: float) -> np.ndarray:
+    """A smooth curve [N] that is nowhere below values [N] >= 0 and zero far from them."""
+    sigma = _PELVIS * fps
+    return _smoothed(-lowest_near(-values, int(np.ceil(3 * sigma))), sigma)
 
 
 def _given_way(held: list[Contact], jerks: np.ndarray, shortest: int, attempt: int) -> list[Contact]:
@@ -109,8 +140,9 @@ def _given_way(held: list[Contact], jerks: np.ndarray, shortest: int, attempt: i
     return out
 
 
-def _held(legs: Legs, held: list[Contact], fps: float) -> Legs:
-    """The legs with contacts held, whatever that takes.
+def _held(legs: Legs, held: list[Contact], fps: float, raised: np.ndarray) -> Legs:
+    """The legs with contacts held, whatever that takes. raised: [N] metres by which the pelvis is higher than feet
+    that stand would have it.
 
     Where a foot is planted its leg is bent to reach; between, what that has changed in each joint is eased, so
     that a leg in the air, however straight, makes no detours for its foot.
@@ -127,18 +159,18 @@ def _held(legs: Legs, held: list[Contact], fps: float) -> Legs:
         ball = marks[:, side, BALL]
         targets.append(ball + shift + rot.rotate(turn, joints[:, ankle] - ball))
         turns.append(turn)
-    moved = _placed(legs, joints, (turns, targets), planted, fps)
+    moved = _placed(legs, joints, (turns, targets), planted, fps, raised)
     deep = _deeper(legs, moved)
     for side in (0, 1):  # a planted foot is raised by the same over the whole contact
         for first, stop in runs(planted[:, side]):
             targets[side][first:stop, 1] += deep[first:stop, side].max()
-    return _placed(legs, joints, (turns, targets), planted, fps)
+    return _placed(legs, joints, (turns, targets), planted, fps, raised)
 
 
-def _placed(legs: Legs, joints: np.ndarray, feet, planted: np.ndarray, fps: float) -> Legs:
+def _placed(legs: Legs, joints: np.ndarray, feet, planted: np.ndarray, fps: float, raised) -> Legs:
     """The legs with planted feet turned and ankles put where `feet` = (turns, targets) says, for each side
     quaternions [N,4] and places [N,3]."""
-    lift = _pelvis_lift(legs, joints, feet[1], planted, fps)
+    lift = _pelvis_lift(legs, joints, feet[1], planted, fps) + raised
     pelvis = legs.pelvis.copy()
     pelvis[:, 1] += lift
     local = kinematics.local_rotations(legs.world, LOWER)

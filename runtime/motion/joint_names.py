@@ -11,7 +11,7 @@ from functools import lru_cache
 
 _SIDES = {"left": "left", "right": "right", "l": "left", "r": "right", "lt": "left", "rt": "right"}
 _WHOLE_SIDES = ("left", "right")
-_MIDDLE = ("c", "m", "center", "centre", "mid", "cn")
+_MIDDLE = ("c", "m", "center", "centre", "mid", "cn", "x")
 # Words that say only that something is a bone.
 _EMPTY = {"jnt", "joint", "jt", "bone", "bn", "bind", "skin", "def", "org", "bend", "main", "b", "j"}
 # Joints beside the chain that a figure moves: never taken for a limb.

@@ -19,6 +19,7 @@ _FASTEST = 15.0
 # Height of a pelvis over the origin of a file in centimetres: from crouching to the mean SMPL-X body's offset
 # on top of a tall one's.
 _CENTIMETRES = (40.0, 200.0)
+_COLUMNS = (63, 66, 69, 72, 156, 162, 165)  # of axis-angle
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
@@ -63,6 +64,16 @@ def axis_angle(values: np.ndarray) -> tuple[np.ndarray, bool]:
     if flat.ndim == 2 and flat.shape[1] and flat.shape[1] % 9 == 0 and _turning(flat.reshape(-1, 3, 3)):
         return _from_matrices(flat.reshape(-1, 3, 3), n), True
     return flat, False
+
+
+def is_batch(archive, key: str | None) -> bool:
+    """Whether the clip of these poses is the one of a batch: [1, frames, columns]. archive: named arrays with
+    `header`."""
+    try:
+        shape = archive.header(key)[0] if key else ()
+    except ValueError:  # told when it is read
+        return False
+    return len(shape) == 3 and shape[0] == 1 < shape[1] and shape[2] in _COLUMNS
 
 
 def looks_like(columns: int) -> str:

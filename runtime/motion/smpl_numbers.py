@@ -86,6 +86,7 @@ class NumbersReader:
         self.where = where
         self.keys = archive.keys
         self.notes: list[str] = []
+        self.batched = forms.is_batch(archive, self.first(_POSE_KEYS) or self.first(_BODY_KEYS))
         self.flat_fingers: dict[int, bool] = {}  # hand -> whether coefficients made it absolute already
 
     def fail(self, key: str, text: str) -> MotionError:
@@ -109,6 +110,8 @@ class NumbersReader:
             array = np.asarray(self.archive.read(key), np.float64)
         except ValueError as e:
             raise self.fail(key, f"cannot be read ({e})") from None
+        if self.batched and array.ndim > 1 and len(array) == 1:
+            array = array[0]
         if not np.isfinite(array).all():
             raise self.fail(key, "holds NaN or infinite values")
         return array

@@ -1,5 +1,5 @@
-"""Builds a renderer's engines ahead of time and refuses those whose frames are not the network's:
-`build_ahead`."""
+"""Builds a renderer's engines ahead of time and refuses those whose frames are not the network's: `build_ahead`;
+for a GPU that is not here: `prepare_ahead`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ class Built:
     parity: parity.Parity
     passed: bool
     mode: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One instance that is kept on disk for a GPU elsewhere, and was not run. bytes: its size there."""
+
+    instance: Instance
+    seconds: float
+    from_cache: bool
+    bytes: int
 
 
 def sizes(
@@ -87,18 +97,19 @@ def build_ahead(
     spec = avatar.renderers[renderer]
     with parity.reference_engine(spec.network, threads) as reference:
         for instance in instances:
+            key = spec.network_key(instance.key)
             io = (engine.device_io if instance.kind == DEVICE else None) or "float32"
             if rebuild:
-                engine.drop(instance.key, io)
+                engine.drop(key, io)
             before = engine.built
             started(instance)
             start = time.perf_counter()
             try:
                 if instance.kind == DEVICE:
-                    session = engine.compile_device(instance.key)
+                    session = engine.compile_device(key)
                     candidate = parity.on_device(session)
                 else:
-                    session = engine.compile(instance.key)
+                    session = engine.compile(key)
                     candidate = parity.on_host(session)
             finally:
                 ready()
@@ -106,12 +117,38 @@ def build_ahead(
             result = parity.measure(
                 spec,
                 parity.inputs_for(avatar, spec, instance.key, instance.frame),
-                parity.on_host(reference.compile(instance.key)),
+                parity.on_host(reference.compile(key)),
                 candidate,
             )
             passed = result.passes(engine.info.precision)
             if not passed:
-                engine.drop(instance.key, io)
+                engine.refuse(key, io, f"what {engine.info.name} built was refused: {result}")
             yield Built(
                 instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
             )
+
+
+def prepare_ahead(
+    spec: RendererSpec,
+    builder: engines.PlanBuilder,
+    instances: Sequence[Instance],
+    *,
+    rebuild: bool = False,
+    started: Callable[[Instance], None] = lambda instance: None,
+    ready: Callable[[], None] = lambda: None,
+) -> Iterator[Prepared]:
+    """Build every instance for GPUs elsewhere; none is run, so none is compared with anything. Arguments as of
+    `build_ahead`. Raises EngineError."""
+    for instance in instances:
+        key = spec.network_key(instance.key)
+        io = (builder.device_io if instance.kind == DEVICE else None) or "float32"
+        if rebuild:
+            builder.drop(key, io)
+        before = builder.built
+        started(instance)
+        start = time.perf_counter()
+        try:
+            count = builder.prepare(key, io)
+        finally:
+            ready()
+        yield Prepared(instance, time.perf_counter() - start, builder.built == before, count)

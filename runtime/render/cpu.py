@@ -13,15 +13,21 @@ from dinar_live.runtime.core.pose import Pose
 
 from .frame import RING, STAGES, Frame
 from .options import RenderPlan
-from .shading import SHADERS
+from .shading import SHADERS, Place, Seen
 from .window import Window, enlarged, fit_window
 
 
+def inside(bounds: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether x0, y0, x1, y1 in pixels lie within a frame of `size` (height, width)."""
+    return bool(bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= size[1] and bounds[3] <= size[0])
+
+
 class _View:
-    """What one camera has of its own."""
+    """What one camera has of its own. close: the body does not fit into the frame."""
 
     def __init__(self, plan: RenderPlan, vertices: int):
         H, W = plan.size
+        self.close = False
         self.projective = np.empty((vertices, 3), np.float32)
         self.ring = [np.zeros((H, W, 4), np.uint8) for _ in range(RING)]
         self.depth_ring = [np.zeros((H, W), np.float32) for _ in range(RING)] if plan.options.depth else None
@@ -56,7 +62,6 @@ class CpuPipeline:
     def __init__(self, plan: RenderPlan, why: str = ""):
         self._plan = plan
         self._why = why
-        self._texture = plan.spec.float_texture()
         h, w = plan.padded
         samples = h * w * plan.spec.samples**2
         self._vertices = np.empty((len(plan.avatar.rig.model.vertices), 3), np.float32)
@@ -129,11 +134,12 @@ class CpuPipeline:
             _, bounds = kernels.project(self._vertices, matrix, out=view.projective)
             if bounds is not None:
                 bounds = bounds / s
+            view.close = bounds is None or not inside(bounds, plan.size)
             windows.append(
                 fit_window(
                     bounds if options.crop else None,
                     plan.size,
-                    margin=spec.margin,
+                    margin=max(spec.margin, int(plan.smooth_edges)),  # an outline needs its neighbours
                     stride=spec.stride,
                     bucket=self._shader.bucket,
                 )
@@ -163,23 +169,13 @@ class CpuPipeline:
             threads=threads,
         )
         clock.lap("rasterize")
-        kernels.gather_uv(raster, rig.uv, rig.uv_faces, self._texture, out=shading.features, threads=threads)
+        shading.gather(Seen(raster, (window.x0 * s, window.y0 * s), view.projective, view.close))
         clock.lap("gather")
         shading.run()
         clock.lap("network")
-        kernels.compose(
-            shading.rgb,
-            shading.alpha,
-            mask=shading.features[-1] if spec.hardsegm else None,
-            threshold=spec.threshold,
-            background=options.background,
-            straight=options.straight,
-            samples=s,
-            origin=(window.x0, window.y0),
-            depth=depth if view.depth_ring else None,
-            depth_out=view.depth_ring[slot] if view.depth_ring else None,
-            out=view.ring[slot],
-            threads=threads,
+        depth_out = view.depth_ring[slot] if view.depth_ring else None
+        shading.compose(
+            Place((window.x0, window.y0), view.ring[slot], depth if view.depth_ring else None, depth_out)
         )
         clock.lap("compose")
         return window

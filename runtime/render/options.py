@@ -35,6 +35,7 @@ class RenderKeywords(TypedDict, total=False):
     straight: bool
     depth: bool
     crop: bool
+    smooth_edges: bool
     background_compile: bool
     threads: int
     stage_times: bool
@@ -52,6 +53,7 @@ class RenderOptions:
     rasterizer: auto | native | nvdiffrast (which only a GPU has).
     background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour.
     depth: also return depth. crop: run on the body's box only.
+    smooth_edges: on a CPU, edges within the body and its outline are antialiased by samples.
     background_compile: False makes a frame with a new window size wait for the compiler.
     threads: 0 = all cores.
     stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
@@ -72,6 +74,7 @@ class RenderOptions:
     straight: bool = False
     depth: bool = False
     crop: bool = True
+    smooth_edges: bool = True
     background_compile: bool = True
     threads: int = 0
     stage_times: bool = False
@@ -166,6 +169,12 @@ class RenderPlan:
     def padded(self) -> tuple[int, int]:
         """The whole frame (height, width) rounded up to the network's stride."""
         return padded(self.size, self.spec.stride)
+
+    @property
+    def smooth_edges(self) -> bool:
+        """Whether edges are smoothed. Networks of DINAR's kind, whose alpha is joined with the mask, were trained
+        on hard ones."""
+        return self.options.smooth_edges and not self.spec.hardsegm
 
     @property
     def blank(self) -> tuple[int, int, int, int]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import logging
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.stream import RenderedFrame, RenderRequest
 from dinar_live.runtime.stream.protocol.messages import MAX_NAME
 
-from .avatar_service import AvatarService, renderer_keys
+from .avatar_service import AvatarService
+from .ladder import differs, renderer_keys
 from .renderer_pool import MAX_RENDERERS, RendererKey
 
 MAX_AVATARS = 16
+TELL_SECONDS = 2.0  # between two times that clients are told what rate holds now
+
+log = logging.getLogger(__name__)
 
 
 class AvatarGroup:
@@ -31,6 +37,10 @@ class AvatarGroup:
             self.services[different(service.avatar.name, self.services)] = service
         self.first = services[0]
         self._asked: set[RendererKey] = set()
+        self._tell: Callable[[Mapping[str, Mapping]], None] | None = None
+        self._told: dict[str, dict | None] = {}
+        self._told_at = 0.0
+        self._trying: AvatarService | None = None
 
     def capabilities(self) -> dict[str, dict]:
         """Name -> what clients are told about that avatar; see AvatarService."""
@@ -39,7 +49,38 @@ class AvatarGroup:
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The frames of one request, whose avatar the server has checked. Raises DinarError with what to
         tell the client."""
-        return self._of(request).render(request)
+        service = self._of(request)
+        frames = service.render(request)
+        if service.changed or time.monotonic() > self._told_at + TELL_SECONDS:
+            self._tell_if_changed()
+        return frames
+
+    def tell(self, update: Callable[[Mapping[str, Mapping]], None]) -> None:
+        """From now on `update` (of a Server) is called, on the render thread, with `capabilities()` whenever
+        another renderer is chosen or another rate holds."""
+        self._told = {name: service.quality for name, service in self.services.items()}
+        self._tell = update
+
+    def _tell_if_changed(self) -> None:
+        self._told_at = time.monotonic()
+        now = {name: service.quality for name, service in self.services.items()}
+        for name, quality in now.items():
+            old = self._told.get(name)
+            if quality is not None and (old is None or old["why"] != quality["why"]):
+                log.info("quality of %s: %s", name, quality["why"])
+        if self._tell is not None and any(differs(self._told.get(name), q) for name, q in now.items()):
+            self._told = now
+            self._tell(self.capabilities())
+
+    def due(self) -> bool:
+        """Whether an avatar has a better renderer to try; see SpareTime."""
+        self._trying = next((s for s in self.services.values() if s.ladder.due()), None)
+        return self._trying is not None
+
+    def use(self) -> None:
+        """Tries it."""
+        if self._trying is not None and self._trying.ladder.use():
+            self._tell_if_changed()
 
     def ready(self, request: RenderRequest) -> bool:
         """See AvatarService."""

@@ -17,7 +17,7 @@ from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.pose_source import PoseSource
 from dinar_live.runtime.core.skeleton import JOINT_NAMES
 from dinar_live.runtime.motion import Motion
-from dinar_live.runtime.render import Frame, Renderer
+from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.framing import FollowingCamera, body_extent
 from dinar_live.runtime.render.memory import MemoryBudget
 from dinar_live.runtime.render.options import RenderKeywords, RenderOptions
@@ -26,9 +26,13 @@ from dinar_live.runtime.stream.protocol.messages import (
     MAX_EXPRESSION,
     CameraView,
     OpenXRView,
+    Rendered,
     SourceChoice,
 )
 
+from .demand import Demand
+from .ladder import Ladder, enlarged, scaled_camera
+from .quality import Rung
 from .renderer_pool import RendererKey, RendererPool
 from .renderer_pool import builder as renderer_builder
 from .source_mixer import SourcedPose, SourceMixer
@@ -51,6 +55,9 @@ class AvatarService:
     there. A MemoryBudget is for several services.
     builder: the thread that makes renderers for sizes and kinds of frames that are asked for, default one of
         its own.
+    demand: of all avatars of a server, with the rate to hold. `warm_up` then measures the avatar's renderers (or
+        the one that the options name), and from then on the one that holds the rate is used for requests that
+        name none (`quality`), if need be for fewer pixels. None: the one of the options, always.
 
     Not thread-safe: `render` and `ready` belong to the server's render thread; build, warm up and close
     around the server's life. Raises what Renderer raises.
@@ -65,6 +72,7 @@ class AvatarService:
         size: tuple[int, int] | None = None,
         builder: ThreadPoolExecutor | None = None,
         options: RenderOptions | None = None,
+        demand: Demand | None = None,
         **keywords: Unpack[RenderKeywords],
     ):
         options = (options or RenderOptions()).changed(size, **keywords)
@@ -79,17 +87,29 @@ class AvatarService:
             builder = self._builder = renderer_builder()
 
         def make(key: RendererKey) -> Renderer:
-            wanted = replace(options, straight=key.straight, depth=key.depth, memory=self._budget)
+            wanted = replace(
+                options,
+                straight=key.straight,
+                depth=key.depth,
+                memory=self._budget,
+                renderer=key.renderer or options.renderer,
+            )
             return Renderer(avatar, key.size, options=wanted)
 
         default = RendererKey(self.size)
-        self._pool = RendererPool(make, builder, keep=default, budget=self._budget)
+        self._pool = RendererPool(
+            make, builder, keep=default, budget=self._budget, kinds=len(avatar.renderers)
+        )
         self._following = FollowingCamera(avatar.rig.joints[0], body_extent(avatar.rig), self.size)
         try:
             self._main = self._pool.get(default)
         except BaseException:
             self.close()
             raise
+        name = self._main.renderer_name
+        names = list(avatar.renderers) if options.renderer == "auto" else [name]
+        self.ladder = Ladder(avatar, name, names, self._pool, demand)
+        self.changed = False  # whether another renderer was chosen after the last frame
 
     def describe(self) -> str:
         """One line: what was picked, and why."""
@@ -99,19 +119,21 @@ class AvatarService:
         """What clients are told, as JSON of at most 12.5 kB: name, body, size (height, width), renderers and
         the chosen one with its engine ("none" without a network), precision and rasterizer, rest_joints
         [55][3] and body_extent (lowest, highest y relative to the pelvis) in metres, parents, joint_names,
-        expressions (their number), expression_names, memory (on a CPU: the budget in bytes), and sources (docs/protocol.md).
+        expressions (their number), expression_names, memory (on a CPU: the budget in bytes), quality (the
+        automatic choice) and sources (docs/protocol.md).
         """
-        rig, engine = self.avatar.rig, self._main.engine_info
+        shown = self._shown_renderer()
+        rig, engine = self.avatar.rig, shown.engine_info
         info = {
             "name": self.avatar.name[:200],
             "body": self.avatar.body_kind[:200],
             "size": list(self.size),
             "renderers": list(self.avatar.renderers)[:16],
-            "renderer": self._main.renderer_name,
+            "renderer": shown.renderer_name,
             "engine": engine.name if engine else "none",
             "precision": engine.precision if engine else "f32",
-            "rasterizer": self._main.rasterizer_name,
-            "description": self.describe()[:1000],
+            "rasterizer": shown.rasterizer_name,
+            "description": shown.describe()[:1000],
             "rest_joints": np.asarray(rig.joints, np.float64).round(4).tolist(),
             "parents": np.asarray(rig.model.parents).tolist(),
             "body_extent": [round(y, 4) for y in body_extent(rig)],
@@ -122,9 +144,22 @@ class AvatarService:
         }
         if self._main.memory:
             info["memory"] = self._budget.limit
+        if (quality := self.quality) is not None:
+            info["quality"] = quality
         if len(json.dumps(info)) > MAX_CAPABILITIES:  # only names in a bundle can be that long
             info["expression_names"] = []
         return info
+
+    def _shown_renderer(self) -> Renderer:
+        """The one of the default size that is chosen now."""
+        key = self.ladder.chosen_key(self.size)
+        return self._pool.get(key) if key is not None and self._pool.there(key) else self._main
+
+    @property
+    def quality(self) -> dict | None:
+        """What is chosen automatically: fps, renderer, scale, holds, why, costs_ms (see Quality.describe); None
+        where nothing is."""
+        return None if self.ladder.quality is None else self.ladder.quality.describe()
 
     def camera(self) -> Camera:
         """A camera that shows the whole body where the source has it now. From one thread at a time."""
@@ -147,57 +182,87 @@ class AvatarService:
     def render(self, request: RenderRequest) -> RenderedFrame | tuple[RenderedFrame, ...]:
         """The frames of one request; several cameras share the pose. Raises DinarError with what to tell
         the client."""
+        clock = time.monotonic if self.ladder.demand is None else self.ladder.demand.clock
+        rung, began = self.ladder.rung(request), clock()
         pose, spot, time_s = self._shown(request)
         views = request.cameras
         if spot is not None:
             views = tuple(moved(view, spot) for view in views)
-        # Cameras of one size share skinning and network. A request takes one slot of each ring: the server
-        # still encodes the frame before.
-        groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
-        frames: list[Frame] = []
-        timings: dict[str, float] = {}
-        for key, group in zip(renderer_keys(request), groups, strict=True):
-            rendered = self._pool.get(key).render_views(pose, [camera_of(view) for view in group])
-            for stage, milliseconds in rendered[0].timings.items():
-                timings[stage] = timings.get(stage, 0.0) + milliseconds
-            frames += rendered
+        frames, timings = self._frames(request, rung, pose, views)
+        self.changed = self.ladder.rendered(
+            request, rung, began, lambda other: self._frames(request, other, pose, views)
+        )
         time_ns = None if time_s is None else int(time_s * 1e9)
+        made = Rendered(rung.renderer, rung.scale)
         result = tuple(
-            RenderedFrame(f.rgba, f.depth, timings, view, time_ns)
-            for f, view in zip(frames, views, strict=True)
+            RenderedFrame(rgba, depth, timings, view, time_ns, made)
+            for (rgba, depth), view in zip(frames, views, strict=True)
         )
         if len(result) == 1:
             return result[0]
         return result
 
+    def _frames(
+        self, request: RenderRequest, rung: Rung, pose: Pose, views: tuple[CameraView | OpenXRView, ...]
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray | None]], dict[str, float]]:
+        """(rgba, depth) per view, of the size asked for, and the stages' times; scaling up is a part of
+        compositing."""
+        # Cameras of one size share skinning and network. A request takes one slot of each ring: the server
+        # still encodes the frame before.
+        groups = [views] if len({view.size for view in views}) == 1 else [(view,) for view in views]
+        frames: list[tuple[np.ndarray, np.ndarray | None]] = []
+        timings: dict[str, float] = {}
+        for key, group in zip(self.ladder.keys(request, rung), groups, strict=True):
+            cameras = [scaled_camera(camera_of(view), view.size, key.size) for view in group]
+            rendered = self._pool.get(key).render_views(pose, cameras)
+            for stage, milliseconds in rendered[0].timings.items():
+                timings[stage] = timings.get(stage, 0.0) + milliseconds
+            start = time.perf_counter()
+            frames += [
+                (enlarged(f.rgba, view.size), f.depth) for f, view in zip(rendered, group, strict=True)
+            ]
+            if rung.scale < 1:
+                timings["compose"] = timings.get("compose", 0.0) + (time.perf_counter() - start) * 1e3
+        return frames, timings
+
     def ready(self, request: RenderRequest) -> bool:
         """Whether the renderers for a request are there; if not, they are made from now on, and `render`
         would wait for them."""
-        keys = renderer_keys(request)
-        return all([self._pool.ready(key, keys) for key in keys])
+        return self.ladder.ready(request)
 
     def prepare(self, request: RenderRequest) -> None:
         """Has renderers for such requests made in the background."""
-        for key in renderer_keys(request):
-            self._pool.prepare(key)
+        self.ladder.prepare(request)
 
     def warm_up(self, seconds: float = WARM_UP_SECONDS) -> int:
         """Renders poses of the source until the networks for its window sizes are compiled (`seconds` at
-        most); returns how many frames."""
-        poses = self._warm_up_poses()
-        camera, deadline = self.camera(), time.monotonic() + seconds
+        most for each renderer), and measures the renderers if one of them is to be chosen; returns how many
+        frames were rendered with the first."""
+        poses, camera = self._warm_up_poses(), self.camera()
+        rendered = self._warm(self._main, poses, camera, seconds)
+
+        def warm(renderer: Renderer) -> None:
+            if renderer is not self._main:
+                self._warm(renderer, poses, camera, seconds)
+
+        self.ladder.measure(self.size, poses, camera, warm)
+        return rendered
+
+    @staticmethod
+    def _warm(renderer: Renderer, poses: Sequence[Pose], camera: Camera, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
         rendered, seen = 0, None
         while True:
             windows = []
             for pose in poses:
-                window = self._main.render(pose, camera).window
+                window = renderer.render(pose, camera).window
                 windows.append(window and (window.height, window.width))
                 rendered += 1
                 if time.monotonic() > deadline:
                     return rendered
             # A pass in which every frame found the instance of the pass before: nothing is being compiled any
             # more.
-            if windows == seen or not self._main.compiles:
+            if windows == seen or not renderer.compiles:
                 return rendered
             seen = windows
             time.sleep(0.1)  # leaves the compiler a core
@@ -230,15 +295,6 @@ class AvatarService:
             return [Pose()]
         step = source.duration / WARM_UP_POSES
         return [source.pose_at(i * step) for i in range(WARM_UP_POSES)]
-
-
-def renderer_keys(request: RenderRequest) -> list[RendererKey]:
-    """The renderers that a request needs: one if its cameras have one size, else one each."""
-    sizes = [view.size for view in request.cameras]
-    return [
-        RendererKey(size, request.format.straight, request.format.depth != 0)
-        for size in (sizes[:1] if len(set(sizes)) == 1 else sizes)
-    ]
 
 
 def camera_of(view: CameraView | OpenXRView) -> Camera:

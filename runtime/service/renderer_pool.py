@@ -15,18 +15,22 @@ MAX_RENDERERS = 4
 
 
 class RendererKey(NamedTuple):
-    """What a frame needs a Renderer of its own for: its size (height, width), straight colour, depth."""
+    """What a frame needs a Renderer of its own for: its size (height, width), straight colour, depth, and which
+    of the avatar's renderers; "" = the default one."""
 
     size: tuple[int, int]
     straight: bool = False
     depth: bool = False
+    renderer: str = ""
 
 
 class RendererPool:
-    """One Renderer per RendererKey, the MAX_RENDERERS used last, and as many as the budget has room for.
+    """One Renderer per RendererKey, the MAX_RENDERERS used last for each of the avatar's `kinds` of renderers, and
+    as many as the budget has room for.
 
     make: builds one; may take seconds where a network is compiled, and runs on `builder`'s thread. keep: the
-    one that never goes. budget: what renderers may hold together, also those of other pools; None = as much
+    one that never goes; with it those that `hold` is told.
+    budget: what renderers may hold together, also those of other pools; None = as much
     as they like. `ready`, `get` and `close` belong to the thread that renders, so that a renderer is never
     closed while it is used.
     """
@@ -38,12 +42,15 @@ class RendererPool:
         *,
         keep: RendererKey | None = None,
         budget: MemoryBudget | None = None,
+        kinds: int = 1,
     ):
         self._make = make
         self._builder = builder
         self._keep = keep
+        self._most = MAX_RENDERERS * kinds
+        self._held = set() if keep is None else {keep}
         self._budget = budget
-        self._per_pixel = 0.0  # bytes, of the first renderer
+        self._per_pixel: dict[str, float] = {}  # bytes, of the first renderer of each kind
         self._renderers: OrderedDict[RendererKey, Renderer] = OrderedDict()
         self._building: dict[RendererKey, Future[Renderer]] = {}
 
@@ -56,31 +63,48 @@ class RendererPool:
             self._build(key, others)
         return key in self._building and self._building[key].done()
 
+    def there(self, key: RendererKey) -> bool:
+        """Whether `get` would return, or raise, at once; begins nothing."""
+        return key in self._renderers or (key in self._building and self._building[key].done())
+
+    def hold(self, key: RendererKey) -> Renderer | None:
+        """A renderer that never goes either; None where there is no room for it. Waits until it is made. Raises
+        what making it raises."""
+        if key not in self._renderers and self._budget is not None and not self._budget.room(self._need(key)):
+            return None
+        self._held.add(key)
+        try:
+            return self.get(key)
+        except BaseException:
+            self._held.discard(key)
+            raise
+
     def prepare(self, key: RendererKey) -> None:
         """Has a renderer made in the background, unless there is one, or it would take the place of
         another."""
         if (
             key not in self._renderers
             and key not in self._building
-            and len(self._renderers) + len(self._building) < MAX_RENDERERS
+            and len(self._renderers) + len(self._building) < self._most
             and (self._budget is None or self._budget.room(self._need(key)))
         ):
             self._build(key)
 
     def _need(self, key: RendererKey) -> int:
-        return int(self._per_pixel * key.size[0] * key.size[1])
+        per_pixel = self._per_pixel.get(key.renderer) or max(self._per_pixel.values(), default=0.0)
+        return int(per_pixel * key.size[0] * key.size[1])
 
     def _build(self, key: RendererKey, others: Collection[RendererKey] = ()) -> None:
         """Begins to make one, in the place of one that nobody came for if there are too many already; else
         this one has to wait."""
-        if len(self._building) >= MAX_RENDERERS:
+        if len(self._building) >= self._most:
             for other, future in self._building.items():
                 if future.cancel() or future.done():
                     self._discard(other, self._building.pop(other))
                     break
             else:
                 return
-        if self._budget is not None and key == self._keep:
+        if self._budget is not None and key in self._held:
             self._budget.charge((self, key), self._need(key))
             self._building[key] = self._builder.submit(self._make, key)
             return
@@ -89,7 +113,7 @@ class RendererPool:
             self._need(key),
             lambda: self._give_up(key),
             heavy=True,
-            spare=[(self, other) for other in (self._keep, *others) if other is not None],
+            spare=[(self, other) for other in (*self._held, *others)],
         ):
             self._building[key] = self._builder.submit(self._make, key)
             return
@@ -135,8 +159,8 @@ class RendererPool:
                 raise
             self._renderers[key] = renderer
             self._account(key, renderer)
-            while len(self._renderers) > MAX_RENDERERS:
-                oldest = next(k for k in self._renderers if k not in (self._keep, key))
+            while len(self._renderers) > self._most:
+                oldest = next(k for k in self._renderers if k != key and k not in self._held)
                 if self._budget is not None:
                     self._budget.give_back((self, oldest))
                 self._builder.submit(self._renderers.pop(oldest).close)
@@ -148,7 +172,7 @@ class RendererPool:
     def _account(self, key: RendererKey, renderer: Renderer) -> None:
         if self._budget is None:
             return
-        self._per_pixel = self._per_pixel or renderer.memory / (key.size[0] * key.size[1])
+        self._per_pixel.setdefault(key.renderer, renderer.memory / (key.size[0] * key.size[1]))
         self._budget.charge((self, key), renderer.memory)
 
     def __len__(self) -> int:

@@ -23,20 +23,29 @@ ENCODINGS = {
 class ServerCapabilities:
     """The CAPS messages of a server, one per avatar. capabilities, avatars: see Server. Raises InputError."""
 
+    _caps: dict[str, bytearray]
+
     def __init__(self, capabilities: Mapping, avatars: Mapping[str, Mapping], limits: Limits, session: int):
-        common = {
+        self._capabilities = dict(capabilities)
+        self._session = session
+        self._common = {
             "protocol": VERSION,
             "limits": {k: v for k, v in asdict(limits).items() if k != "send_queue"},
             "encodings": ENCODINGS,
         }
-        if avatars:
-            common["avatars"] = list(avatars)
-        self._caps = {
-            name: encode(Caps({**capabilities, **info, **common}, session)) for name, info in avatars.items()
+        self.update(avatars)
+
+    def update(self, avatars: Mapping[str, Mapping]) -> None:
+        """Has other things told of the avatars from now on. From any thread. Raises InputError."""
+        common = self._common | ({"avatars": list(avatars)} if avatars else {})
+        caps = {
+            name: encode(Caps({**self._capabilities, **info, **common}, self._session))
+            for name, info in avatars.items()
         }
-        self._caps[""] = next(iter(self._caps.values()), None) or encode(
-            Caps({**capabilities, **common}, session)
+        caps[""] = next(iter(caps.values()), None) or encode(
+            Caps({**self._capabilities, **common}, self._session)
         )
+        self._caps = caps
 
     def check(self, avatar: str) -> None:
         """Raises WireError unless there is an avatar of that name; "" = the first."""

@@ -37,6 +37,8 @@ class Client:
         before. With 2 or more, one beyond the window may go to the server, at most 250 a second, and replaces
         the one that waits there: the newest pose is there when the renderer is free.
     name: shown in the server's log.
+    renderer (an attribute): the name of one of the avatar's, "" = the server's choice; frames then say which it
+        was (`rendered`). None, the default = the server's choice, and nothing is said.
     server_key: the server's public key (40 characters or a .pub file). key: this client's own pair (a .key
         file or a KeyPair).
     Both or none: a server with keys answers nobody else, and with them everything is encrypted.
@@ -63,6 +65,7 @@ class Client:
         is_loopback(endpoint)  # refuses what is no endpoint
         self.endpoint = endpoint
         self.format = format
+        self.renderer: str | None = None
         self._greeting = {"name": name, "window": window}
         self._avatar = avatar
         self._connection = Connection(
@@ -183,7 +186,14 @@ class Client:
         planned_ns = now if pose_time_ns is None else pose_time_ns
         return self._connection.offer(
             lambda id: RenderRequest(
-                id, views, values, wire_format, planned_ns, source=source, avatar=self._avatar
+                id,
+                views,
+                values,
+                wire_format,
+                planned_ns,
+                source=source,
+                avatar=self._avatar,
+                renderer=self.renderer,
             )
         )
 

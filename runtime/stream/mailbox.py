@@ -44,6 +44,12 @@ class Mailbox(Generic[T]):
                 self._changed.wait(_LOOK_SECONDS if self._slots else None)
             return None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        with self._changed:
+            return not self._slots
+
     def drop(self, client: bytes) -> T | None:
         """Empties the client's slot; returns what was in it."""
         with self._changed:

@@ -51,9 +51,11 @@ class Peer:
     frames are among them, its newest request waits in `held`, since nobody would look at another frame.
     number: unlike any other client's. line, key: its connection, and its public key where the server asks for
         one; who has others is somebody else, even under the same routing id.
-    owed: how many of its requests have no answer yet; while some have none it waits for us and is not idle."""
+    owed: how many of its requests have no answer yet; while some have none it waits for us and is not idle.
+    asked: how many were let in."""
 
     __slots__ = (
+        "asked",
         "backlog",
         "backlog_frames",
         "held",
@@ -70,7 +72,7 @@ class Peer:
         self.number, self.line, self.key = number, line, key
         self.last_seen, self.last_id = time.monotonic(), 0
         self.backlog: deque[bytearray] = deque()
-        self.stalled_since, self.backlog_frames, self.owed = 0.0, 0, 0
+        self.stalled_since, self.backlog_frames, self.owed, self.asked = 0.0, 0, 0, 0
         self.held: PendingRequest | None = None
 
     def keep(self, message: bytearray) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dinar_live.runtime.stream.protocol.image_codec import DecodedView, decode_view
-from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage, OpenXRView
+from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage, OpenXRView, Rendered
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class ReceivedFrame:
         received_ns, decoded_ns.
     source_time_ns: when a source of the server gave the pose, on the server's clock; None where the client
         did.
-    timings: the server's stages in ms.
+    timings: the server's stages in ms. rendered: the avatar's renderer that made it and at what part of the size,
+        where the request named one or asked by renderer="".
     """
 
     id: int
@@ -39,6 +40,7 @@ class ReceivedFrame:
     bytes: int
     cameras: tuple[CameraView | OpenXRView, ...] = field(default=(), repr=False)
     source_time_ns: int | None = None
+    rendered: Rendered | None = None
 
     @property
     def rgba(self) -> np.ndarray:
@@ -86,5 +88,6 @@ class UndecodedFrame:
                     self._size,
                     tuple(v.camera for v in m.views),
                     m.source_time_ns,
+                    m.rendered,
                 )
             return self._frame

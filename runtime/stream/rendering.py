@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from dinar_live.runtime.stream.protocol.messages import (
     MAX_CAMERAS,
     CameraView,
     OpenXRView,
+    Rendered,
     RenderRequest,
 )
 from dinar_live.runtime.stream.protocol.wire import ErrorCode
@@ -59,6 +60,7 @@ class RenderedFrame:
 
     camera: the one that was used, where it is not the one asked for.
     source_time_ns: when the pose was taken, time.monotonic_ns(), where it did not come with the request.
+    rendered: what made it; told to clients that want to know.
     The arrays are read until the render call after the next one begins.
     """
 
@@ -67,6 +69,33 @@ class RenderedFrame:
     timings: Mapping[str, float] | None = None
     camera: CameraView | OpenXRView | None = None
     source_time_ns: int | None = None
+    rendered: Rendered | None = None
+
+
+class SpareTime(Protocol):
+    """What the render thread may do while nothing else is to do."""
+
+    def due(self) -> bool:
+        """Whether there is anything, and time for it until the next request. Called after each frame."""
+        ...
+
+    def use(self) -> None:
+        """Does it."""
+        ...
+
+
+def refusal(request: RenderRequest, last_id: int | None, limits: Limits) -> tuple[ErrorCode, str] | None:
+    """Why a request is not let in, if it is not. last_id: of its client, None = it has not said HELLO."""
+    pixels = sum(c.width * c.height for c in request.cameras)
+    if last_id is None:
+        return ErrorCode.HELLO_REQUIRED, "say HELLO first (this server may have restarted)"
+    if request.id <= last_id:
+        return ErrorCode.BAD_ID, f"id {request.id} after {last_id}, expected ids that grow"
+    if len(request.cameras) > limits.max_cameras:
+        return ErrorCode.LIMIT, f"{len(request.cameras)} cameras, at most {limits.max_cameras} are allowed"
+    if pixels > limits.max_pixels:
+        return ErrorCode.LIMIT, f"{pixels} pixels, at most {limits.max_pixels} are allowed"
+    return None
 
 
 def checked_frames(

@@ -25,7 +25,7 @@ from .mailbox import Mailbox
 from .outbox import Outbox
 from .peers import NOBODY, Peer, PeerTable
 from .render_loop import RenderLoop
-from .rendering import Limits, PendingRequest, RenderedFrame
+from .rendering import Limits, PendingRequest, RenderedFrame, SpareTime, refusal
 from .sockets import Waker, bind, make_socket
 from .spectator_broadcast import SpectatorBroadcast
 
@@ -156,6 +156,15 @@ class Server:
 
     def __exit__(self, *exc) -> None:
         self.close()
+
+    def update(self, avatars: Mapping[str, Mapping]) -> None:
+        """Has clients told other things of the avatars from now on, when they ask. From any thread. Raises
+        InputError."""
+        self._capabilities.update(avatars)
+
+    def use_spare_time(self, spare_time: SpareTime | None) -> None:
+        """What the render thread may do while nothing else is to do."""
+        self._render_loop.spare_time = spare_time
 
     def connect_here(self) -> zmq.Socket:
         """A new DEALER socket that is connected to this server without a network or keys, for parts of this
@@ -361,36 +370,26 @@ class Server:
 
     def _admit(self, client: bytes, peer: Peer | None, request: RenderRequest, received_ns: int) -> None:
         """Puts a request into its client's mailbox, or answers why not."""
-        pixels = sum(c.width * c.height for c in request.cameras)
-        if peer is None:
-            error = ErrorCode.HELLO_REQUIRED, "say HELLO first (this server may have restarted)"
-        elif request.id <= peer.last_id:
-            error = ErrorCode.BAD_ID, f"id {request.id} after {peer.last_id}, expected ids that grow"
-        elif len(request.cameras) > self._limits.max_cameras:
-            error = (
-                ErrorCode.LIMIT,
-                f"{len(request.cameras)} cameras, at most {self._limits.max_cameras} are allowed",
-            )
-        elif pixels > self._limits.max_pixels:
-            error = ErrorCode.LIMIT, f"{pixels} pixels, at most {self._limits.max_pixels} are allowed"
-        else:
-            self._capabilities.check(request.avatar)
-            peer.last_id = request.id
-            peer.owed += 1
-            item = PendingRequest(replace(request, client=peer.number), received_ns)
-            if peer.backlog_frames:
-                replaced, peer.held = peer.held or self._mailbox.drop(client), item
-            else:
-                replaced = self._mailbox.put(client, item)
-            if replaced is item:
-                self._outbox.refuse(client, ErrorCode.CLOSING, "the server is closing", request)
-            elif replaced is not None:
-                peer.owed -= 1
-                self._outbox.post(
-                    client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session))
-                )
+        error = refusal(request, None if peer is None else peer.last_id, self._limits)
+        if error is not None or peer is None:
+            self._outbox.refuse(client, *(error or (ErrorCode.HELLO_REQUIRED, "")), request)
             return
-        self._outbox.refuse(client, *error, request)
+        self._capabilities.check(request.avatar)
+        peer.last_id = request.id
+        peer.owed += 1
+        peer.asked += 1
+        item = PendingRequest(replace(request, client=peer.number, asked=peer.asked), received_ns)
+        if peer.backlog_frames:
+            replaced, peer.held = peer.held or self._mailbox.drop(client), item
+        else:
+            replaced = self._mailbox.put(client, item)
+        if replaced is item:
+            self._outbox.refuse(client, ErrorCode.CLOSING, "the server is closing", request)
+        elif replaced is not None:
+            peer.owed -= 1
+            self._outbox.post(
+                client, encode(Superseded(replaced[0].id, replaced[0].pose_time_ns, self._session))
+            )
 
     def _rendered(self, client: bytes, message: bytearray, request: RenderRequest) -> None:
         """An answer of the render loop; called on its threads."""

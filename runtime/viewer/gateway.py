@@ -58,7 +58,8 @@ class Gateway:
         self._guard = RequestGuard(host, self.key, origins)
         self._pages = Pages(self._guard)
         self._connect: Callable[[], zmq.Socket] | None = None
-        self._open = 0
+        self._takers: dict[int, Callable[[bytes, str], None]] = {}
+        self._open = self._count = 0
         self._thread: threading.Thread | None = None
 
     @property
@@ -109,6 +110,11 @@ class Gateway:
         """From now on pages are served. connect: makes a DEALER socket that is connected to the server
         (`Server.connect_here`)."""
         self._connect = connect
+
+    def take(self, message_type: int, call: Callable[[bytes, str], None]) -> None:
+        """Messages of this type do not go to the server but to `call`, with a name for the page that sent them, on
+        the page thread; pages that know no key do not come so far."""
+        self._takers[message_type] = call
 
     def close(self) -> None:
         """Ends the connections and frees the port; to be called before the server's close. May be called
@@ -195,6 +201,8 @@ class Gateway:
 
     async def _carry_up(self, page: ServerConnection, link: zmq.asyncio.Socket) -> None:
         allowance, last = _BURST, time.monotonic()
+        self._count += 1
+        name = f"page {self._count}"
         async for message in page:
             now = time.monotonic()
             allowance, last = min(allowance + (now - last) * MAX_RATE, _BURST) - 1, now
@@ -204,11 +212,14 @@ class Gateway:
             try:
                 if isinstance(message, str):
                     raise ProtocolError("text")
-                unpack_header(message)  # the server looks at the rest
+                header = unpack_header(message)  # the server looks at the rest
             except ProtocolError:
                 await page.close(_BAD_MESSAGE, "not a dinar-live message")
                 return
-            await link.send(message)
+            if taker := self._takers.get(header.type):
+                taker(bytes(message), name)
+            else:
+                await link.send(message)
 
     async def _carry_down(self, link: zmq.asyncio.Socket, page: ServerConnection) -> None:
         """While a page does not read, nothing is read here for it either: the server then holds its requests

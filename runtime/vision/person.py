@@ -34,6 +34,14 @@ class PersonPhoto:
     report: str
 
     @property
+    def side(self) -> str:
+        """From where the person is seen, as the fit has it: the front, behind, the left, the right."""
+        x, _, z = self.fit.local[0][:, 2]  # where the pelvis looks: x to the picture's right, z to the camera
+        if abs(z) >= abs(x):
+            return "the front" if z > 0 else "behind"
+        return "the left" if x < 0 else "the right"
+
+    @property
     def mask(self) -> np.ndarray:
         """The person in white, u8[H,W]."""
         if self.landmarks.mask is None:

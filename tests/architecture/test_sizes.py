@@ -21,10 +21,14 @@ MANY_PARAMETERS = {
     ("runtime/stream/server.py", "Server.__init__"): 11,
     # the arrays of a kernel or of a body
     ("kernels/compose.py", "compose"): 12,
+    ("kernels/compose_half.py", "compose_half"): 12,
     ("kernels/cuda/launches.py", "compose"): 11,
+    ("kernels/cuda/launches.py", "compose_half"): 10,
     ("kernels/cuda/program.py", "Program.compose"): 11,
+    ("kernels/cuda/program.py", "Program.compose_half"): 10,
     ("kernels/lbs.py", "BodyModel.__init__"): 9,
     ("kernels/reference/compose.py", "compose"): 10,
+    ("kernels/smooth_edges.py", "smooth_edges"): 9,
     ("runtime/live/follower.py", "Follower.__init__"): 11,
 }
 LONG_FUNCTIONS: dict[tuple[str, str], int] = {}

@@ -123,6 +123,17 @@ def test_wrong_pictures_are_invalid(avatar_with_checks, tmp_path):
         (["--scenario", "paced", "--seconds", "nan"], "--seconds nan"),
         (["--scenario", "paced", "--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
         (["--renderer", "dinar"], "renderer: got 'dinar', the avatar has texture"),
+        (["--fps", "30"], "--fps: not for --scenario single, which takes --frames"),
+        (
+            ["--plot", "x.svg", "--scenario", "capacity"],
+            "--plot: not for --scenario capacity, which takes --rate",
+        ),
+        (["--plot", "no/such/x.svg"], "--plot no/such/x.svg: its folder does not exist"),
+        (["--scenario", "paced", "--fps", "-3"], "got '-3', expected 1 to 240 frames a second, or 0 for off"),
+        (["--scenario", "lossy", "--link", "delay; reboot"], "--link: got 'delay; reboot'"),
+        (["--scenario", "compare"], "the renderer texture has no network"),
+        (["--scenario", "compare", "--curve"], "--curve: not for --scenario compare"),
+        (["--scenario", "capacity", "--seconds", "0"], "--seconds 0: expected more than 0"),
         (["--json", "no/such/folder/out.json"], "--json no/such/folder/out.json: its folder does not exist"),
         (["--json", "."], "--json .: is a folder"),
         (["--motion", "missing.npz"], "missing.npz: no such file"),
@@ -149,3 +160,46 @@ def test_json_is_whole_or_not_there(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     report.write_json(path, {"fps": 1.0})
     assert json.loads(path.read_text()) == {"fps": 1.0} and list(tmp_path.iterdir()) == [path]
+
+
+def test_capacity(bundle, tmp_path):
+    done = dinar(
+        "bench",
+        bundle,
+        "--scenario",
+        "capacity",
+        "--rate",
+        4,
+        "--seconds",
+        1,
+        "--size",
+        64,
+        "--json",
+        "out.json",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    r = json.loads((tmp_path / "out.json").read_text())
+    (found,) = r["capacity"]
+    assert r["valid"] and found["rate_hz"] == 4 and found["tries"][0]["clients"] == 1
+    assert "4 Hz, 1 clients" in done.stdout and "yardstick" in done.stdout
+
+
+def test_paced_with_a_choice_and_a_plot(bundle, tmp_path):
+    done = dinar(
+        "bench", bundle, "--scenario", "paced", "--fps", 10, "--rate", 10, "--seconds", 2, "--size", "128x96", "--json", "out.json",
+        "--plot", "out.svg", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    r = json.loads((tmp_path / "out.json").read_text())
+    assert r["quality"]["fps"] == 10 and r["quality"]["renderer"] == "texture" and "quality" in done.stdout
+    assert sum(r["made_by"].values()) == r["frames"] and "superseded" in r["stages_ms"]
+    assert (tmp_path / "out.svg").read_text().startswith("<svg ")
+
+
+def test_lossy_is_skipped_with_the_reason(bundle, tmp_path, monkeypatch):
+    """Where there is no `tc`."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = dinar("bench", bundle, "--scenario", "lossy", "--json", tmp_path / "out.json")
+    assert done.returncode == 0 and "lossy: skipped" in done.stdout and "not found" in done.stdout
+    assert "not found" in json.loads((tmp_path / "out.json").read_text())["skipped"]

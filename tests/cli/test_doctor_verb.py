@@ -12,6 +12,7 @@ import pytest
 from dinar_live import doctor, engines
 from dinar_live.cli import main as cli
 from dinar_live.doctor import BROKEN, MISSING, OK, Finding
+from dinar_live.engines import nvidia
 from dinar_live.kernels import cuda
 from dinar_live.runtime import Avatar
 
@@ -146,3 +147,30 @@ def test_a_doctor_survives_anything(caches, no_gpu, monkeypatch):
     monkeypatch.setattr(doctor, "_kernels", lambda: 1 / 0)
     finding = found("kernels", self_test=False)
     assert finding.state == BROKEN and "ZeroDivisionError" in finding.text
+
+
+@pytest.mark.parametrize(
+    "driver, bindings, state, says",
+    [
+        ((13, 0), "13.0.3", OK, "for drivers of CUDA 13 and newer"),
+        ((13, 1), "12.9.4", OK, "for drivers of CUDA 12 and newer"),
+        (None, "13.0.3", OK, "for drivers of CUDA 13 and newer"),
+        ((12, 8), "13.0.3", BROKEN, "is for CUDA 13, the driver runs CUDA 12.8 and older"),
+        ((12, 8), "", MISSING, "cuda-bindings is not installed"),
+    ],
+)
+def test_packages_of_cuda_must_fit_the_driver(caches, no_gpu, monkeypatch, driver, bindings, state, says):
+    monkeypatch.setattr(doctor, "driver_cuda", lambda: driver)
+    monkeypatch.setattr(nvidia, "driver_cuda", lambda: driver)
+    monkeypatch.setattr(doctor, "_version", lambda package: bindings)
+    finding = found("packages of CUDA", self_test=False)
+    assert finding.state == state and says in finding.text
+    if state != OK:
+        assert finding.fix == "pip install 'dinar-live[gpu12]'"
+
+
+def test_the_line_that_installs_an_engine_fits_the_driver(monkeypatch):
+    rtx = engines.engine_backend("tensorrt-rtx")
+    for driver, extra in ((None, "rtx"), ((13, 0), "rtx"), ((12, 4), "rtx12")):
+        monkeypatch.setattr(nvidia, "driver_cuda", lambda driver=driver: driver)
+        assert rtx.install_here == f'pip install "dinar-live[{extra}]"'

@@ -132,7 +132,7 @@ def test_render_a_video_and_pictures_with_alpha(bundle, tmp_path):
                 "--out",
                 "me",
             ],
-            "one mask and one fit",
+            "one --mask for each photo, or none",
         ),
     ],
 )

@@ -213,6 +213,32 @@ def test_busy_ports_are_one_line_and_code_2(bundle):
 
 
 @pytest.mark.parametrize(
+    "fps, told", [(["--fps", "24"], 24), ([], 30), (["--fps", "0"], None), (["--renderer", "texture"], None)]
+)
+def test_the_rate_to_hold_and_what_was_chosen_for_it_are_told(bundle, fps, told):
+    arguments = ("--endpoint", "tcp://127.0.0.1:0", "--size", "64", "--threads", "1", "--no-page")
+    with started("serve", bundle, *arguments, *fps) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("ready "):
+                break
+        said = [line for line in lines if line.startswith("quality of tiny: texture")]
+        with Client(lines[-1].split()[1]) as client:
+            quality = client.capabilities.get("quality")
+    if told is None:
+        assert quality is None and not said
+    else:
+        assert quality["fps"] == told and quality["why"] in said[0] and f"{told} a second" in said[0]
+
+
+@pytest.mark.parametrize("fps", ["nan", "-1", "1000", "fast"])
+def test_rates_that_cannot_be_held(bundle, fps):
+    result = run("serve", bundle, "--fps", fps)
+    assert result.returncode == 2 and f"argument --fps: got {fps!r}, expected 1 to 240" in result.stderr
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
         (["nowhere"], "nowhere.*no such avatar"),

@@ -31,13 +31,13 @@ function expected(kind, v) {
   else delete message.info;
   if (kind === "caps") message.id ??= 0n;
   if (kind === "render") {
-    Object.assign(message, { avatar: message.avatar ?? "", source: message.source ?? null, cameras: message.cameras.map(camera) });
+    Object.assign(message, { avatar: message.avatar ?? "", renderer: message.renderer ?? null, source: message.source ?? null, cameras: message.cameras.map(camera) });
     message.format = { background: null, margin: 0, near: 0, far: 0, ...message.format };
     if (message.pose)
       message.pose = { body: f32(message.pose.body), transl: f32(message.pose.transl), expression: f32(message.pose.expression) };
   }
   if (kind === "frame") {
-    Object.assign(message, { background: message.background ?? null, sourceTimeNs: message.sourceTimeNs ?? null });
+    Object.assign(message, { background: message.background ?? null, sourceTimeNs: message.sourceTimeNs ?? null, rendered: message.rendered ?? null });
     message.views = message.views.map(({ rect: [x, y, width, height], ...view }) => ({
       camera: camera(view.camera),
       rect: { x, y, width, height },

@@ -1,7 +1,11 @@
 """The kernels compile for every architecture that is supported, and compiled ones are kept safely."""
 
 import os
+import pathlib
+import shutil
+import subprocess
 import sys
+import venv
 
 import pytest
 
@@ -21,6 +25,57 @@ def test_every_kernel_compiles(nvrtc, arch):
     assert cubin[:4] == b"\x7fELF"
     for name in KERNELS:
         assert b".text." + name.encode() + b"\0" in cubin, name
+
+
+def test_a_gpu_that_is_newer_than_nvrtc_gets_ptx(nvrtc):
+    newest = compiler.known_archs()[-1]
+    code = compiler.compile_cubin("sm_990")
+    assert f".target sm_{newest}".encode() in code and code.endswith(b"\0")
+    for name in KERNELS:
+        assert b".entry " + name.encode() + b"(" in code, name
+    with pytest.raises(CudaError, match="do not compile for compute_10 with NVRTC .*INVALID_OPTION"):
+        compiler.compile_ptx("compute_10")
+
+
+CUDA_12 = (
+    "cuda-core>=1.1,<2",
+    "cuda-bindings>=12.9.1,<13",
+    "nvidia-cuda-nvrtc-cu12>=12.9,<13",
+    "cuda-pathfinder",
+    "numpy",
+)
+COMPILES = """
+import importlib, sys, types
+package = sys.modules["kernels"] = types.ModuleType("kernels")  # our package without what surrounds it
+package.__path__ = [sys.argv[1]]
+compiler = importlib.import_module("kernels.compiler")
+assert compiler.nvrtc_version()[0] == 12, compiler.nvrtc_version()
+for arch in ("sm_75", "sm_89", "sm_121"):
+    assert compiler.compile_cubin(arch)[:4] == b"\x7fELF"
+    print(arch)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the packages of CUDA 12 are tried on Linux")
+def test_every_kernel_compiles_with_the_packages_of_cuda_12():
+    """The extra gpu12, fetched into the user's cache and used by a process of its own."""
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    folder = base / "dinar-live-tests" / f"cuda-12-py{sys.version_info[0]}{sys.version_info[1]}"
+    python = folder / "bin" / "python"  # a virtual environment: NVRTC is looked for in its site-packages
+    if not (folder / "done").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=False)
+        pip = [sys.executable, "-m", "pip", "--python", str(python)]
+        done = subprocess.run(
+            [*pip, "install", "--quiet", "--no-deps", *CUDA_12], capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            pytest.skip(f"pip cannot get the packages of CUDA 12: {done.stderr[-300:]}")
+        (folder / "done").touch()
+    command = [str(python), "-I", "-c", COMPILES, str(pathlib.Path(compiler.__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["sm_75", "sm_89", "sm_121"]
 
 
 def test_the_source_is_one_file():

@@ -104,6 +104,27 @@ def frame(w):
     )
 
 
+def half_frame(w, dtype=np.float16):
+    """At half resolution: a scene with two textures."""
+    scene = cuda.DeviceScene(
+        w.device,
+        w.scene.vertices,
+        np.zeros((4, 3), np.int32),
+        np.zeros((5, 2), np.float32),
+        np.zeros((4, 3), np.int32),
+        np.zeros((6, 7, 3), np.float32),
+        dtype,
+        np.zeros((3, 5, 9), np.float32),
+    )
+    features = w.device.empty((2, 25, 20, 33), dtype)
+    correction = w.device.empty((2, 16, 20, 33), dtype)
+    w.half = types.SimpleNamespace(scene=scene, features=features, correction=correction)
+    planes = cuda.Planes.of(features), cuda.Planes.of(correction)
+    return w.program.gather_half(
+        scene, w.parameters, w.projective, w.target, features, w.depth
+    ) + w.program.compose_half(w.parameters, *planes, w.rgba, depth=w.depth, depth_out=w.depth_out)
+
+
 def check_arguments(launch):
     signature = emulate.signatures()[launch.kernel]
     assert len(launch.arguments) == len(signature), launch.kernel
@@ -123,6 +144,8 @@ def test_arguments_have_the_number_and_types_of_the_kernels(world):
     steps += frame(world)
     world.body = cuda.DeviceBody(world.device, body_model(pose_dirs=False))
     steps += frame(world)
+    for dtype in (np.float16, np.float32):
+        steps += half_frame(world, dtype)
     for launch in steps:
         check_arguments(launch)
     adapter = object.__new__(cuda.NvdiffrastRasterizer)
@@ -135,6 +158,35 @@ def test_arguments_have_the_number_and_types_of_the_kernels(world):
     for launch in steps[-3:]:
         check_arguments(launch)
     assert {s.kernel for s in steps} == set(program.KERNELS) == set(emulate.signatures())
+
+
+def test_the_arguments_of_a_half_frame_go_where_their_names_say(world):
+    gather, compose = (named(launch) for launch in half_frame(world))
+    half = world.half
+    for name, array in (
+        ("texture", half.scene.texture),
+        ("neural", half.scene.neural),
+        ("corner_uv", half.scene.corner_uv),
+        ("out", half.features),
+        ("depth", world.depth),
+    ):
+        assert gather[name] == array.pointer, name
+    got = [gather[n] for n in ("height", "width", "channels", "texture_stride", "neural_stride")]
+    assert got == [40, 66, 9, 8, 16]
+    got = [gather[n] for n in ("texture_height", "texture_width", "neural_height", "neural_width")]
+    assert got == [6, 7, 3, 5]
+    for name, array in (
+        ("features", half.features),
+        ("correction", half.correction),
+        ("out", world.rgba),
+        ("depth", world.depth),
+        ("depth_out", world.depth_out),
+    ):
+        assert compose[name] == array.pointer, name
+    got = [compose[n] for n in ("height", "width", "out_height", "out_width")]
+    assert got == [40, 66, 100, 130]
+    got = [compose[n] for n in ("features_stride", "correction_stride", "features_half", "correction_half")]
+    assert got == [25 * 20 * 33, 16 * 20 * 33, 1, 1]
 
 
 def test_every_pointer_goes_where_its_name_says(world):

@@ -74,17 +74,16 @@ def nvidia(monkeypatch, fakes, tmp_path):
     cuda = fakes.cuda.FakeCuda("NVIDIA Fake 1")
     monkeypatch.setattr(layer, "Device", cuda.Device)
     trt = fakes.tensorrt.make(cuda)
-    package, bindings = types.ModuleType("cuda"), types.ModuleType("cuda.bindings")
-    package.__path__, bindings.__path__ = [], []
-    for module in (package, bindings, trt):
+    packages = [types.ModuleType(name) for name in ("cuda", "cuda.bindings", "cuda.core")]
+    for package in packages:
+        package.__path__ = []
+    entries = [f"dinar_live.engines.tensorrt.{name}" for name in ("standard", "rtx")]
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)  # not installed
+    for module in (*packages, trt):
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    for name in (
-        "build",
-        "session",
-        "engine",
-    ):  # they hold the module they were imported with
-        monkeypatch.delitem(sys.modules, f"dinar_live.engines.tensorrt.{name}", raising=False)
+    for name in entries:  # they hold the module they were imported with
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for module in (engines.registry, nvidia):
         monkeypatch.setattr(module, "nvidia_problem", lambda: "")
     cache = tmp_path / "engines"
@@ -92,8 +91,20 @@ def nvidia(monkeypatch, fakes, tmp_path):
     yield types.SimpleNamespace(
         cuda=cuda, trt=trt, world=trt.world, cache=cache, options={"cache_dir": cache}
     )
-    for name in ("build", "session", "engine"):
-        sys.modules.pop(f"dinar_live.engines.tensorrt.{name}", None)
+    for name in entries:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def nvidia_rtx(nvidia, monkeypatch, fakes):
+    """The same machine with a fake TensorRT for RTX in place of TensorRT: rtx (the fake module), world."""
+    rtx, libraries = fakes.tensorrt.make_rtx(nvidia.cuda), types.ModuleType("tensorrt_rtx_libs")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for module in (rtx, libraries):
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    nvidia.rtx, nvidia.world = rtx, rtx.world
+    return nvidia
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,17 @@ OPERATORS = strings(
 )
 
 
-def make(cuda, version="10.15.1.29"):
-    """The module `tensorrt`, with `world` to look into it and to make it fail."""
+def make_rtx(cuda, version="1.7.1.116"):
+    """The module `tensorrt_rtx_bindings`, as `make`."""
+    return make(cuda, version, rtx=True)
+
+
+def make(cuda, version="10.15.1.29", rtx=False):
+    """The module `tensorrt`, with `world` to look into it and to make it fail. rtx: TensorRT for RTX: no timing cache,
+    what is compiled for a GPU goes into a runtime cache."""
     switches = "refuse_timing refuse_plan fail_build fail_enqueue fail_capture stale_graph empty_graph no_builder no_context wrong".split()
     seen = {"builds": 0, "executed": 0, "parsed": None, "log": None, "timing_seen": None, "settings": None}
+    seen |= {"compiled": 0, "capabilities": None, "not_capturable": False}
     world = types.SimpleNamespace(cuda=cuda, version=version, **seen, **dict.fromkeys(switches, False))
 
     class ILogger:
@@ -107,11 +114,8 @@ def make(cuda, version="10.15.1.29"):
             return IHostMemory(self._data or b"timings of " + world.version.encode())
 
     class IBuilderConfig(Strict):
-        _settable = (
-            "builder_optimization_level",
-            "avg_timing_iterations",
-            "max_aux_streams",
-            "progress_monitor",
+        _settable = ("max_aux_streams", "progress_monitor") + (
+            ("num_compute_capabilities",) if rtx else ("builder_optimization_level", "avg_timing_iterations")
         )
 
         def create_timing_cache(self, serialized_timing_cache):
@@ -185,9 +189,13 @@ def make(cuda, version="10.15.1.29"):
             return IBuilderConfig()
 
         def build_serialized_network(self, network, config):
-            assert config.max_aux_streams == 0 and config._timing is not None
+            assert config.max_aux_streams == 0
             world.builds += 1
-            world.settings = (config.builder_optimization_level, config.avg_timing_iterations)
+            if rtx:
+                world.capabilities = getattr(config, "_capability", None)
+            else:
+                assert config._timing is not None
+                world.settings = (config.builder_optimization_level, config.avg_timing_iterations)
             monitor = getattr(config, "progress_monitor", None)
             if monitor is not None and not _report(monitor):
                 return None
@@ -316,8 +324,52 @@ def make(cuda, version="10.15.1.29"):
 
             return world.cuda.queue(stream_handle, "network", work)
 
-    module = types.ModuleType("tensorrt")
+    class IRuntimeCache(Strict):
+        _data = b""
+
+        def serialize(self):
+            return IHostMemory(self._data)
+
+        def deserialize(self, blob):
+            fits = bytes(blob) == b"for " + cuda.name.encode()
+            self._data = bytes(blob) if fits else self._data
+            return fits
+
+    class IRuntimeConfig(Strict):
+        _settable = ("cuda_graph_strategy",)
+
+        def create_runtime_cache(self):
+            return IRuntimeCache()
+
+        def set_runtime_cache(self, cache):
+            self._cache = cache
+            return True
+
+    if rtx:
+        del IBuilderConfig.create_timing_cache, IBuilderConfig.set_timing_cache
+        IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: (
+            setattr(self, "_capability", compute_capability) is None and index == 0
+        )
+        make_context = ICudaEngine.create_execution_context
+
+        def create_execution_context(self, runtime_config):
+            if not runtime_config._cache._data:
+                world.compiled += 1
+                runtime_config._cache._data = b"for " + cuda.name.encode()
+            return make_context(self)
+
+        ICudaEngine.create_execution_context = create_execution_context
+        ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()
+        IExecutionContext.is_stream_capturable = lambda self, stream: not world.not_capturable
+    else:
+        del IRuntimeCache, IRuntimeConfig
+    module = types.ModuleType("tensorrt_rtx_bindings" if rtx else "tensorrt")
     module.__version__ = version
+    if rtx:
+        module.ComputeCapability = enum.IntEnum("ComputeCapability", {"SM75": 75, "SM80": 80})
+        module.CudaGraphStrategy = enum.IntEnum(
+            "CudaGraphStrategy", {"DISABLED": 0, "WHOLE_GRAPH_CAPTURE": 1}
+        )
     local = dict(locals())
     for name, value in local.items():
         if isinstance(value, type):

@@ -89,7 +89,7 @@ def test_an_engine_that_computes_something_else_is_refused_and_not_kept(nvidia, 
     assert compiled(bundle, "--renderer", "light", "--host") == 1
     done = capsys.readouterr()
     assert (
-        done.out.count("REFUSED, expected at least 50 dB and at most 2/255") == 2
+        done.out.count("REFUSED, expected at least 50 dB and 99.9 % within 2/255") == 2
         and "use --precision f32" in done.err
     )
     assert not [path for path in nvidia.cache.iterdir() if b'"kind":"plan"' in path.read_bytes()]
@@ -167,6 +167,29 @@ def test_colour_counts_where_it_is_seen_only():
     assert measured(outputs(0.2, 0.0), outputs(0.2, 0.3)).max_error == pytest.approx(
         0.3
     )  # alpha where there should be none
+
+
+def test_single_channels_may_be_off_but_not_one_in_a_hundred():
+    want = {"rgb": np.full((1, 3, 64, 64), 0.5, np.float32), "alpha": np.ones((1, 1, 64, 64), np.float32)}
+    for count, passes in ((10, True), (400, False)):
+        got = {name: array.copy() for name, array in want.items()}
+        got["rgb"].flat[:count] += 4 / 255
+        x = np.zeros((1, 6, 64, 64), np.float32)
+        result = parity.measure(SPEC, iter([x]), lambda _: want, lambda _, got=got: got)
+        assert result.psnr > 50 and result.max_error == pytest.approx(4 / 255, rel=1e-3)
+        assert result.passes("f16") == passes, str(result)
+
+
+def test_an_engine_that_was_refused_is_not_built_again_at_the_next_start(nvidia, bundle, capsys):
+    nvidia.world.wrong = True
+    assert compiled(bundle, "--renderer", "light") == 1
+    nvidia.world.wrong, builds = False, nvidia.world.builds
+    assert compiled(bundle, "--renderer", "light") == 2
+    error = capsys.readouterr().err
+    assert "at an earlier start, what tensorrt built was refused: PSNR" in error and "--rebuild" in error
+    assert nvidia.world.builds == builds
+    assert compiled(bundle, "--renderer", "light", "--rebuild") == 0
+    assert compiled(bundle, "--renderer", "light") == 0
 
 
 def test_what_is_not_finite_fails():

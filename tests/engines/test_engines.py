@@ -169,7 +169,10 @@ def test_forced_precision_changes_the_arithmetic(light, run):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        ({"name": "onnxruntime"}, "'onnxruntime' is unknown; choose auto, tensorrt, torch, openvino"),
+        (
+            {"name": "onnxruntime"},
+            "'onnxruntime' is unknown; choose auto, tensorrt, tensorrt-rtx, torch, openvino",
+        ),
         ({"precision": "fp32"}, "precision 'fp32' is unknown"),
         ({"threads": -1}, "threads is -1"),
         ({"threads": 1.5}, "threads is 1.5"),
@@ -253,7 +256,10 @@ def test_the_reference_is_f32_on_the_cpu_and_never_an_engine_that_does_not_claim
 
 
 def test_what_others_must_know_of_an_engine(registry):
-    assert engine_names("gpu") == ("tensorrt", "torch") and engine_names("cpu") == ("openvino", "torch")
+    assert engine_names("gpu") == ("tensorrt", "tensorrt-rtx", "torch") and engine_names("cpu") == (
+        "openvino",
+        "torch",
+    )
     assert engine_runs_on("auto") == "both" and engine_runs_on("tensorrt") == "gpu"
     assert engine_options("openvino") == {"cache_dir"} and engine_options("auto") >= engine_options(
         "tensorrt"

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -237,6 +238,24 @@ def test_the_cache_is_private(nvidia, engine_of, tmp_path):
         engine_of(cache_dir=link)
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners of POSIX folders")
+def test_a_folder_of_roots_is_taken_as_it_is(tmp_path, monkeypatch):
+    """Engines that an image brings, for a program that does not run as root."""
+    folder = tmp_path / "engines"
+    folder.mkdir()
+    found = os.lstat(folder)
+
+    def owned(mode):
+        return lambda path: os.stat_result((mode, *found[1:4], 0, *found[5:]))
+
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "lstat", owned(stat.S_IFDIR | 0o755))
+    assert engine_cache.EngineCache(folder).folder == folder
+    monkeypatch.setattr(os, "lstat", owned(stat.S_IFDIR | 0o777))
+    with pytest.raises(EngineError, match="belongs to another user"):
+        engine_cache.EngineCache(folder)
+
+
 def test_where_engines_are_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("DINAR_CACHE", str(tmp_path))
     assert engine_cache.default_folder() == tmp_path / "engines"
@@ -315,7 +334,7 @@ def test_progress_rises_to_one_and_can_stop_the_build(nvidia, engine_of):
     engine_of(progress=lambda fraction, text: seen.append((fraction, text))).compile(SIZE)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
-    assert {text for _, text in seen} == {"Building", "Tactics"}
+    assert {text for _, text in seen} == {"Building", "Tactics", "built"}
     assert 0.5 < seen[4][0] < 1
 
     def stop(fraction, text):
@@ -323,6 +342,33 @@ def test_progress_rises_to_one_and_can_stop_the_build(nvidia, engine_of):
 
     with pytest.raises(KeyboardInterrupt):
         engine_of(progress=stop).compile((1, 8, 8))
+
+
+def test_a_build_under_way_is_cancelled(nvidia, engine_of):
+    begun, failed = threading.Event(), []
+
+    def progress(fraction, text):
+        if text == "Tactics":
+            begun.set()
+            engine._cancelled.wait(60)
+
+    engine = engine_of(progress=progress)
+
+    def build():
+        try:
+            engine.compile_device(SIZE)
+        except EngineError as error:
+            failed.append(str(error))
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert begun.wait(60)
+    other = threading.Thread(target=build)  # waits for its turn
+    other.start()
+    engine.cancel()
+    thread.join(60)
+    other.join(60)
+    assert failed == ["the build was cancelled"] * 2 and not list(nvidia.cache.iterdir())
 
 
 def test_tensorrt_own_words_reach_the_error(nvidia, engine_of):

@@ -213,8 +213,9 @@ def test_the_onnx_file_is_the_network(tmp_path, body):
     for name, value in completer.run(planes).items():
         np.testing.assert_allclose(value, expected[name].numpy(), atol=0.02, rtol=0.01, err_msg=name)
     view = grown_view(completer.rig, a_pose())
-    avatar = completer.complete([view], name="grown", texture_size=128)
+    avatar, figures = completer.complete([view], name="grown", texture_size=128)
     assert avatar.renderers["texture"].texture.shape == (128, 128, 3)
+    assert 0.1 < figures["seen by grown"] == figures["seen"] < 0.7
 
 
 def test_full_size_weights_fit_into_8_mb():

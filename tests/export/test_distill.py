@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from dinar_live.cli.main import main  # noqa: E402
 from dinar_live.export.capture import Capture  # noqa: E402
-from dinar_live.export.distill.student import Student, check_names, starting_textures  # noqa: E402
+from dinar_live.export.distill.student import Student, check_names, starting_textures, students  # noqa: E402
 from dinar_live.export.evaluate import evaluate, measure_flicker  # noqa: E402
 from dinar_live.export.fit.frames import Frame  # noqa: E402
 from dinar_live.export.texture_space import texels  # noqa: E402
@@ -50,13 +50,15 @@ def test_dinar_distill(avatar, tmp_path, capsys):
     ]
     assert main([*command, "--steps", "8", "--keep-work"]) == 0
     text = capsys.readouterr().out
-    assert "light against texture" in text and "alpha IoU" in text
+    assert "light against texture" in text and "lite against texture" in text and "alpha IoU" in text
     both = Avatar.load(out)
     assert (
-        list(both.renderers) == ["light", "texture"]
+        list(both.renderers) == ["light", "lite", "texture"]
         and both.licence == "CC0"
-        and set(both.checks.rgba) == {"light", "texture"}
+        and set(both.checks.rgba) == {"light", "lite", "texture"}
     )
+    assert both.renderers["light"].neural.shape == (32, 32, 16)
+    assert both.renderers["lite"].neural.shape == (32, 32, 8)
     # the figures in the bundle are those of its renderer on the teacher's pictures
     capture = Capture.open(tmp_path / "b.work" / "teacher")
     own = evaluate(both, capture, capture.frames("validation"), "light", options={"precision": "f32"})
@@ -84,8 +86,14 @@ def test_dinar_distill(avatar, tmp_path, capsys):
     assert main([*command, "--steps", "8", "--overwrite"]) == 0
     assert not (tmp_path / "b.work").exists()
     again = Avatar.load(out)
-    np.testing.assert_array_equal(again.renderers["light"].texture, both.renderers["light"].texture)
-    assert again.renderers["light"].model == both.renderers["light"].model
+    for name in ("light", "lite"):
+        np.testing.assert_array_equal(again.renderers[name].texture, both.renderers[name].texture)
+        assert again.renderers[name].model == both.renderers[name].model
+    # a second time, from its own light: nothing of the ladder is missing, so the new one needs a name
+    own = ["distill", str(out), "--out", str(tmp_path / "c"), *command[4:], "--steps", "2"]
+    assert main(own) == 2 and "--student" in capsys.readouterr().err
+    assert main([*own, "--student", "lighter"]) == 0
+    assert list(Avatar.load(tmp_path / "c").renderers) == ["lighter", "light", "lite", "texture"]
     for wrong, says in (
         (["--teacher", "dinar"], "the avatar has texture"),
         (["--student", "texture"], "already"),
@@ -99,6 +107,12 @@ def test_dinar_distill(avatar, tmp_path, capsys):
 
 def test_names(avatar):
     check_names(avatar, "texture", Student())
+    assert [s.name for s in students(avatar)] == ["light", "lite"]
+    light, lite, other = students(avatar, ["light", "lite", "other"], 48)
+    assert light.rung.width == other.rung.width == 48 and lite.rung.width == 16
+    assert lite.rung.neural == 8 and lite.rung.head == 1
+    with pytest.raises(InputError, match="every name once"):
+        students(avatar, ["a", "a"])
     with pytest.raises(InputError, match="has texture"):
         check_names(avatar, "light", Student())
 
@@ -114,9 +128,13 @@ def test_a_student_starts_with_what_its_teacher_shows(avatar):
     colour, neural = starting_textures(rig, frames, spec, 16)
     covered = texels(rig, 64).covered
     assert neural is None and np.abs(colour - spec.float_texture())[covered].mean() < 0.06
+    # a teacher with a network of form 1 hands on the means of its texels, one of form 2 its own
     wide = rng.random((64, 64, 19)).astype(np.float32)
-    np.testing.assert_array_equal(
-        starting_textures(rig, frames, RendererSpec(wide, model=b"x"), 16)[1], wide[..., 3:]
-    )
+    got = starting_textures(rig, frames, RendererSpec(wide, model=b"x"), 16)[1]
+    np.testing.assert_allclose(got, wide[..., 3:].reshape(32, 2, 32, 2, 16).mean((1, 3)), rtol=1e-5)
+    neural = rng.random((32, 32, 8)).astype(np.float32)
+    half = RendererSpec(wide[..., :3].copy(), model=b"x", neural=neural, stride=8)
+    np.testing.assert_array_equal(starting_textures(rig, frames, half, 8)[1], neural)
+    assert starting_textures(rig, frames, half, 16)[1] is None
     for other in (wide * 4 - 2, wide[..., :10], np.ascontiguousarray(wide[:32])):
         assert starting_textures(rig, frames, RendererSpec(other, model=b"x"), 16)[1] is None

@@ -118,7 +118,7 @@ def test_dinar_export_writes_a_bundle(photos, tmp_path, capsys):
     assert main(command) == 2 and "--overwrite" in capsys.readouterr().err
     assert (
         main([*command, "--overwrite", "--photo", arguments[0][0]]) == 2
-        and "one mask and one fit" in capsys.readouterr().err
+        and "for each photo, or none" in capsys.readouterr().err
     )
 
 

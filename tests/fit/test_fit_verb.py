@@ -33,21 +33,28 @@ def fitted(person, tmp_path_factory):
 
 def test_fit_writes_an_avatar_that_looks_like_the_person(fitted, person):
     avatar = Avatar.load(fitted)
-    assert list(avatar.renderers) == ["light", "texture"] and avatar.licence == "CC0"
+    assert list(avatar.renderers) == ["light", "lite", "texture"] and avatar.licence == "CC0"
+    light, lite = (avatar.renderers[name] for name in ("light", "lite"))
+    assert light.texture.shape == (128, 128, 3) and light.neural.shape == (64, 64, 5)
+    assert lite.neural.shape == (64, 64, 8) and len(lite.network) < len(light.network) * 2
     assert avatar.provenance["method"] == "fit" and avatar.provenance["frames"] == 20
     assert not fitted.with_name("me.work").exists()
     held = person.capture.frames("validation")
-    scores = evaluate(avatar, person.capture, held, "light", options={"precision": "f32"}).scores
+    both = [
+        evaluate(avatar, person.capture, held, n, options={"precision": "f32"}).scores
+        for n in ("light", "lite")
+    ]
     bare = fit_capture(person.capture, person.body, FitSettings(texture=128, neural=0, width=16, steps=0, offsets=False), name="bare",
                        report=lambda _: None)  # fmt: skip
     before = evaluate(bare, person.capture, held, "texture").scores
-    assert scores["alpha_iou"].mean() > max(0.96, before["alpha_iou"].mean() + 0.02)
-    assert scores["psnr"].mean() > before["psnr"].mean() + 1
+    for scores in both:
+        assert scores["alpha_iou"].mean() > max(0.96, before["alpha_iou"].mean() + 0.02)
+        assert scores["psnr"].mean() > before["psnr"].mean() + 1
 
 
 def test_report_lies_beside_the_avatar(fitted):
     report = json.loads(fitted.with_name("me_report.json").read_text())
-    assert [r["renderer"] for r in report["renderers"]] == ["light", "texture"]
+    assert [r["renderer"] for r in report["renderers"]] == ["light", "lite", "texture"]
     assert fitted.with_name("me_report.png").stat().st_size > 10_000
 
 
@@ -73,8 +80,9 @@ def test_finished_stages_are_not_computed_again(person, tmp_path, monkeypatch):
     again = fit_capture(
         person.capture, person.body, settings, name="a", work=tmp_path / "w", report=lambda _: None
     )
-    assert np.array_equal(first.renderers["light"].texture, again.renderers["light"].texture)
-    assert first.renderers["light"].model == again.renderers["light"].model
+    for name in ("light", "lite"):
+        assert np.array_equal(first.renderers[name].texture, again.renderers[name].texture)
+        assert first.renderers[name].model == again.renderers[name].model
 
 
 def test_wrong_arguments_are_refused(person, tmp_path, capsys):

@@ -46,6 +46,55 @@ def test_an_accessor(tmp_path):
     np.testing.assert_array_equal(Gltf(saved(tmp_path, top())).accessor(0, "VEC3", "here"), VALUES)
 
 
+def sparse(count=2, rows=(1, 3), kind=5123, base=True, **change):
+    """The four VEC3 of `top`, two of them replaced by (90, 91, 92) and (93, 94, 95)."""
+    new = np.arange(90, 96, dtype="<f4").tobytes()
+    data = VALUES.tobytes() + new + np.array(rows, "<u2").tobytes().ljust(8, b"\0")
+    content = top(buffers__uri="data:;base64," + base64.b64encode(data).decode(), buffers__byteLength=80)
+    content["bufferViews"] += [
+        {"buffer": 0, "byteOffset": 48, "byteLength": 24},
+        {"buffer": 0, "byteOffset": 72, "byteLength": 2 * len(rows)},
+    ]
+    content["accessors"][0]["sparse"] = {
+        "count": count,
+        "indices": {"bufferView": 2, "componentType": kind},
+        "values": {"bufferView": 1},
+        **change,
+    }
+    if not base:
+        del content["accessors"][0]["bufferView"]
+    return content
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_a_sparse_accessor(tmp_path, base):
+    wanted = VALUES.copy() if base else np.zeros((4, 3))
+    wanted[[1, 3]] = [(90, 91, 92), (93, 94, 95)]
+    file = Gltf(saved(tmp_path, sparse(base=base)))
+    np.testing.assert_array_equal(file.accessor(0, "VEC3", "here"), wanted)
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"count": 5}, "sparse.count: got 5, expected at most 4"),
+        ({"count": 0}, "sparse.count: got 0"),
+        ({"rows": (3, 1)}, "growing numbers below 4"),
+        ({"rows": (1, 4)}, "growing numbers below 4"),
+        ({"rows": (1, 1)}, "growing numbers below 4"),
+        ({"rows": (1,)}, "end at byte 4 of a view of 2"),
+        ({"kind": 5126}, "expected 5121, 5123 or 5125"),
+        ({"indices": 3}, "expected count, and indices and values"),
+        ({"values": {}}, "expected count, and indices and values"),
+        ({"values": {"bufferView": 9}}, "bufferView: got 9"),
+        ({"values": {"bufferView": 1, "byteOffset": 8}}, "end at byte 32 of a view of 24"),
+    ],
+)
+def test_sparse_accessors_that_lie(tmp_path, change, text):
+    with pytest.raises(GltfError, match=text):
+        Gltf(saved(tmp_path, sparse(**change))).accessor(0, "VEC3", "here")
+
+
 def test_strides_and_offsets(tmp_path):
     data = np.zeros((4, 5), "<f4")
     data[:, 1:4] = VALUES

@@ -63,6 +63,34 @@ def test_duplicate_names_stay_apart():
     assert parse_bvh(twin).names == ("Hips", "Left Leg", "Hips#2")
 
 
+def deep(positions):
+    """Five joints under the root, all with positions: rows of 6 numbers a joint."""
+    joints = "".join(
+        f"JOINT J{i} {{ OFFSET {i + 1} 2 -3\n CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+        for i in range(5)
+    )
+    head = "HIERARCHY\nROOT R { OFFSET 0 9 0\n CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+    rows = "\n".join(" ".join(f"{v} {v} {v} 0 0 0" for v in row) for row in positions)
+    return f"{head}{joints}{'} ' * 6}\nMOTION\nFrames: {len(positions)}\nFrame Time: 0.1\n{rows}\n"
+
+
+def test_positions_near_zero_are_added_to_the_offsets():
+    """Zeros, or small changes, in all joints: they would all fall into one point."""
+    offsets = [(i + 1, 2, -3) for i in range(5)]
+    for small in (0.0, 0.25):
+        b = parse_bvh(deep([[7, *[small] * 5], [8, *[small] * 5]]))
+        np.testing.assert_allclose(b.positions[:, 1:], [[[x + small for x in o] for o in offsets]] * 2)
+        np.testing.assert_allclose(b.positions[:, 0], [(7, 7, 7), (8, 8, 8)])
+        assert any("added to those" in note for note in b.notes)
+    b = parse_bvh(deep([[7, 3, 3, 3, 3, 3]]))
+    np.testing.assert_allclose(b.positions[0, 1:], 3.0)
+    assert b.notes == ()
+
+
+def test_end_site_in_one_word():
+    assert parse_bvh(TEXT.replace("End Site", "EndSite")).ends[1].tolist() == [0, -5, 0]
+
+
 def test_position_channels_replace_offsets():
     text = TEXT.replace("CHANNELS 3 Yrotation", "CHANNELS 4 Xposition Yrotation")
     text = text.replace("0 0 0\n1", "7 0 0 0\n1").replace("30 40", "30 8 40")

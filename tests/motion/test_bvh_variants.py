@@ -123,6 +123,11 @@ STYLES = {
         "thigh_{}_jnt calf_{}_jnt foot_{}_jnt toe_{}_jnt clav_{}_jnt uparm_{}_jnt loarm_{}_jnt hand_{}_jnt",
         ("lt", "rt"),
     ),
+    "auto-rig": (
+        "c_root_master.x spine_01.x spine_02.x spine_03.x neck.x head.x",
+        "thigh_stretch.{} leg_stretch.{} foot.{} toes_01.{} shoulder.{} arm_stretch.{} forearm_stretch.{} hand.{}",
+        SMALL,
+    ),
     "dashes": (
         "hips spine-1 spine-2 chest neck head",
         "upper-leg-{} lower-leg-{} foot-{} toes-{} shoulder-{} upper-arm-{} lower-arm-{} hand-{}",
@@ -328,6 +333,19 @@ def test_a_root_that_rotations_were_fitted_to(clip, rest, pose):
     check(motion, clip, rest, facing=False)
     assert any("against the hip joints" in note for note in motion.notes)
     assert not any("against the hip joints" in note for note in retarget(base).notes)
+
+
+@pytest.mark.parametrize("pose", ["T-pose", "arms down"])
+def test_a_clip_that_its_root_turns_head_down_stands(clip, rest, pose):
+    """A camera's frame, y down, by the root only; not one whose feet are up in the air for good."""
+    motion = retarget(turned_root(RESTS[pose](clip), (np.pi, 0, 0)))
+    check(motion, clip, rest, facing=False)
+    assert any("the clip stands along -y" in note for note in motion.notes)
+    handstand = turned_root(RESTS[pose](clip), (np.pi, 0, 0))
+    handstand.positions[:, 0, 1] += 200.0
+    motion = retarget(handstand)
+    up = rot.rotate(kinematics.global_rotations(motion.quaternions)[:, 0], (0, 1.0, 0))
+    assert up[:, 1].max() < -0.9 and any("head down all the time" in note for note in motion.notes)
 
 
 def test_a_lying_figure_lies(clip, rest):

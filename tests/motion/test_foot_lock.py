@@ -43,7 +43,7 @@ def test_planted_feet_stay_and_nothing_pops(clip, rest):
     assert report.slide_before.max() > 4
     assert report.slide_after.max() <= 5.0
     assert report.added <= 2.0
-    assert report.below_after <= report.below_before + 3.0
+    assert report.below_after <= report.below_before + 0.3  # soles go no deeper
     if not clip.cyclic:
         assert f"{len(held)} of {len(found)} contacts" in locked.notes[-1]
 

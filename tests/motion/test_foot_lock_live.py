@@ -9,7 +9,8 @@ import pytest
 from dinar_live.runtime.core.errors import MotionError
 from dinar_live.runtime.live import FileSource, Follower
 from dinar_live.runtime.motion import FootLock, foot_report, load_motion
-from dinar_live.runtime.motion.foot_contacts import Contact, runs
+from dinar_live.runtime.motion.foot_contacts import Contact, lowest_near, runs
+from dinar_live.runtime.motion.foot_legs import legs_of
 
 CLIPS = ("walk_meredith", "zombie", "cmu_jumping_jacks")
 
@@ -48,8 +49,35 @@ def test_planted_feet_stay_and_nothing_pops(name, demo, shared):
     assert report.slide_before.max() > 10
     assert report.slide_after.max() <= 5.0
     assert report.added <= 2.0
+    assert report.below_after <= report.below_before + 0.3  # soles go no deeper
     others = [j for j in range(55) if j not in (1, 2, 4, 5, 7, 8)]
     np.testing.assert_allclose(out.body[:, others], given.body[:, others], atol=1e-6)
+
+
+def test_soles_stay_out_of_the_ground_while_the_pelvis_drops(demo, rest):
+    """A performer who sinks faster than 2 degrees a frame can bend knees, and one who tips a planted foot over its
+    edge: the shown feet are never deeper than theirs and the ground."""
+    clip = demo.slice(300, 420)
+    t = np.arange(clip.frames) / clip.fps
+    body = clip.body.copy()
+    body[:, [7, 8], 2] += (0.2 * np.sin(2.0 * t))[:, None].astype(np.float32)
+    knees = (0.9 * np.clip(np.sin(5 * t), 0, 1)).astype(np.float32)
+    body[:, [1, 2], 0] -= knees[:, None]
+    body[:, [4, 5], 0] += 2 * knees[:, None]
+    body[:, [7, 8], 0] -= knees[:, None]
+    clip = dataclasses.replace(clip, body=body)
+    standing = legs_of(clip, rest)
+    lowest = np.minimum(standing.soles().min(axis=1) - standing.pelvis[:, 1], 0)
+    clip = dataclasses.replace(
+        clip, pelvis=clip.pelvis * np.float32((1, 0, 1)) - np.outer(lowest, (0, 1, 0)).astype(np.float32)
+    )
+    given, out, held = played(clip, FootLock())
+    assert held
+    before, after = legs_of(given, rest).soles(), legs_of(out, rest).soles()
+    ground = lowest_near(before.min(axis=1), round(0.6 * clip.fps))
+    deeper = np.minimum(before, ground[:, None]) - after
+    assert deeper.max() < 3e-4
+    assert foot_report(given, out, over=held).added <= 2.0
 
 
 def test_the_delay_is_what_it_says(demo):

@@ -44,6 +44,24 @@ def test_matrices_in_parts(clip, tools, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [66, 72, 165])
+def test_a_batch_of_one(clip, tools, tmp_path, columns):
+    body, trans = clip
+    flat = body.reshape(1, 90, -1)
+    whole = written(tmp_path, poses=flat[..., :columns], trans=trans[None])
+    np.testing.assert_allclose(load_motion(whole).pelvis[:, 2], trans[:, 2] + ref.SMPLX_PELVIS[2], atol=0.05)
+    for path in (
+        whole,
+        written(tmp_path, global_orient=flat[..., :3], body_pose=flat[..., 3:66], transl=trans[None]),
+    ):
+        m = load_motion(path)
+        assert m.frames == 90 and tools.angle_between(m.body[:, :22], body[:, :22]).max() < 0.05
+    one = written(tmp_path, global_orient=body[:1, 0], body_pose=flat[:, :1, 3:66], transl=trans[:1])
+    assert load_motion(one).frames == 1
+    with pytest.raises(MotionError, match="poses"):
+        load_motion(written(tmp_path, poses=np.concatenate([flat, flat]), trans=trans))
+
+
+@pytest.mark.parametrize("columns", [66, 72, 165])
 def test_degrees_are_converted_and_noted(clip, tools, tmp_path, columns):
     body, trans = clip
     poses = np.degrees(body.reshape(90, -1)[:, :columns])

@@ -182,3 +182,67 @@ class Program(real.Program):
                 )
 
         return [("compose", work)]
+
+    def gather_half(self, scene, parameters, projective, target, features, depth=None, *, near=kernels.NEAR):
+        super().gather_half(scene, parameters, projective, target, features, depth, near=near)
+        at = self._addresses(
+            faces=scene.faces,
+            uv=scene.corner_uv,
+            texture=scene.texture,
+            neural=scene.neural,
+            origins=parameters.device["origins"],
+            projective=projective,
+            seen=target.visibility,
+            features=features,
+            depth=depth,
+        )
+        size = target.height, target.width
+
+        def work():
+            faces = at["faces"].here()
+            colour, neural = (
+                np.ascontiguousarray(at[name].here()[..., :count].astype(np.float32))
+                for name, count in (("texture", 4), ("neural", scene.neural_channels))
+            )
+            uv = np.ascontiguousarray(at["uv"].here()[:, :6]).reshape(-1, 2)
+            uv_faces = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
+            for view, (points, (x0, y0)) in enumerate(
+                zip(at["projective"].here(), at["origins"].here(), strict=True)
+            ):
+                raster = kernels.rasterize(points, faces, size, origin=(int(x0), int(y0)), near=near)
+                np.testing.assert_array_equal(raster.triangle_id, at["seen"].here()[view].astype(np.int64))
+                blocks = kernels.gather_half(raster, uv, uv_faces, colour, neural)
+                at["features"].here()[view] = blocks.transpose(2, 0, 1)
+                if at["depth"]:
+                    at["depth"].here()[view] = raster.depth
+
+        return [("gather", work)]
+
+    def compose_half(self, parameters, features, correction, rgba, *, depth=None, depth_out=None, **options):
+        super().compose_half(
+            parameters, features, correction, rgba, depth=depth, depth_out=depth_out, **options
+        )
+        cuda = self.device.cuda
+        at = self._addresses(
+            origins=parameters.device["origins"], rgba=rgba, depth=depth, depth_out=depth_out
+        )
+
+        def blocks(p, view):
+            (h, w), size = p.size, p.dtype.itemsize
+            count = p.stride // (h * w)
+            planes = cuda.at(p.pointer + view * p.stride * size, (count, h, w), p.dtype)
+            return np.ascontiguousarray(planes.transpose(1, 2, 0), np.float32)
+
+        def work():
+            for view, (x0, y0) in enumerate(at["origins"].here()):
+                kernels.compose_half(
+                    blocks(features, view),
+                    blocks(correction, view),
+                    origin=(int(x0), int(y0)),
+                    depth=at["depth"] and at["depth"].here()[view],
+                    depth_out=at["depth"] and at["depth_out"].here()[view],
+                    out=at["rgba"].here()[view],
+                    **options,
+                )
+
+        return [("compose", work)]

@@ -18,6 +18,12 @@ class FakeEngine:
         self.closed = False
         self.built, self.dropped = 0, []
 
+    def cancel(self):
+        self.cancelled = True
+
+    def refuse(self, key, io, reason):
+        self.drop(key, io)
+
     def drop(self, key, io):
         self.dropped.append((key, io))
 

@@ -57,6 +57,9 @@ class CopyEngine:
     def compile_device(self, size):
         return CopySession(self._gpu, size, self._dtype)
 
+    def cancel(self):
+        pass
+
     def close(self):
         pass
 
@@ -136,7 +139,7 @@ def copies(request, monkeypatch):
 def renderers(avatar, **options):
     options = {"background_compile": False, "depth": True, **options}
     return Renderer(avatar, SIZE, device="cuda", **options), Renderer(
-        avatar, SIZE, device="cpu", precision="f32", **options
+        avatar, SIZE, device="cpu", precision="f32", smooth_edges=False, **options
     )
 
 

@@ -85,7 +85,14 @@ def cpu_renderer(avatar, size=SIZE, **options):
     return Renderer(
         avatar,
         size,
-        **{"device": "cpu", "background_compile": False, "depth": True, "precision": "f32", **options},
+        **{
+            "device": "cpu",
+            "background_compile": False,
+            "depth": True,
+            "precision": "f32",
+            "smooth_edges": False,  # not yet on a GPU
+            **options,
+        },
     )
 
 
@@ -142,7 +149,7 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
         gpu_renderer(avatar, renderer="light", engine="auto"),
     ):
         assert compared == [(1, views.CHANNELS + 3, *SIZE)]
-        assert cuda.asked == (["tensorrt", "torch"] if error else ["tensorrt"])
+        assert cuda.asked == (["tensorrt", "tensorrt-rtx"] if error else ["tensorrt"])
         assert cuda.engines[0].dropped == ([((1, *SIZE), "float32")] if error else []) and cuda.engines[
             0
         ].closed == bool(error)
@@ -152,7 +159,8 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
     cuda.engines.clear()
     if error:
         with pytest.raises(
-            DinarError, match=r"refused: PSNR 3\d.* dB, largest error 9.* on 1 view .*use --precision f32"
+            DinarError,
+            match=r"refused: PSNR 3\d.* dB, 99.9 % within .*, largest error 9.* on 1 view .*use --precision f32",
         ):
             gpu_renderer(avatar, renderer="light", engine="tensorrt")
 
@@ -196,9 +204,7 @@ def test_one_upload_and_one_graph_launch_a_frame_and_no_new_graphs(avatar, cuda)
             r.render(pose(i % 2), camera)
             assert cuda.log == ["graph", *FRAME, "download", "event"]  # the second download is the depth
         assert cuda.graphs == graphs and len(cuda.memory) == count
-        assert (
-            len(graphs) <= 2 * 3
-        )  # the start's full picture and this window, a graph for each slot of the ring
+        assert len(graphs) <= 2  # the start's full picture and this window
 
 
 def test_frames_stay_valid_until_two_calls_later(avatar, cuda):
@@ -270,7 +276,7 @@ def test_half_precision_features(avatar, cuda):
     assert 0 < difference.max() <= 3
 
 
-@pytest.mark.parametrize("fault", ["capture lbs", "capture network", "capture download", "launch"])
+@pytest.mark.parametrize("fault", ["capture lbs", "capture network", "instantiate", "launch"])
 def test_a_failed_capture_means_single_launches_and_says_so(avatar, cuda, fault, caplog):
     cuda.faults.add(fault)
     with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
@@ -281,6 +287,44 @@ def test_a_failed_capture_means_single_launches_and_says_so(avatar, cuda, fault,
             assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
             assert "graph" not in cuda.log and cuda.log.count("lbs") == 1
     assert "single launches" in caplog.text
+
+
+def test_a_capture_that_another_thread_ends_is_tried_again(avatar, cuda):
+    """As a device-wide wait elsewhere does: this size's frame is single launches, the next one is a graph."""
+    camera = cameras(avatar, fill=0.35)[0]
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        r.render(pose(), camera)  # a size's first frame: single launches
+        cuda.faults.add("end capture")
+        for i in range(gpu_pipeline.CAPTURES - 1):
+            cuda.log.clear()
+            assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
+            assert "graph" not in cuda.log
+        cuda.faults.clear()
+        cuda.log.clear()
+        assert_equal(r.render(pose(3), camera), c.render(pose(3), camera))
+        assert cuda.log[0] == "graph" and "one CUDA graph" in r.describe()
+
+
+def test_a_capture_that_keeps_failing_is_given_up_and_says_why(avatar, cuda):
+    camera = cameras(avatar, fill=0.35)[0]
+    with gpu_renderer(avatar, renderer="light") as r:
+        cuda.faults.add("end capture")
+        for i in range(gpu_pipeline.CAPTURES + 1):
+            r.render(pose(i), camera)
+        assert "single launches (a CUDA graph failed: end capture" in r.describe()
+
+
+def test_no_frame_waits_for_the_capture_of_another_thread(avatar, cuda):
+    camera = cameras(avatar, fill=0.35)[0]
+    with gpu_renderer(avatar, renderer="light") as r, cpu_renderer(avatar, renderer="light") as c:
+        cuda.busy = True
+        for i in range(gpu_pipeline.CAPTURES + 2):
+            assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
+        assert "one CUDA graph" in r.describe()
+        cuda.busy = False
+        cuda.log.clear()
+        r.render(pose(), camera)
+        assert cuda.log[0] == "graph"
 
 
 def test_graphs_that_do_not_see_their_inputs_are_not_used(avatar, cuda):
@@ -326,7 +370,7 @@ def test_an_engine_that_cannot_start_is_an_error_or_the_cpu(avatar, cuda, monkey
         gpu_renderer(avatar, renderer="light")
     assert (
         all(engine.closed for engine in cuda.engines)
-        and cuda.asked == ["tensorrt", "torch"][: 2 if fault == "compile" else 1]
+        and cuda.asked == ["tensorrt", "tensorrt-rtx", "torch"][: 3 if fault == "compile" else 1]
     )
     with gpu_renderer(avatar, renderer="light", device="auto") as r:
         assert r.device == "cpu" and "CPU: " in r.describe() and "made to fail" in r.describe()
@@ -504,7 +548,7 @@ def test_sizes_are_forgotten_and_their_graphs_closed(avatar, cuda, monkeypatch):
         for i in range(8):
             camera = (near, near, near, far)[i % 4]
             assert_equal(r.render(pose(i), camera), c.render(pose(i), camera))
-        assert sum(not graph.closed for graph in cuda.graphs) <= 3 and len(cuda.graphs) > 3
+        assert sum(not graph.closed for graph in cuda.graphs) <= 1 and len(cuda.graphs) > 2
     assert all(graph.closed for graph in cuda.graphs)
 
 
@@ -528,15 +572,14 @@ def test_bad_options(avatar, options, error, says):
     [
         ("native", None, None, None),
         ("auto", "not installed", None, None),
-        ("auto", None, None, "nvdiffrast"),
-        ("auto", None, "broken", "warns"),
+        ("auto", None, None, None),
         ("nvdiffrast", "not installed", "not installed", "raises"),
         ("nvdiffrast", None, "broken", "raises"),
         ("nvdiffrast", None, None, "nvdiffrast"),
     ],
 )
 def test_which_rasterizer(monkeypatch, name, missing, broken, says):
-    """auto takes nvdiffrast where it is installed and works; nvdiffrast or an error where it is asked for."""
+    """auto takes the kernels' own; nvdiffrast or an error where it is asked for."""
 
     class Adapter:
         name = "nvdiffrast"
@@ -551,9 +594,6 @@ def test_which_rasterizer(monkeypatch, name, missing, broken, says):
     if says == "raises":
         with pytest.raises(DinarError, match=f"rasterizer nvdiffrast: {broken}"):
             gpu_rasterizer.open_rasterizer(name, gpu)
-    elif says == "warns":
-        with pytest.warns(RuntimeWarning, match="native instead of nvdiffrast: broken"):
-            assert gpu_rasterizer.open_rasterizer(name, gpu) is None
     else:
         assert getattr(gpu_rasterizer.open_rasterizer(name, gpu), "name", None) == says
 
@@ -574,3 +614,32 @@ def test_without_a_gpu(avatar, monkeypatch):
         assert r.device == "cpu" and "CPU: no NVIDIA driver" in r.describe()
     with pytest.raises(DinarError, match="nvdiffrast needs an NVIDIA GPU: no NVIDIA driver"):
         Renderer(avatar, SIZE, rasterizer="nvdiffrast")
+
+
+def test_a_network_at_half_resolution(cuda, avatar):
+    from dinar_live.export.fit import half
+
+    rng = np.random.default_rng(2)
+    rung = half.Rung("light", 16, 5, 1)
+    weights = half.random_weights(rung)
+    weights["head"] *= 0.1
+    spec = RendererSpec(
+        rng.integers(0, 256, (64, 64, 3), np.uint8),
+        model=half.build_onnx(weights),
+        neural=rng.integers(0, 256, (32, 32, rung.neural), np.uint8),
+        margin=half.reach(rung),
+        stride=half.STRIDE,
+        hardsegm=True,
+    )
+    own = Avatar("a", avatar.rig, {"light": spec})
+    # windows of a GPU come in other steps than a CPU's, but a crop is exact
+    with gpu_renderer(own) as gpu, cpu_renderer(own, crop=False) as cpu:
+        for seed in range(3):
+            views_of = cameras(own)[: 1 + seed % 2]
+            for got, want in zip(
+                gpu.render_views(pose(seed), views_of), cpu.render_views(pose(seed), views_of), strict=True
+            ):
+                assert np.abs(got.rgba.astype(int) - want.rgba).max() <= 1 and want.rgba[..., 3].any()
+                np.testing.assert_array_equal(got.depth, want.depth)
+        assert gpu.describe().endswith("one CUDA graph per frame")
+    assert all(s.inputs["features"].shape[2] < SIZE[0] for s in cuda.engines[0].sessions)

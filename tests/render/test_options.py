@@ -30,14 +30,17 @@ def test_the_keywords_are_the_fields():
     "wrong, says",
     [
         ({"size": (0, 5)}, "size: got"),
-        ({"engine": "abacus"}, "engine: got 'abacus', expected auto, tensorrt, torch, openvino"),
+        (
+            {"engine": "abacus"},
+            "engine: got 'abacus', expected auto, tensorrt, tensorrt-rtx, torch, openvino",
+        ),
         ({"precision": "f7"}, "precision: got 'f7', expected auto, f32"),
         ({"rasterizer": "magic"}, "rasterizer: got 'magic'"),
         ({"device": "cuda:x"}, "device: got 'cuda:x'"),
         ({"device": 0}, "device: got 0"),
         (
             {"device": "cuda:1", "engine": "openvino"},
-            "openvino runs on the CPU.* use tensorrt, torch or auto",
+            "openvino runs on the CPU.* use tensorrt, tensorrt-rtx, torch or auto",
         ),
         ({"device": "cpu", "rasterizer": "nvdiffrast"}, "nvdiffrast needs an NVIDIA GPU"),
         ({"threads": 257}, "threads: got 257"),

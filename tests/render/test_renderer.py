@@ -107,7 +107,7 @@ def test_texture_renderer_equals_the_references(avatar, traced):
     pose, camera, raster = traced
     features = reference_features(avatar, "plain", raster)
     want, depth = reference_compose.compose(features[:3], features[5], depth=raster.depth)
-    with Renderer(avatar, SIZE, renderer="plain", depth=True) as r:
+    with Renderer(avatar, SIZE, renderer="plain", depth=True, smooth_edges=False) as r:
         frame = r.render(pose, camera)
     sure = ~raster.uncertain
     assert (raster.triangle_id >= 0).sum() > 500 and sure.mean() > 0.9
@@ -119,7 +119,9 @@ def test_texture_renderer_equals_the_references(avatar, traced):
 
 def test_network_sees_the_features_of_the_reference(avatar, traced):
     pose, camera, raster = traced
-    with Renderer(avatar, SIZE, renderer="light", precision="f32", crop=False, engine="torch") as r:
+    with Renderer(
+        avatar, SIZE, renderer="light", precision="f32", crop=False, engine="torch", smooth_edges=False
+    ) as r:
         r.render(pose, camera)
         got = r._pipeline._shader.sessions.get(1, *SIZE)[1].inputs["features"][0].copy()
     sure = ~raster.uncertain

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dinar_live.runtime.core.errors import DinarError, InputError
-from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink, frames_in, write_png
+from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink, write_png
+from dinar_live.runtime.render.video.opencv import frames_in
 
 SIZE = (96, 64)
 resource = pytest.importorskip("resource", reason="limits on the size of files are tried on Unix")
@@ -50,7 +51,8 @@ def test_a_damaged_video_is_noticed(tmp_path):
     sink = VideoSink(out, SIZE, 30.0)
     for picture in pictures(20):
         sink.write(picture)
-    sink._writer.release()
+    sink._queue.finish()
+    sink._encoder.finish()
     os.truncate(sink._work, sink._work.stat().st_size // 2)
     with pytest.raises(DinarError, match=r"a\.avi: only 1?\d of 20 frames could be written.* are free there"):
         sink.close()

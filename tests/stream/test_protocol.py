@@ -30,6 +30,7 @@ from dinar_live.runtime.stream.protocol.messages import (
     Plane,
     PoseValues,
     Rect,
+    Rendered,
     RenderRequest,
     SourceChoice,
     Superseded,
@@ -111,7 +112,13 @@ def message_of(kind: str, v: dict):
             )
             for w in v.pop("views")
         )
-        return FrameMessage(views=views, background=colour_of(v.pop("background", None)), **v)
+        rendered = v.pop("rendered", None)
+        return FrameMessage(
+            views=views,
+            background=colour_of(v.pop("background", None)),
+            rendered=None if rendered is None else Rendered(**rendered),
+            **v,
+        )
     return SIMPLE[kind](**v)
 
 

@@ -106,6 +106,45 @@ template <class V, class T> DINAR_HD V load(const T *p) {
 }
 template <class V, class T> DINAR_HD void store(T *p, const V &v) { std::memcpy(p, &v, sizeof v); }
 
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(DINAR_PLAIN_LANES)
+// As many bytes as V has lanes, as floats. Written out, because compilers convert such short vectors lane by lane.
+template <class V> V from_bytes(const uint8_t *p);
+#if defined(__SSE2__)
+DINAR_HD __m128 four_from_bytes(__m128i bytes) {
+    const __m128i zero = _mm_setzero_si128();
+    return _mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(bytes, zero), zero));
+}
+template <> DINAR_HD f4 from_bytes<f4>(const uint8_t *p) {
+    int32_t word;
+    std::memcpy(&word, p, 4);
+    const __m128 v = four_from_bytes(_mm_cvtsi32_si128(word));
+    return load<f4>(&v);
+}
+template <> DINAR_HD f8 from_bytes<f8>(const uint8_t *p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(p));
+    const __m128 half[2] = {four_from_bytes(bytes), four_from_bytes(_mm_srli_si128(bytes, 4))};
+    return load<f8>(half);
+}
+#else
+template <> DINAR_HD f4 from_bytes<f4>(const uint8_t *p) {
+    f4 v;
+    for (int i = 0; i < 4; ++i) v[i] = static_cast<float>(p[i]);
+    return v;
+}
+template <> DINAR_HD f8 from_bytes<f8>(const uint8_t *p) {
+    f8 v;
+    for (int i = 0; i < 8; ++i) v[i] = static_cast<float>(p[i]);
+    return v;
+}
+#endif
+#else
+template <class V> DINAR_HD V from_bytes(const uint8_t *p) {
+    V v;
+    for (auto &lane : v.v) lane = static_cast<float>(*p++);
+    return v;
+}
+#endif
+
 // Stores that go past the caches, for outputs too large to be still there when they are read; p is a multiple of 32 bytes.
 DINAR_HD void store_past_caches(float *p, const f8 &v) {
 #if defined(__SSE2__)

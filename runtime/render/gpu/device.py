@@ -39,6 +39,8 @@ class SharedNetwork:
         )
 
     def close_sessions(self) -> None:
+        """Of an engine that nobody uses any more: what it builds is not waited for."""
+        self.engine.cancel()
         for session in self.sessions.close():
             session.close()
 
@@ -94,6 +96,7 @@ class SharedGpu:
                     rig.uv_faces,
                     spec.float_texture(),
                     dtype=np.dtype(dtype),
+                    neural=None if spec.neural is None else spec.float_neural(),
                 )
             return scenes[key]
 

@@ -29,6 +29,11 @@ BUCKET = 128
 """Pixels: windows come in coarser steps than on a CPU, because an engine for a GPU takes longer to build and
 more memory."""
 MAX_WORKS = 16
+CAPTURES = 3
+"""Captures of later sizes that may fail, one after the other, before frames are single launches for good."""
+SLEEP_MS = 1.0
+"""A wait for the GPU that is expected to be longer than this sleeps; a shorter one spins, which costs a core but
+no wake-up."""
 ONE_GRAPH, SPLIT_GRAPHS, EAGER = (
     "one CUDA graph per frame",
     "several CUDA graphs per frame",
@@ -44,9 +49,10 @@ class GpuPipeline:
     go there and only frames come back.
 
     The window of a view comes from BodyBounds on the host. A frame is one graph launch (more where a
-    rasterizer or a network between them cannot be captured); a size's first frame runs step by step. At the
-    start two poses are rendered both ways: if the frames differ, or the capture fails, every frame runs
-    step by step, and `describe` says why. The option stage_times measures each stage with events, which also
+    rasterizer or a network between them cannot be captured) and the copy of the frame; a size's first frame runs
+    step by step. At the start two poses are rendered both ways: if the frames differ, or the capture fails,
+    every frame runs step by step, and `describe` says why. A capture that fails later is tried again some times,
+    because what other threads do on the GPU can end it. The option stage_times measures each stage with events, which also
     means step by step. Raises EngineError, DinarError.
     """
 
@@ -60,6 +66,8 @@ class GpuPipeline:
         self._works: OrderedDict[Key, FrameWork] = OrderedDict()
         self._rings: list[list[Ring]] = []
         self._events: list[Any] | None = None
+        self._waited = 0.0  # ms, for the frame before
+        self._failures = 0
         self._reason = "for the times of the stages" if options.stage_times else ""
         self.level = EAGER if options.stage_times else ONE_GRAPH
         self.engine_info: engines.EngineInfo | None = None
@@ -69,7 +77,7 @@ class GpuPipeline:
             shader = self._shader = SHADERS[plan.spec.type.name](plan, gpu)
             self.engine_info = shader.engine_info
             with gpu.lock:
-                self._done = gpu.device.event()
+                self._done = gpu.device.event(), gpu.device.event(blocking=True)
                 self._body, self._bounds = gpu.body(avatar.rig)
                 self._rasterizer = open_rasterizer(options.rasterizer, gpu)
                 self.rasterizer_name = self._rasterizer.name if self._rasterizer else "native"
@@ -138,7 +146,7 @@ class GpuPipeline:
                         ring.depth[:] = 0
             launched = time.perf_counter()
             for work, group in self._batches(windows):
-                self._draw(work, pose, cameras, group, slot, rings, timings)
+                self._draw(work, pose, cameras, group, rings, timings)
                 for i, window in group:
                     windows[i] = window
         except RuntimeError as e:
@@ -192,7 +200,7 @@ class GpuPipeline:
                     self._body,
                     self._scene,
                     self._plan,
-                    shader.shading(key, instance),
+                    shader.shading(key, instance, self._scene),
                     key,
                     self._rasterizer,
                 )
@@ -206,7 +214,6 @@ class GpuPipeline:
         pose: Pose,
         cameras: Sequence[Camera],
         group: _Group,
-        slot: int,
         rings: Sequence[Ring],
         timings: dict[str, float],
     ) -> None:
@@ -220,18 +227,29 @@ class GpuPipeline:
             if self.level == EAGER or not work.ran:
                 work.run(targets)
             else:
-                self._replay(work, slot, views, targets)
-            self._gpu.stream.record(self._done)
-        self._done.synchronize()
+                self._replay(work, targets)
+            done = self._done[self._waited > SLEEP_MS]
+            self._gpu.stream.record(done)
+        start = time.perf_counter()
+        done.synchronize()
+        self._waited = (time.perf_counter() - start) * 1e3
 
-    def _replay(self, work: FrameWork, slot: int, views: tuple[int, ...], targets: Sequence[Ring]) -> None:
+    def _replay(self, work: FrameWork, targets: Sequence[Ring]) -> None:
+        cuda = self._gpu.cuda
         try:
-            work.capture(slot, views, targets)
-        except (self._gpu.cuda.CudaError, engines.EngineError) as e:
-            self._fall_back(f"a CUDA graph failed: {e}")
+            work.capture()
+        except cuda.CaptureBusy:  # this frame only
+            work.run(targets)
+        except (cuda.CudaError, engines.EngineError) as e:
+            self._failures += 1
+            if self._failures >= CAPTURES:
+                self._fall_back(f"a CUDA graph failed: {e}")
+            else:
+                _log.info("a CUDA graph failed, to be tried again: %s", e)
             work.run(targets)
         else:
-            work.replay(slot, views)
+            self._failures = 0
+            work.replay(targets)
 
     def _fall_back(self, reason: str) -> None:
         self.level = EAGER
@@ -284,8 +302,8 @@ class GpuPipeline:
 
         eager = frames(lambda: work.run([ring]))
         try:
-            work.capture(0, (0,), [ring])
-            replayed = frames(lambda: work.replay(0, (0,)))
+            work.capture(wait=True)
+            replayed = frames(lambda: work.replay([ring]))
         except (self._gpu.cuda.CudaError, engines.EngineError) as e:
             self._fall_back(f"a CUDA graph failed: {e}")
             return
@@ -296,7 +314,7 @@ class GpuPipeline:
             self._fall_back(f"replayed graphs differ from single launches by up to {differs} of 255")
         elif np.array_equal(replayed[0], replayed[1]) and not np.array_equal(eager[0], eager[1]):
             self._fall_back("replayed graphs give the same picture for two poses")
-        elif work.parts(0, (0,)) > 1:
+        elif work.parts() > 1:
             self.level = SPLIT_GRAPHS
 
     def close(self) -> None:

@@ -3,7 +3,6 @@ graph."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Protocol
 
 from dinar_live.kernels.cuda import CudaError, NvdiffrastRasterizer
@@ -24,14 +23,11 @@ class Rasterizer(Protocol):
 
 
 def open_rasterizer(name: str, gpu: SharedGpu) -> Rasterizer | None:
-    """auto (nvdiffrast where it is installed), native or nvdiffrast; None = the kernels' own. Raises
-    DinarError."""
-    if name == "native" or (name == "auto" and NvdiffrastRasterizer.missing() is not None):
+    """auto and native: the kernels' own, as None; nvdiffrast where it is asked for. Nobody has measured yet whether
+    nvdiffrast is ever faster: it waits for the GPU in every call, and splits the graph. Raises DinarError."""
+    if name != "nvdiffrast":
         return None
     try:
         return NvdiffrastRasterizer(gpu.program)
     except CudaError as e:
-        if name == "auto":
-            warnings.warn(f"rasterizer native instead of nvdiffrast: {e}", RuntimeWarning, stacklevel=2)
-            return None
         raise DinarError(f"rasterizer nvdiffrast: {e}") from e

@@ -17,7 +17,7 @@ from dinar_live.runtime.render.shading import check_contract
 from .device import SharedGpu
 
 if TYPE_CHECKING:
-    from dinar_live.kernels.cuda import Planes
+    from dinar_live.kernels.cuda import DeviceScene, Planes
 
 Instance = engines.DeviceSession | None
 """What a shader keeps for one size: the network's session, None where it needs nothing."""
@@ -33,13 +33,14 @@ class Step(NamedTuple):
 
 
 class DeviceShading(NamedTuple):
-    """The planes of one batch and window size, on the GPU. features [N,C+3,h*s,w*s]: what to fill (a
-    DeviceTensor or an array of the device). rgb, alpha: what is there after `steps`. s: samples per axis."""
+    """One batch and window size on the GPU. features: what to fill (a DeviceTensor or an array of the device).
+    gather(parameters, projective, target, depth), compose(parameters, rgba, depth, depth_out): the launches before and
+    after `steps`, see FrameWork. s: samples per axis."""
 
     features: Any
-    rgb: Planes
-    alpha: Planes
+    gather: Callable[..., list]
     steps: tuple[Step, ...]
+    compose: Callable[..., list]
 
 
 class DeviceShader(Protocol):
@@ -54,13 +55,49 @@ class DeviceShader(Protocol):
         """What can render windows of (height, width) pixels now: for so many views, or for one at a time."""
         ...
 
-    def shading(self, key: Key, instance: Instance) -> DeviceShading:
-        """The planes for what `at` returned. Waits for the stream; not while it is captured."""
+    def shading(self, key: Key, instance: Instance, scene: DeviceScene) -> DeviceShading:
+        """What draws `scene` with what `at` returned. Waits for the stream; not while it is captured."""
         ...
 
     def close(self) -> None:
         """Give back what is shared. Nothing of it may be under way."""
         ...
+
+
+class _Planes:
+    """Launches of a shader whose features, colour and alpha are planes of whole pixels. features
+    [N,C+3,h*s,w*s]."""
+
+    def __init__(self, plan: RenderPlan, gpu: SharedGpu, scene: DeviceScene):
+        self._plan = plan
+        self._gpu = gpu
+        self._scene = scene
+
+    def shading(self, features: Any, rgb: Planes, alpha: Planes, steps: tuple[Step, ...]) -> DeviceShading:
+        spec, options, program = self._plan.spec, self._plan.options, self._gpu.program
+        mask = self._gpu.cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
+
+        def gather(parameters, projective, target, depth):
+            return program.gather(
+                self._scene, parameters, projective, target, features, depth, samples=spec.samples
+            )
+
+        def compose(parameters, rgba, depth, depth_out):
+            return program.compose(
+                parameters,
+                rgb,
+                alpha,
+                rgba,
+                mask=mask,
+                depth=depth,
+                depth_out=depth_out,
+                samples=spec.samples,
+                threshold=spec.threshold,
+                background=options.background,
+                straight=options.straight,
+            )
+
+        return DeviceShading(features, gather, steps, compose)
 
 
 class TextureShader:
@@ -70,6 +107,7 @@ class TextureShader:
     engine_info = None
 
     def __init__(self, plan: RenderPlan, gpu: SharedGpu):
+        self._plan = plan
         self._gpu = gpu
         self._samples = plan.spec.samples
         self._channels = plan.spec.texture.shape[2]
@@ -77,11 +115,12 @@ class TextureShader:
     def at(self, views: int, height: int, width: int) -> tuple[Key, Instance]:
         return (views, height, width), None
 
-    def shading(self, key: Key, instance: Instance) -> DeviceShading:
+    def shading(self, key: Key, instance: Instance, scene: DeviceScene) -> DeviceShading:
         n, h, w = key[0], key[1] * self._samples, key[2] * self._samples
         features = self._gpu.device.empty((n, self._channels + 3, h, w), np.float32)
         planes = self._gpu.cuda.Planes
-        return DeviceShading(features, planes.of(features), planes.of(features, self._channels + 2), ())
+        colour, alpha = planes.of(features), planes.of(features, self._channels + 2)
+        return _Planes(self._plan, self._gpu, scene).shading(features, colour, alpha, ())
 
     def close(self) -> None:
         pass
@@ -96,13 +135,13 @@ class NetworkShader:
         self._plan = plan
         self._gpu = gpu
         self._missing = LATER if options.background_compile else NOW
-        full = (1, *plan.padded)
+        full = plan.spec.network_key((1, *plan.padded))
         self._network = gpu.network(
             plan.spec.network, options.engine, options.precision, full, self._accept, options.progress
         )
         try:
             session = self._network.sessions.require(full)
-            check_contract(session, plan.spec.texture.shape[2])
+            check_contract(session, plan.spec)
         except BaseException:
             gpu.release(self._network)
             raise
@@ -114,29 +153,66 @@ class NetworkShader:
         starts find it checked."""
         if engine.built:
             plan = self._plan
-            check_contract(session, plan.spec.texture.shape[2])
+            check_contract(session, plan.spec)
             refuse_wrong(plan.avatar, plan.spec, engine, session, (1, *plan.padded), plan.size)
 
     def at(self, views: int, height: int, width: int) -> tuple[Key, Instance]:
-        return self._network.sessions.get(views, height, width, self._missing)
+        spec = self._plan.spec
+        key = spec.network_key((views, height, width))
+        (n, h, w), session = self._network.sessions.get(*key, self._missing)
+        return (n, h * spec.type.blocks, w * spec.type.blocks), session
 
-    def shading(self, key: Key, instance: Instance) -> DeviceShading:
+    def shading(self, key: Key, instance: Instance, scene: DeviceScene) -> DeviceShading:
+        session, run = self._step(instance)
+        planes, outputs = self._gpu.cuda.Planes, session.outputs
+        return _Planes(self._plan, self._gpu, scene).shading(
+            session.inputs["features"], planes.of(outputs["rgb"]), planes.of(outputs["alpha"]), (run,)
+        )
+
+    def _step(self, instance: Instance) -> tuple[engines.DeviceSession, Step]:
+        """The session, warm, and its run."""
         assert instance is not None, "a network has a session for each size"
         session, stream = instance, self._gpu.stream.handle
         session.warm_up(stream)  # before any capture
-        planes, outputs = self._gpu.cuda.Planes, session.outputs
         # a session without a graph of its own cannot be captured
-        run = Step("network", lambda: session.enqueue_on(stream), session.mode == "graph")
-        return DeviceShading(
-            session.inputs["features"], planes.of(outputs["rgb"]), planes.of(outputs["alpha"]), (run,)
-        )
+        return session, Step("network", lambda: session.enqueue_on(stream), session.mode == "graph")
 
     def close(self) -> None:
         self._gpu.release(self._network)
 
 
+class HalfShader(NetworkShader):
+    """A network that takes and gives blocks of 2x2 pixels. Raises DinarError, EngineError."""
+
+    def shading(self, key: Key, instance: Instance, scene: DeviceScene) -> DeviceShading:
+        session, run = self._step(instance)
+        spec, options, program = self._plan.spec, self._plan.options, self._gpu.program
+        planes, features = self._gpu.cuda.Planes, session.inputs["features"]
+        mesh, correction = planes.of(features), planes.of(session.outputs["correction"])
+
+        def gather(parameters, projective, target, depth):
+            return program.gather_half(scene, parameters, projective, target, features, depth)
+
+        def compose(parameters, rgba, depth, depth_out):
+            return program.compose_half(
+                parameters,
+                mesh,
+                correction,
+                rgba,
+                depth=depth,
+                depth_out=depth_out,
+                hardsegm=spec.hardsegm,
+                threshold=spec.threshold,
+                background=options.background,
+                straight=options.straight,
+            )
+
+        return DeviceShading(features, gather, (run,), compose)
+
+
 SHADERS: dict[str, Callable[[RenderPlan, SharedGpu], DeviceShader]] = {
     renderer_spec.TEXTURE.name: TextureShader,
     renderer_spec.NETWORK.name: NetworkShader,
+    renderer_spec.HALF.name: HalfShader,
 }
 """RendererType.name -> its DeviceShader."""

@@ -29,15 +29,15 @@ class Ring(NamedTuple):
 
 
 class FrameWork:
-    """Buffers and launches for `key` = (views, height, width). shading: the planes of that size and what
-    turns features into colour. rasterizer: None = the kernels' own.
+    """Buffers and launches for `key` = (views, height, width). shading: what fills the features
+    of that size, turns them into colour and composes. rasterizer: None = the kernels' own.
 
-    `fill` writes what changes from frame to frame into page-locked memory; `steps` and `download` are the
-    rest, always the same:
+    `fill` writes what changes from frame to frame into page-locked memory; `steps` are the rest, always the same,
+    and the copies into the caller's frames (`download`) follow them:
 
-        upload, lbs, project | rasterize | gather | network | compose | download
+        upload, lbs, project | rasterize | gather | network | compose || download
 
-    Nothing in them allocates or waits, so `capture` makes one CUDA graph of them, or two around a rasterizer
+    Nothing in the steps allocates or waits, so `capture` makes one CUDA graph of them, or two around a rasterizer
     that cannot be captured. Raises kernels.cuda.CudaError, EngineError.
     """
 
@@ -59,7 +59,7 @@ class FrameWork:
         self.shading = shading
         self._gpu = gpu
         self._plan = plan
-        self._replays: dict[tuple[int, tuple[int, ...]], list[Step]] = {}
+        self._replay: list[Step] = []
         self._graphs: list[Any] = []
         self.ran = False
         self._parameters = parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
@@ -70,9 +70,7 @@ class FrameWork:
         if options.depth:
             depth, depth_out = device.empty((n, h, w), np.float32), device.empty((n, H, W), np.float32)
         self._depth_out = depth_out
-        features = shading.features
         self._kept = body, scene, depth  # the launches below hold addresses only
-        mask = cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
         self.steps = [
             Step("lbs", lambda: parameters.upload(stream)),
             self._launches("lbs", program.lbs(body, parameters, projective)),
@@ -85,30 +83,10 @@ class FrameWork:
                 lambda: rasterizer.rasterize(stream, scene, parameters, projective, target, spec.samples),
                 rasterizer.capturable,
             ),
-            self._launches(
-                "gather",
-                program.gather(scene, parameters, projective, target, features, depth, samples=spec.samples),
-            ),
+            self._launches("gather", shading.gather(parameters, projective, target, depth)),
             *shading.steps,
+            self._launches("compose", shading.compose(parameters, self._rgba, depth, depth_out)),
         ]
-        self.steps.append(
-            self._launches(
-                "compose",
-                program.compose(
-                    parameters,
-                    shading.rgb,
-                    shading.alpha,
-                    self._rgba,
-                    mask=mask,
-                    depth=depth,
-                    depth_out=depth_out,
-                    samples=spec.samples,
-                    threshold=spec.threshold,
-                    background=options.background,
-                    straight=options.straight,
-                ),
-            )
-        )
 
     def _launches(self, stage: str, launches) -> Step:
         program, stream = self._gpu.program, self._gpu.stream
@@ -148,22 +126,27 @@ class FrameWork:
                 after(step.stage)
         self.ran = True
 
-    def capture(self, slot: int, views: tuple[int, ...], rings: Sequence[Ring]) -> None:
-        """Make the graphs for this slot of the rings and these views, unless they are there. `run` must have
-        been called before."""
-        if (slot, views) not in self._replays:
-            self._replays[slot, views] = self._captured(rings)
+    @property
+    def captured(self) -> bool:
+        """Whether `replay` may be called."""
+        return bool(self._replay)
 
-    def replay(self, slot: int, views: tuple[int, ...]) -> None:
-        """Put the frame on the stream as the graphs captured for this slot and these views."""
-        for part in self._replays[slot, views]:
+    def capture(self, wait: bool = False) -> None:
+        """Make the graphs, unless they are there. `run` must have been called before. wait: as of Stream.capture."""
+        if not self._replay:
+            self._replay = self._captured(wait)
+
+    def replay(self, rings: Sequence[Ring]) -> None:
+        """Put the frame on the stream as the graphs that were captured and the copies into `rings`."""
+        for part in self._replay:
             part.run()
+        self.download(rings).run()
 
-    def parts(self, slot: int, views: tuple[int, ...]) -> int:
+    def parts(self) -> int:
         """Of how many graphs and steps between them a replay consists; 0 before it was captured."""
-        return len(self._replays.get((slot, views), ()))
+        return len(self._replay)
 
-    def _captured(self, rings: Sequence[Ring]) -> list[Step]:
+    def _captured(self, wait: bool) -> list[Step]:
         """The frame's steps with every run of capturable ones made into a graph. What was captured is closed
         if it fails."""
         parts: list[Step] = []
@@ -172,7 +155,7 @@ class FrameWork:
 
         def finish() -> None:
             if todo:
-                with self._gpu.stream.capture() as graph:
+                with self._gpu.stream.capture(wait) as graph:
                     for step in todo:
                         step.run()
                 graphs.append(graph)
@@ -180,7 +163,7 @@ class FrameWork:
                 todo.clear()
 
         try:
-            for step in (*self.steps, self.download(rings)):
+            for step in self.steps:
                 if step.capturable:
                     todo.append(step)
                 else:
@@ -199,4 +182,4 @@ class FrameWork:
         for graph in self._graphs:
             graph.close()
         self._graphs.clear()
-        self._replays.clear()
+        self._replay.clear()

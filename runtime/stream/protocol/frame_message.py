@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-from .fields import camera_block, expect, read_camera
+from .fields import camera_block, expect, name_bytes, read_camera, read_name
 from .messages import (
     DEFLATE_PLANE,
     HALF_DEFLATE,
@@ -22,6 +22,7 @@ from .messages import (
     FrameMessage,
     Plane,
     Rect,
+    Rendered,
 )
 from .wire import ONLY_FORMAT, STRAIGHT, Block, BlockParts, BlockType, ErrorCode, Header, WireError
 
@@ -31,6 +32,7 @@ TIMING_NAME_SIZE = 12
 TIMING_LAYOUT = struct.Struct(f"<{TIMING_NAME_SIZE}sf")
 BACKGROUND_LAYOUT = struct.Struct("<BBBx")
 SOURCE_TIME_LAYOUT = struct.Struct("<Q")
+SCALE_LAYOUT = struct.Struct("<f")  # at the start of RENDERED
 
 
 def frame_blocks(frame: FrameMessage) -> list[BlockParts]:
@@ -40,6 +42,9 @@ def frame_blocks(frame: FrameMessage) -> list[BlockParts]:
         blocks.append((BlockType.BACKGROUND, ONLY_FORMAT, BACKGROUND_LAYOUT.pack(*frame.background)))
     if frame.source_time_ns is not None:
         blocks.append((BlockType.SOURCE_TIME, ONLY_FORMAT, SOURCE_TIME_LAYOUT.pack(frame.source_time_ns)))
+    if frame.rendered is not None:
+        name = name_bytes("rendered", frame.rendered.renderer)
+        blocks.append((BlockType.RENDERED, ONLY_FORMAT, SCALE_LAYOUT.pack(frame.rendered.scale) + name))
     for view in frame.views:
         blocks += [
             camera_block(view.camera),
@@ -66,7 +71,7 @@ def frame_blocks(frame: FrameMessage) -> list[BlockParts]:
 
 def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
     """The frames in a FRAME message, still encoded. Raises WireError."""
-    views, timings, background, source_time = [], {}, None, None
+    views, timings, background, source_time, rendered = [], {}, None, None, None
     for block in blocks:
         match block.type:
             case BlockType.CAMERA:
@@ -89,6 +94,8 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
             case BlockType.SOURCE_TIME:
                 expect(block, SOURCE_TIME_LAYOUT.size)
                 (source_time,) = SOURCE_TIME_LAYOUT.unpack(block.data)
+            case BlockType.RENDERED:
+                rendered = _read_rendered(block)
             case BlockType.TIMING:
                 expect(block)
                 timings = _read_timings(block)
@@ -107,6 +114,7 @@ def decode_frame(data, header: Header, blocks: list[Block]) -> FrameMessage:
         header.session,
         background,
         source_time,
+        rendered,
     )
 
 
@@ -123,6 +131,16 @@ def _read_rect(block: Block, camera: CameraView) -> Rect:
             f"RECT: {tuple(rect)} is empty or reaches out of the frame of {camera.width}x{camera.height}"
         )
     return rect
+
+
+def _read_rendered(block: Block) -> Rendered:
+    expect(block)
+    if len(block.data) < SCALE_LAYOUT.size:
+        raise WireError(f"RENDERED: {len(block.data)} bytes, expected at least {SCALE_LAYOUT.size}")
+    (scale,) = SCALE_LAYOUT.unpack_from(block.data)
+    if not 0 < scale <= 1:  # NaN fails this as well
+        raise WireError(f"RENDERED: a scale of {scale:g}, expected more than 0 and at most 1")
+    return Rendered(read_name("RENDERED", block.data[SCALE_LAYOUT.size :]), scale)
 
 
 def half(side: int) -> int:

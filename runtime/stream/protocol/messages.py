@@ -13,7 +13,7 @@ HALF_RAW, HALF_DEFLATE = 3, 4  # alpha: one byte per 2 x 2 pixels
 INVERSE_RAW, INVERSE_DEFLATE = 3, 4  # depth: near and far, then uint16 inverse depth
 MAX_CAMERAS = 2
 MIN_DEPTH, MAX_DEPTH = 1e-3, 1e6  # metres, of near and far
-MAX_NAME = 64  # bytes of an avatar's name
+MAX_NAME = 64  # bytes of an avatar's or a renderer's name
 MAX_EXPRESSION = 100
 MAX_TIMINGS = 32
 MAX_JSON = 16 * 1024
@@ -98,6 +98,14 @@ class SourceChoice(NamedTuple):
     follow: bool = False
 
 
+class Rendered(NamedTuple):
+    """What made a frame: the name of the avatar's renderer, and how many pixels it rendered for one of the
+    frame's along each side; below 1 the picture was scaled up to the size asked for."""
+
+    renderer: str
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Hello:
     info: dict
@@ -128,8 +136,10 @@ class RenderRequest:
     the server's sources, the live one if `source` is None too.
 
     `id` grows with every request of a client; `pose_time_ns` is the client's clock, echoed in the answer.
-    avatar: its name, "" = the first. client: a number that the server gives each of its clients; not in the
-        message.
+    avatar: its name, "" = the first. renderer: the name of one of the avatar's, "" = the one that the server
+        chooses; the frame then says which it was. None = the server's choice, and nothing is said.
+    client: a number that the server gives each of its clients; asked: how many requests that client has made,
+        this one included; neither is in the message.
     """
 
     id: int
@@ -140,7 +150,9 @@ class RenderRequest:
     session: int = 0
     source: SourceChoice | None = None
     avatar: str = ""
+    renderer: str | None = None
     client: int = 0
+    asked: int = 0
 
 
 PlaneData: TypeAlias = bytes | memoryview | np.ndarray
@@ -178,7 +190,8 @@ class FrameMessage:
     """The answer to a RenderRequest: one encoded view per camera and the server's stage times in ms.
 
     background: (r, g, b) in 0..255 that the frames lie over. source_time_ns: when the pose was taken, on
-    the server's clock, where a source of the server gave it.
+    the server's clock, where a source of the server gave it. rendered: what made it, where the request
+    asked for that.
     """
 
     id: int
@@ -191,6 +204,7 @@ class FrameMessage:
     session: int = 0
     background: tuple[int, int, int] | None = None
     source_time_ns: int | None = None
+    rendered: Rendered | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ def render_blocks(request: RenderRequest) -> list[BlockParts]:
     blocks: list[BlockParts] = [camera_block(c) for c in request.cameras]
     if request.avatar:
         blocks.append((BlockType.AVATAR, ONLY_FORMAT, name_bytes("avatar", request.avatar)))
+    if request.renderer is not None:
+        blocks.append((BlockType.RENDERER, ONLY_FORMAT, name_bytes("renderer", request.renderer)))
     if request.pose is not None:
         expression = np.ravel(request.pose.expression)
         if len(expression) > MAX_EXPRESSION:
@@ -134,6 +136,9 @@ def decode_render(data, header: Header, blocks: list[Block]) -> RenderRequest:
             case BlockType.AVATAR:
                 expect(block)
                 value = read_name("AVATAR", block.data)
+            case BlockType.RENDERER:
+                expect(block)
+                value = read_name("RENDERER", block.data)
             case BlockType.SOURCE:
                 value = _read_source(block)
             case BlockType.FORMAT:
@@ -166,6 +171,7 @@ def decode_render(data, header: Header, blocks: list[Block]) -> RenderRequest:
         header.session,
         source,
         found.get(BlockType.AVATAR, ""),
+        found.get(BlockType.RENDERER),
     )
 
 

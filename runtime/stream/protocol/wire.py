@@ -51,6 +51,7 @@ class BlockType(IntEnum):
     FORMAT = 6
     SOURCE = 7
     AVATAR = 8
+    RENDERER = 9
     COLOR = 16
     ALPHA = 17
     DEPTH = 18
@@ -59,6 +60,7 @@ class BlockType(IntEnum):
     RECT = 21
     BACKGROUND = 22
     SOURCE_TIME = 23
+    RENDERED = 24
 
 
 class ErrorCode(IntEnum):

@@ -8,7 +8,7 @@ const WRONG_KEY = 4401, FULL = 1013;
 export const nanoseconds = () => BigInt(Math.round(performance.now() * 1e6));
 
 /**
- * Events: onstate(state, text) with state "connecting", "live", "full", "refused" (wrong key); oncaps(info); onframe(message, asked);
+ * Events: onquality(info), told again by refresh(); onstate(state, text) with state "connecting", "live", "full", "refused" (wrong key); oncaps(info); onframe(message, asked);
  * onproblem(text), "" = all is well again. `asked` is what ask() was given, with the time it was sent.
  * A request counts as open until done(id): what is drawn, not what has arrived, makes room for the next.
  */
@@ -22,7 +22,7 @@ export class Link {
     this.nextId = 1n;
     this.newest = 0n;           // of what has arrived
     this.retry = RETRY_FIRST;
-    this.onstate = this.oncaps = this.onframe = this.onproblem = () => {};
+    this.onstate = this.oncaps = this.onframe = this.onproblem = this.onquality = () => {};
     setInterval(() => this.#every(), TIME_EVERY);
   }
 
@@ -67,7 +67,18 @@ export class Link {
     this.#send({ type: "describe", id: this.nextId++, avatar });
   }
 
+  /** Asks again what the server says of the avatar, since something in it has changed. */
+  refresh() {
+    this.refreshed = this.nextId++;
+    this.#send({ type: "describe", id: this.refreshed, avatar: this.avatar });
+  }
+
   done(id) { this.open.delete(id); }
+
+  /** Sends the bytes of a message that is no request; they are left out while there is no server, or while others wait to leave. */
+  post(bytes) {
+    if (this.live && this.socket.readyState === WebSocket.OPEN && this.socket.bufferedAmount < 16 * bytes.length) this.socket.send(bytes);
+  }
 
   #send(message) {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(encode(message));
@@ -92,6 +103,11 @@ export class Link {
     switch (message.type) {
       case "caps":
         this.retry = RETRY_FIRST;
+        if (message.id && message.id === this.refreshed) {
+          this.caps = message.info;
+          this.onquality(message.info);
+          break;
+        }
         if (message.id) this.avatar = this.chosen;
         this.caps = message.info;
         this.oncaps(message.info);

@@ -1,6 +1,7 @@
 // The page: asks for pictures at a steady rate as long as there is room, draws the newest, and wires the controls.
 import { DEFLATE, JPEG, NONE, PLAIN, RAW } from "./client/dinar.js";
-import { Link } from "./link.js";
+import { Headset, immersiveMode } from "./headset.js";
+import { Link, nanoseconds } from "./link.js";
 import { Meter } from "./meter.js";
 import { Orbit } from "./orbit.js";
 import { createPainter } from "./paint.js";
@@ -10,7 +11,7 @@ import { Player } from "./player.js";
 import { steer } from "./pointer.js";
 import { fitting, heights, Settings } from "./settings.js";
 
-const FIGURES_EVERY = 250, SILENT = 2500, RESIZE_AFTER = 350, SHEET = 860;
+const FIGURES_EVERY = 250, SILENT = 2500, ASK_AGAIN = 2000, RESIZE_AFTER = 350, SHEET = 860;
 const $ = (id) => document.getElementById(id);
 
 const hash = new URLSearchParams(location.hash.slice(1));
@@ -18,7 +19,7 @@ const stage = $("stage"), settings = new Settings(), orbit = new Orbit(), player
 const link = new Link(hash.get("key") ?? "", hash.get("avatar") ?? ""), painter = createPainter($("view"), hash.get("paint") ?? "");
 let size = { width: 512, height: 512 }, stopped = false, nextAt = 0;
 let shown = null, lastDrawn = 0, arrival = null, busy = false;          // the picture on the canvas, and the one that comes next
-let state = "connecting", problem = "", wanted = hash.get("source") ?? "";
+let state = "connecting", renderer = "", told = 0, problem = "", wanted = hash.get("source") ?? "";
 
 // ---- asking and drawing
 
@@ -34,7 +35,7 @@ function turn(now) {
   nextAt = Math.max(nextAt + period, now - period);
   meter.tick(now);
   const source = player.now();
-  if (link.free) link.ask({ cameras: [{ ...orbit.camera(), ...size }], format: format(), source });
+  if (link.free) link.ask({ cameras: [{ ...orbit.camera(), ...size }], format: format(), source, renderer });
 }
 
 link.onframe = (message, asked) => {
@@ -55,6 +56,7 @@ async function draw() {
       shown = picture;
       lastDrawn = performance.now();
       $("view").dataset.drawn = message.id;
+      made(message.rendered);
       const server = Number(message.serverSendNs - message.serverRecvNs) / 1e6, { color, alpha } = view;
       meter.picture({ asked: asked.at, arrived: at, drawn: lastDrawn, timings: message.timings, server,
                       size: color.data.length + (alpha?.data.length ?? 0) });
@@ -70,6 +72,7 @@ async function draw() {
 // ---- connection
 
 link.oncaps = (caps) => {
+  offerHeadset(caps);
   $("name").textContent = caps.name ?? "";
   document.title = caps.name ? `${caps.name}, dinar live` : "dinar live";
   $("about").textContent = caps.description ?? "";
@@ -80,10 +83,36 @@ link.oncaps = (caps) => {
   player.offer(caps.sources, wanted);
   wanted = "";
   options($("source"), player.sources.map((source, i) => [i, source.kind === "live" ? "Live" : source.name]), player.index);
+  if (renderer && !(caps.renderers ?? []).includes(renderer)) renderer = "";
+  quality(caps);
   options($("size"), heights(caps).map((height) => [height, `${height} pixels high`]), settings.height ?? caps.size?.[0] ?? 512);
   fit();
   moved();
 };
+
+// ---- which renderer
+
+/** What the server says of the avatar's renderers and of its own choice among them. */
+function quality({ renderers = [], renderer: chosen = "", quality: choice }) {
+  $("renderers").hidden = renderers.length < 2;
+  options($("renderer"), [["", choice ? `auto: ${part(choice)}` : `the server's: ${chosen}`], ...renderers.map((name) => [name, name])], renderer);
+  $("choice").hidden = !choice;
+  $("choice").textContent = choice && !renderer ? choice.why : choice ? "chosen here; the others follow the server" : "";
+}
+
+const part = ({ renderer: name, scale }) => (scale < 1 ? `${name} ${Math.round(100 * scale)} %` : name);
+
+/** Of each picture: asks what the server has chosen when it is another choice than the one told of. */
+function made(rendered) {
+  if (!rendered) return;
+  $("view").dataset.renderer = part(rendered);
+  const choice = link.caps?.quality, now = performance.now();
+  if (renderer || !choice || now < told || part(choice) === part(rendered)) return;
+  told = now + ASK_AGAIN;
+  link.refresh();
+}
+
+link.onquality = quality;
 
 link.onstate = (now) => {
   state = now;
@@ -117,6 +146,23 @@ setInterval(() => {
   show(meter.read(performance.now()), 1000 / settings.rate);
   wind();
 }, FIGURES_EVERY);
+
+// ---- a headset's body
+
+const headset = new Headset((bytes) => link.post(bytes), nanoseconds);
+
+async function offerHeadset(caps) {
+  $("headset").hidden = !caps.takes?.includes("xr_body") || !(await immersiveMode());
+}
+
+headset.ontell = (text) => {
+  $("drive").setAttribute("aria-pressed", headset.driving);
+  $("drive").textContent = headset.driving ? "Stop driving" : "Drive with this headset";
+  $("driving").textContent = text;
+  $("driving").hidden = !text;
+};
+
+$("drive").onclick = () => (headset.driving ? headset.stop() : headset.start())?.catch((error) => headset.ontell(`It cannot drive: ${error.message}`));
 
 // ---- size and view
 
@@ -255,6 +301,11 @@ $("close").onclick = () => { panel(false); $("toggle").focus(); };
 $("stop").onclick = () => stop(!stopped);
 $("source").onchange = ({ target }) => { player.choose(Number(target.value)); wind(); };
 $("avatar").onchange = ({ target }) => link.choose(target.value);
+$("renderer").onchange = ({ target }) => {
+  renderer = target.value;
+  quality(link.caps ?? {});
+  meter.reset();
+};
 $("speed").onchange = ({ target }) => { player.speed = Number(target.value); };
 $("seek").oninput = ({ target }) => { player.seek(Math.min(Number(target.value), player.duration - 1e-3)); wind(); };
 $("own").oninput = ({ target }) => { ownColour(target.value); backdrop("own"); };

@@ -27,7 +27,7 @@ PRIOR_SIGMA = 0.5
 STRENGTH = 4.0  # identity, which no expression explains, weighs so many sigmas
 LEAST = 0.12  # what is weaker is taken for the person's own face
 SWEEPS = 60
-LEAST_PIXELS = 40  # a face lower than this shows no expression
+LEAST_PIXELS = 25  # from the brows to the lower lip; a smaller face shows no expression
 
 
 def fit_expression(
@@ -40,7 +40,7 @@ def fit_expression(
     face, anchors = landmarks.face, face_anchors(body.body)
     if face is None or face.score <= FACE_SCORE or anchors is None or not names:
         return out
-    if np.ptp(face.xyz[:, 1]) < LEAST_PIXELS:
+    if np.ptp(face.xyz[FACE_POINTS, 1]) < LEAST_PIXELS:
         return out
     at = [names.index(n) for n in NAMES]
     posed = fit.posed(body)

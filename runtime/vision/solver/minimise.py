@@ -21,8 +21,7 @@ FOCAL_SIGMA = 0.3
 
 @dataclass(frozen=True)
 class Freedom:
-    """shape, focal: whether they may change. height: of the person, metres, if known. prior: whether betas are
-    pulled to the mean person (off where they are fixed)."""
+    """shape, focal: whether they may change. height: of the person, metres, if known."""
 
     shape: bool = True
     focal: bool = False

@@ -78,6 +78,12 @@ static class Program
         o.Number("session", m.Session);
         if (m.Json != null) o.Raw("info", m.Json);
         o.Text("avatar", m.Avatar);
+        if (m.Renderer != null) o.Text("renderer", m.Renderer);
+        if (m.Rendered != null) o.Raw("rendered", new Json().Object(r =>
+        {
+            r.Text("renderer", m.Rendered.Renderer);
+            r.Float("scale", m.Rendered.Scale);
+        }));
         o.Number("code", m.Code);
         o.Text("text", m.Text);
         o.List("cameras", m.Cameras, Camera);
