@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
+import re
+import subprocess
+import sys
 import time
 
 import numpy as np
 from gpu_report import Check, middle_and_tail
-from gpu_subject import usual
 from tqdm import tqdm
 
 from dinar_live import kernels
@@ -21,6 +24,7 @@ ODD_PIXELS = {"native": 1e-5, "nvdiffrast": 5e-3}  # nvdiffrast snaps to 1/16 pi
 GATHER_F32 = 2e-3  # of random texels; what the last bits of a texture coordinate make of them
 FRAME_PSNR = images.FRAME_PSNR
 GROWTH_BYTES = {"device": 1 << 20, "host": 16 << 20}
+ROOT = pathlib.Path(__file__).parents[1]
 LOOP_MS = 2.0  # pose in to frame out over loopback
 
 
@@ -124,21 +128,28 @@ def frames_agree(avatar: Avatar, size, work: list[Shot], options: dict) -> list[
     ]
 
 
-def memory_check(gpu, avatar: Avatar, size, work: list[Shot], frames: int) -> Check:
-    """Render `frames` frames after a first round, and compare what is allocated on the device and on the
-    host."""
-    with Renderer(avatar, size, renderer=usual(avatar), device="cuda", background_compile=False) as renderer:
+def memory_check(
+    gpu, avatar: Avatar, size, name: str, work: list[Shot], frames: int, deadline: float
+) -> list[Check]:
+    """Render `frames` frames after a first round, fewer where time.monotonic() reaches `deadline`, and compare what is
+    allocated on the device and on the host."""
+    with Renderer(avatar, size, renderer=name, device="cuda", background_compile=False) as renderer:
         for shot in work * 4:
             renderer.render(*shot)
         free, resident = gpu.device.free_memory(), _resident()
         for i in tqdm(range(frames), desc="memory", unit="frame", disable=None, leave=False):
             renderer.render(*work[i % len(work)])
+            if time.monotonic() > deadline:
+                frames = i + 1
+                break
         grown = {"device": free - gpu.device.free_memory(), "host": _resident() - resident}
-    return Check(
-        f"memory, {frames} frames",
-        all(grown[k] <= limit for k, limit in GROWTH_BYTES.items()),
-        ", ".join(f"{k} grew by {v / 2**20:.1f} MiB" for k, v in grown.items()),
-    )
+    return [
+        Check(
+            f"memory, {frames} frames",
+            all(grown[k] <= limit for k, limit in GROWTH_BYTES.items()),
+            ", ".join(f"{k} grew by {v / 2**20:.1f} MiB" for k, v in grown.items()),
+        )
+    ]
 
 
 def _resident() -> int:
@@ -148,12 +159,11 @@ def _resident() -> int:
         return 0  # no Linux: only the device is judged
 
 
-def loop_check(avatar: Avatar, size, work: list[Shot], frames: int) -> Check:
+def loop_check(avatar: Avatar, size, name: str, work: list[Shot], frames: int) -> list[Check]:
     """Pose in to frame out through a server on 127.0.0.1, JPEG."""
     from dinar_live.runtime.service.avatar_service import AvatarService
     from dinar_live.runtime.stream import Client, Server
 
-    name = usual(avatar)
     with AvatarService(avatar, size=size, renderer=name, device="cuda", background_compile=False) as service:
         service.warm_up()
         with Server(service.render, service.capabilities()) as server, Client(server.endpoint) as client:
@@ -164,8 +174,29 @@ def loop_check(avatar: Avatar, size, work: list[Shot], frames: int) -> Check:
                 times.append((time.perf_counter() - began) * 1e3)
     p = middle_and_tail(np.array(times[20:]))
     passed = p["p50"] <= LOOP_MS if size == (512, 512) else None
-    return Check(
-        f"over 127.0.0.1, {name}",
-        passed,
-        f"p50 {p['p50']:.2f} ms, at most {LOOP_MS:g} at 512x512; p99 {p['p99']:.2f} ms",
-    )
+    text = f"p50 {p['p50']:.2f} ms, at most {LOOP_MS:g} at 512x512; p99 {p['p99']:.2f} ms"
+    return [Check(f"over 127.0.0.1, {name}", passed, text)]
+
+
+def tests_check(paths: list[str], seconds: float) -> list[Check]:
+    """pytest -m gpu on these paths of the checkout, in a process of its own, for at most so long."""
+    if importlib.util.find_spec("pytest") is None:
+        raise ModuleNotFoundError("pytest is not installed", name="pytest")
+    command = [sys.executable, "-P", "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *paths]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as tests:
+        try:
+            said, _ = tests.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            tests.kill()
+            said, _ = tests.communicate()
+            wrong = len(re.findall(r"^FAILED|^ERROR| FAILED", said, re.M))
+            done = sum(said.count(sign) for sign in ".")
+            return [
+                Check("pytest -m gpu", None, f"not ended after {seconds:.0f} s ({done} dots, {wrong} failed)")
+            ]
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
+    last = [line for line in said.splitlines() if line.strip()][-1:] or ["it said nothing"]
+    text = f"{last[0].strip('= ')}{'; ' if failed else ''}{', '.join(failed[:8])}"
+    return [Check("pytest -m gpu", tests.returncode == 0, text)]

@@ -21,6 +21,8 @@ COLOURS = {
     "other": "#bab0ac",
 }
 
+LOAD = "#72b7b2"
+
 
 def middle_and_tail(times: np.ndarray) -> dict[str, float]:
     """p50 and p99 of times [n], in their unit."""
@@ -63,8 +65,22 @@ class Run:
 
 
 @dataclass
+class Load:
+    """Frames that were asked for at a rate (asked_hz of all clients together; None = one after the other): those that
+    came in a second, and ms from when each was due: p50, p99, worst."""
+
+    name: str
+    asked_hz: float | None
+    fps: float
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+
+
+@dataclass
 class Report:
-    """size (height, width). bandwidth_gbps and tflops: measured on the device, None where they were not."""
+    """size (height, width). bandwidth_gbps and tflops: measured on the device, None where they were not. seconds: that
+    all of it took."""
 
     device: str
     size: tuple[int, int]
@@ -73,11 +89,14 @@ class Report:
     tflops: float | None = None
     checks: list[Check] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        return all(check.passed is not False for check in self.checks)
+        found = {check.passed for check in self.checks}
+        return True in found and False not in found
 
 
 def markdown(report: Report) -> str:
@@ -97,6 +116,12 @@ def markdown(report: Report) -> str:
             else f"{run.target_ms:g} ({'met' if p50 <= run.target_ms else '**missed**'})"
         )
         lines.append(f"| {run.renderer} | {run.name} | {run.level} | {p50:.3f} | {p99:.3f} | {target} |")
+    if report.loads:
+        lines += ["", "| load | asked fps | fps | p50 ms | p99 ms | worst ms |", "|---|---|---|---|---|---|"]
+    for load in report.loads:
+        asked = "" if load.asked_hz is None else f"{load.asked_hz:g}"
+        late = f"{load.p50_ms:.2f} | {load.p99_ms:.2f} | {load.worst_ms:.2f}"
+        lines.append(f"| {load.name} | {asked} | {load.fps:.1f} | {late} |")
     for run in report.runs:
         if run.stages:
             lines += [
@@ -113,15 +138,19 @@ def markdown(report: Report) -> str:
     lines += [
         "",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report.versions.items()),
+        f"\nTook {report.seconds:.0f} s.",
         *[f"\nNote: {note}" for note in report.notes],
     ]
     return "\n".join(lines) + "\n"
 
 
 def svg(report: Report) -> str:
-    """Horizontal bars, one a run: its stages where they were measured, and the rest of the whole frame."""
+    """Horizontal bars, one a run: its stages where they were measured, and the rest of the whole frame; then one a
+    load, with a line from its p50 to its p99."""
     left, width, row = 330, 520, 26
-    longest = max((run.total_ms["p50"] for run in report.runs), default=1.0)
+    bars = [run.total_ms["p50"] for run in report.runs]
+    bars += [load.p99_ms for load in report.loads if np.isfinite(load.p99_ms)]
+    longest = max(bars, default=1.0)
     parts, y = [], 34
     for run in report.runs:
         x, total = float(left), run.total_ms["p50"]
@@ -139,6 +168,18 @@ def svg(report: Report) -> str:
             x += w
         parts.append(f'<text x="{x + 6:.1f}" y="{y + 15}">{total:.2f} ms</text>')
         y += row
+    for load in (load for load in report.loads if np.isfinite(load.p99_ms)):
+        p50, p99 = left + width * load.p50_ms / longest, left + width * load.p99_ms / longest
+        asked = "" if load.asked_hz is None else f" at {load.asked_hz:g} Hz"
+        label = html.escape(f"{load.name}{asked}: {load.fps:.0f} fps")
+        middle = y + (row - 6) / 2
+        parts += [
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{label}</text>',
+            f'<path d="M{left},{y} H{p50:.1f} V{y + row - 6} H{left} Z" fill="{LOAD}"/>',
+            f'<path d="M{p50:.1f},{middle} H{p99:.1f} M{p99:.1f},{y + 4} V{y + row - 10}" stroke="black"/>',
+            f'<text x="{p99 + 6:.1f}" y="{y + 15}">{load.p50_ms:.2f}, p99 {load.p99_ms:.2f} ms</text>',
+        ]
+        y += row
     x = left
     for name, colour in COLOURS.items():
         parts.append(
@@ -148,7 +189,7 @@ def svg(report: Report) -> str:
     title = html.escape(
         f"{report.device}, {report.size[1]}x{report.size[0]}: pose in to frame in host memory, p50"
     )
-    size = f'width="{left + width + 90}" height="{y + 34}"'
+    size = f'width="{left + width + 190}" height="{y + 34}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12"><rect width="100%" height="100%" '
         f'fill="white"/><text x="8" y="18" font-weight="bold">{title}</text>{"".join(parts)}</svg>\n'
@@ -156,7 +197,7 @@ def svg(report: Report) -> str:
 
 
 def write(report: Report, folder: pathlib.Path) -> list[pathlib.Path]:
-    """gpu_check.json, .md and .svg in `folder`."""
+    """gpu_check.json, .md and .svg in `folder`; each is whole at any time."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "gpu_check.json": json.dumps({**asdict(report), "passed": report.passed}, indent=1) + "\n",
@@ -164,5 +205,7 @@ def write(report: Report, folder: pathlib.Path) -> list[pathlib.Path]:
         "gpu_check.svg": svg(report),
     }
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        new = folder / f".{name}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(folder / name)
     return [folder / name for name in files]

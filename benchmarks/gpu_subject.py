@@ -52,10 +52,18 @@ def subject(path: str | None, wanted: list[str]) -> Avatar:
 def missing_engines() -> dict[str, str]:
     """Engine for a GPU -> "" or why it cannot be tried."""
     why = engines.available_engines()
-    torch = why["torch"] or (
-        "" if gpu_work.torch_with_cuda() else "torch sees no GPU: install its CUDA build"
-    )
-    return {"tensorrt": why["tensorrt"], "torch": torch}
+    found = {name: why[name] for name in engines.engine_names("gpu")}
+    if not found["torch"] and not gpu_work.torch_with_cuda():
+        found["torch"] = "torch sees no GPU: install its CUDA build"
+    return found
+
+
+def not_for(gpu, engine: str) -> str:
+    """Why an engine may refuse this GPU, "" where it should not."""
+    major, minor = gpu.device.compute_capability
+    if engine == "tensorrt-rtx" and major in (9, 10):
+        return f"TensorRT for RTX is for other GPUs than those of {major}.{minor}"
+    return ""
 
 
 def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
@@ -66,9 +74,3 @@ def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
         for rasterizer in rasterizers:
             for engine in usable if spec.type.needs_network else ("auto",):
                 yield name, {"renderer": name, "engine": engine, "rasterizer": rasterizer}
-
-
-def usual(avatar: Avatar) -> str:
-    """The renderer that people use: light, where an engine can run it."""
-    names = [name for name, _ in backends(avatar)]
-    return "light" if "light" in names else names[0]

@@ -3,6 +3,9 @@ moves and computes."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+
 import numpy as np
 
 COPY_BYTES = 256 << 20
@@ -72,6 +75,15 @@ def bandwidth_gbps(gpu) -> float:
         10,
     )
     return 2 * COPY_BYTES / (times.min() * 1e-3) / 1e9
+
+
+def versions() -> dict[str, str]:
+    """Of the packages for a GPU; those that are not installed are left out."""
+    found = {}
+    for package in ("cuda-core", "cuda-bindings", "onnx", "tensorrt", "tensorrt-rtx-cu13-libs", "nvdiffrast"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def torch_with_cuda() -> bool:

@@ -3,7 +3,8 @@
 
 Caps the instruction set of a CPU that has more: ONEDNN_MAX_CPU_ISA=AVX2 for OpenVINO (its convolutions and fused
 subgraphs heed it; of the renderers' networks only Resize and DepthToSpace do not, which take a hundredth of the time),
-the variant v3 of our kernels, float32. With --other, a checkout of another revision with a virtual environment .venv is
+the variant v3 of our kernels, float32. --precision int8 or auto is for this checkout alone, --isa AVX2_VNNI for what
+newer laptops have. With --other, a checkout of another revision with a virtual environment .venv is
 measured in turns, each in a process of its own that is kept; figures are medians over rounds of the fastest frame of a
 few, because other programs take turns too. Ratios are this checkout's over the other's.
 """
@@ -25,13 +26,13 @@ from dinar_live.runtime import Avatar, Renderer
 from dinar_live.kernels import _cpu
 from dinar_live.runtime.bench.workload import shots
 from dinar_live.runtime.motion import demo_motion
-if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+if os.environ.get("ONEDNN_MAX_CPU_ISA", "").startswith("AVX2"):
     _cpu.use_variant("v3")
 avatar = Avatar.demo() if sys.argv[1] == "demo" else Avatar.load(sys.argv[1])
 size = int(sys.argv[2])
 work = shots(avatar, demo_motion(), (size, size), 12, 0.5)
 renderers = {}
-options = dict(precision="f32", threads=int(sys.argv[3]), device="cpu", background_compile=False)
+options = dict(precision=sys.argv[4], threads=int(sys.argv[3]), device="cpu", background_compile=False)
 for line in sys.stdin:
     name, repeats = line.split()
     if name not in renderers:
@@ -55,13 +56,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3, help="frames per pose, of which the fastest counts")
     parser.add_argument("--all-instructions", action="store_true", help="no cap")
+    parser.add_argument("--precision", default="f32", help="of this checkout; the other's is f32")
+    parser.add_argument("--isa", default="AVX2", help="the instruction set to cap to")
     args = parser.parse_args()
-    env = dict(os.environ) if args.all_instructions else {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    children = {"this": _child(pathlib.Path(sys.executable), args.avatar, args, env)}
+    env = dict(os.environ) if args.all_instructions else {**os.environ, "ONEDNN_MAX_CPU_ISA": args.isa}
+    children = {"this": _child(pathlib.Path(sys.executable), args.avatar, args, args.precision, env)}
     jobs = [("this", name) for name in args.renderers]
     if args.other:
         python = args.other.absolute() / ".venv" / "bin" / "python"
-        children["other"] = _child(python, args.other_avatar, args, env)
+        children["other"] = _child(python, args.other_avatar, args, "f32", env)
         jobs.insert(0, ("other", "light"))
     figures: dict[tuple[str, str], list[dict]] = {job: [] for job in jobs}
     for _ in range(args.rounds):
@@ -72,9 +75,11 @@ def main() -> None:
     _report(figures)
 
 
-def _child(python: pathlib.Path, avatar: str, args: argparse.Namespace, env: dict) -> subprocess.Popen:
+def _child(
+    python: pathlib.Path, avatar: str, args: argparse.Namespace, precision: str, env: dict
+) -> subprocess.Popen:
     avatar = avatar if avatar == "demo" else str(pathlib.Path(avatar).absolute())
-    command = [str(python), "-c", CHILD, avatar, str(args.size), str(args.threads)]
+    command = [str(python), "-c", CHILD, avatar, str(args.size), str(args.threads), precision]
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

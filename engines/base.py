@@ -4,14 +4,14 @@ tensor name."""
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line and an AVX-512 register
 UNKNOWN_LAYERS = 3.0  # memory of a size, in buffers, where an engine does not say more
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+PRECISIONS = ("auto", "f32", "bf16", "f16", "int8")
 PLAN_TARGETS = ("8.0+", "7.5")
 """What a PlanBuilder builds for: compute capabilities of NVIDIA GPUs."""
 Shape = tuple[int | None, ...]
@@ -41,6 +41,10 @@ class EngineInfo:
     precision: str
     threads: int
     reason: str
+
+    def because(self, reason: str) -> "EngineInfo":
+        """The same with another reason."""
+        return replace(self, reason=reason)
 
 
 class Buffers(Mapping):
@@ -151,14 +155,16 @@ class DeviceSession(Protocol):
     read `outputs`.
 
     inputs, outputs: tensor name -> DeviceTensor, fixed for the session's life. device: the CUDA device's
-    number. mode: "graph" where runs can be captured into a CUDA graph, else "eager: " and why not. For one
-    stream at a time. Keep the session as long as a graph that captured it is launched.
+    number. mode: "graph" where runs can be captured into a CUDA graph, else "eager: " and why not. memory:
+    bytes on the GPU that only this session holds, by estimate, 0 = unknown. For one stream at a time.
+    Keep the session as long as a graph that captured it is launched.
     """
 
     inputs: Mapping[str, DeviceTensor]
     outputs: Mapping[str, DeviceTensor]
     device: int
     mode: str = "graph"
+    memory: int = 0
 
     @abstractmethod
     def warm_up(self, stream: int) -> None:
@@ -191,6 +197,8 @@ class Engine(Protocol):
     keeps: whether compiled instances are kept on disk for the next start; `built` counts those that were not
         found there.
     channels_last: whether it has sessions whose tensors are [N,H,W,C], which is the order it works in.
+    scratch: kernels.cuda.Scratch that device sessions made from now on share with others; whoever sets it runs all of
+        them on one stream. None: each has memory of its own.
     """
 
     info: EngineInfo
@@ -200,6 +208,7 @@ class Engine(Protocol):
     keeps: bool = False
     built: int = 0
     channels_last: bool = False
+    scratch: Any = None
 
     @abstractmethod
     def compile(self, size: tuple[int, int, int]) -> HostSession:
@@ -228,6 +237,14 @@ class Engine(Protocol):
         """The instance for (N, H, W) computes something else: as `drop`; an engine whose builds take long refuses it
         with this reason from now on, until it is dropped."""
         self.drop(size, io)
+
+    def unchecked(self, size: tuple[int, int, int], io: str) -> bool:
+        """Whether the instance for (N, H, W) with tensors of type `io`, which this engine has compiled, was never
+        compared with the network in float32 on this machine; `vouch` says that it was."""
+        return bool(self.built)
+
+    def vouch(self, size: tuple[int, int, int], io: str) -> None:
+        """The instance for (N, H, W) computes what the network does."""
 
     @abstractmethod
     def close(self) -> None:

@@ -31,11 +31,37 @@ def open_device(index: int = 0) -> cuda.Device:
         return cuda.Device(index)
 
 
+def run_ms(device: cuda.Device, session: DeviceSession, rounds: int) -> float:
+    """Milliseconds of a run of a device session, the middle one of `rounds`: in a CUDA graph where it can be captured.
+    EngineError where it cannot run."""
+    with cuda_errors():
+        device.make_current()
+        stream = device.stream()
+        session.warm_up(stream.handle)
+        graph = None
+        if session.mode == "graph":
+            with stream.capture() as graph:
+                session.enqueue_on(stream.handle)
+        before, after, times = device.event(timing=True), device.event(timing=True), []
+        for _ in range(rounds + 1):
+            stream.record(before)
+            graph.launch(stream) if graph is not None else session.enqueue_on(stream.handle)
+            stream.record(after)
+            stream.synchronize()
+            times.append(after.elapsed_ms(before))
+        if graph is not None:
+            graph.close()
+    return float(np.median(times[1:]))
+
+
 def run_once(
-    device: cuda.Device, session: DeviceSession, inputs: dict[str, np.ndarray]
+    device: cuda.Device,
+    session: DeviceSession,
+    inputs: dict[str, np.ndarray],
+    stream: cuda.Stream | None = None,
 ) -> dict[str, np.ndarray]:
     """Outputs, as float32, of one run of a device session on host arrays (converted to the session's types).
-    For checks, not for frames."""
+    For checks, not for frames. stream: a new one by default; that of the frames where the session shares memory."""
     for name, tensor in session.inputs.items():
         if inputs[name].shape != tensor.shape:
             raise EngineError(
@@ -43,7 +69,7 @@ def run_once(
             )
     with cuda_errors():
         device.make_current()
-        stream = device.stream()
+        stream = stream or device.stream()
         given = {name: device.pinned(t.shape, t.dtype) for name, t in session.inputs.items()}
         taken = {name: device.pinned(t.shape, t.dtype) for name, t in session.outputs.items()}
         try:

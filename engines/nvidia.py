@@ -50,6 +50,21 @@ def driver_cuda() -> tuple[int, int] | None:
     return version.value // 1000, version.value % 1000 // 10
 
 
+@functools.cache
+def gpu_name(index: int = 0) -> str:
+    """The name of GPU number `index`, as its driver says; "" where there is none."""
+    device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return ""
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), index):
+        return ""
+    if driver.cuDeviceGetName(name, len(name), device):
+        return ""
+    return name.value.decode(errors="replace")
+
+
 def gpu_extra(kind: str = "gpu") -> str:
     """The extra of this package, "gpu" or "rtx", in the flavour that the driver here can run: drivers for CUDA 12
     do not run what was built for 13."""

@@ -4,18 +4,22 @@ To add an engine: a module with `open_engine` (see EngineModule), and one Backen
 `register_engine`. Nothing else in the project names engines: what others must know is in the Backend.
 """
 
+import hashlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
-from .nvidia import gpu_extra, installed, nvidia_problem
+from .measured import in_measured_order, measured
+from .nvidia import device_index, gpu_extra, gpu_name, installed, nvidia_problem
 from .onnx.file import OnnxFile, load_onnx
 
 AUTO = "auto"
 RunsOn = Literal["cpu", "gpu", "both"]
+Examples = Callable[[], Iterable[Any]]
+"""Makes inputs f32[N,C,H,W] of a network, as it meets them."""
 Accept = Callable[[Engine], None]
 """Looks at an engine before it is used; its EngineError refuses the engine, which is then closed."""
 
@@ -41,6 +45,7 @@ class Backend:
     bundled: it is installed with dinar-live, so that its absence is a fault.
     builds: packages that its `open_builder(model, precision, **options) -> PlanBuilder` needs on a machine without
         a GPU; () = it has none.
+    automatic: "auto" may take it without a measurement.
     """
 
     module: str
@@ -51,6 +56,7 @@ class Backend:
     reference: bool = False
     bundled: bool = False
     builds: tuple[str, ...] = ()
+    automatic: bool = True
 
     def __post_init__(self):
         if self.runs_on not in ("cpu", "gpu", "both"):
@@ -99,9 +105,16 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         "dinar_live.engines.openvino.engine",
         ("openvino",),
         "pip install openvino",
-        ("cache_dir",),
+        ("cache_dir", "examples"),
         reference=True,
         bundled=True,
+    ),
+    "openvino-intel": Backend(  # taken by itself after a measurement only: runtime/render/host_engine.py
+        "dinar_live.engines.openvino.intel",
+        ("openvino",),
+        "pip install openvino",
+        ("cache_dir", "examples"),
+        automatic=False,
     ),
 }
 
@@ -188,7 +201,8 @@ def create_engine(
 
     name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
         torch) or one of engine_names(); why it was chosen is in the engine's info.
-    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16".
+    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8" (convolutions only;
+        openvino, with `examples`).
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
@@ -196,6 +210,7 @@ def create_engine(
         default).
         cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
         default none).
+        examples (openvino): makes the inputs that the ranges of int8 are taken from.
         progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
@@ -239,6 +254,11 @@ def builds_without_gpu(name: str) -> bool:
     return name != AUTO and bool(engine_backend(name).builds)
 
 
+def can_build_ahead(name: str) -> bool:
+    """Whether `create_builder` can be had for an engine with what is installed here."""
+    return builds_without_gpu(name) and all(installed(package) for package in engine_backend(name).builds)
+
+
 def create_builder(
     onnx: bytes | str | os.PathLike, name: str, precision: str = "auto", **options
 ) -> PlanBuilder:
@@ -278,6 +298,9 @@ def _open(name: str, model: OnnxFile, precision: str, threads: int, reason: str,
     backend = _backends[name]
     if why_not := _why_not(name, backend):
         raise EngineUnusable(why_not)
+    if precision == "int8" and "examples" not in backend.options:
+        have = ", ".join(key for key, other in _backends.items() if "examples" in other.options)
+        raise EngineUnusable(f"precision int8 is not offered by the {name} engine, but by {have}")
     own = {key: value for key, value in options.items() if key in backend.options}
     return _load(name).open_engine(model, precision, threads, reason, **own)
 
@@ -295,22 +318,31 @@ def _ask(accept: Accept | None, engine: Engine) -> None:
 def _choose(
     model: OnnxFile, precision: str, threads: int, options: dict, accept: Accept | None = None
 ) -> Engine:
-    """The first engine that can be used and is accepted: those that run on a GPU, then those for CPUs, then
-    those for both on the CPU."""
+    """The first engine that can be used and is accepted: those that run on a GPU, by their times where they were
+    measured, then those for CPUs, then those for both on the CPU."""
     device = options.get("device", "auto")
     tries: list[tuple[str, str]] = []  # (engine, device)
     failures: list[str] = []
+    by_time = ""
     if device != "cpu":
         problem = nvidia_problem()
         if problem:
             advice = "" if device == "auto" else ": install the driver for your GPU, or use the device cpu"
             failures.append(problem + advice)
         else:
-            tries += [(name, "cuda" if device == "auto" else device) for name in engine_names("gpu")]
+            where = "cuda" if device == "auto" else device
+            times = measured(
+                hashlib.sha256(model.data).hexdigest(),
+                gpu_name(device_index(where)),
+                options.get("cache_dir"),
+            )
+            ordered, by_time = in_measured_order(engine_names("gpu"), times)
+            tries += [(name, where) for name in ordered]
     if device in ("auto", "cpu"):
-        tries += [(name, "cpu") for name in engine_names("cpu")]
+        tries += [(name, "cpu") for name in engine_names("cpu") if _backends[name].automatic]
     for name, where in tries:
-        reason = f"auto: {'; '.join(failures)}" if failures else "auto: the first that can be used"
+        reasons = failures + ([by_time] if by_time and where != "cpu" else [])
+        reason = f"auto: {'; '.join(reasons)}" if reasons else "auto: the first that can be used"
         try:
             engine = _open(name, model, precision, threads, reason, options | {"device": where})
         except EngineUnusable as error:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ MAX_BYTES = 1 << 30
 MAX_FRAMES = 100_000
 SPLITS = {"training": 0, "validation": 1}
 FRAMINGS = ("full body", "upper body", "head")  # what the values of close_up mean
+OPTIONAL = ("estimated", "time")  # of captures that were made of a film
 KEYS = ("poses", "transl", "betas", "expression", "K", "world_to_camera", "image_size", "split", "close_up")
 
 
@@ -44,6 +46,8 @@ class Capture:
     size: tuple[int, int]
     split: np.ndarray
     close_up: np.ndarray
+    estimated: bool = False
+    time: np.ndarray | None = None
 
     @classmethod
     def open(cls, path) -> Capture:
@@ -54,7 +58,7 @@ class Capture:
             raise InputError(
                 f"{folder}: no capture; expected a folder with capture.npz and images/ (docs/evaluate.md)"
             )
-        raw = read_arrays(file, KEYS, MAX_BYTES)
+        raw = read_arrays(file, KEYS, MAX_BYTES, OPTIONAL)
         try:
             capture = cls(folder, **_fields(raw))
             for i in range(len(capture)):
@@ -124,6 +128,26 @@ class Capture:
             )
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
+    def with_poses_of(self, path) -> Capture:
+        """This capture with the poses and translations of another capture.npz of the same frames. Raises InputError
+        naming the file."""
+        path = pathlib.Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected poses as 'dinar fit' writes them")
+        raw = read_arrays(path, ("poses", "transl"), MAX_BYTES)
+        try:
+            poses = checked("poses", raw["poses"], (len(self), JOINTS, 3), MAX_ANGLE)
+            return replace(self, poses=poses, transl=checked("transl", raw["transl"], (len(self), 3), 1e4))
+        except InputError as e:
+            raise InputError(f"{path}: {e}") from None
+
+    def write_poses(self, path) -> None:
+        """Write poses and translations as an .npz, for `with_poses_of`. The file appears whole."""
+        path = pathlib.Path(path)
+        part = path.with_name(path.name + ".part.npz")
+        np.savez_compressed(part, poses=self.poses, transl=self.transl)
+        os.replace(part, path)
+
     def premultiplied(self, i: int) -> np.ndarray:
         """The picture of frame i: u8[H,W,4] RGBA, colour multiplied by alpha as renderers return it."""
         return premultiplied(self.image(i))
@@ -166,4 +190,10 @@ def _fields(raw: dict[str, np.ndarray]) -> dict:
             )
         fields[key] = value.astype(np.uint8)
         fields[key].flags.writeable = False
+    if "estimated" in raw:
+        fields["estimated"] = bool(checked("estimated", raw["estimated"], (), 1.0))
+    if "time" in raw:
+        fields["time"] = checked("time", raw["time"], (n,), 1e6).astype(np.float64)
+        if (np.diff(fields["time"]) <= 0).any():
+            raise InputError("time: does not ascend, expected the seconds of the frames in their order")
     return fields

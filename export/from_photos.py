@@ -9,7 +9,7 @@ from dinar_live.runtime.avatar import Avatar, Body
 from dinar_live.runtime.core.errors import InputError
 
 from .checks import make_checks
-from .completion import weights
+from .completion import renderers, weights
 from .inputs import View
 from .projection import MAX_TEXTURE, MIN_TEXTURE, project_photos
 
@@ -36,7 +36,8 @@ def avatar_from_photos(
     own_weights=None,
     threads: int = 0,
 ) -> tuple[Avatar, dict[str, float]]:
-    """Avatar (renderer `texture`) of one person, and figures by name: shares of the surface in [0,1].
+    """Avatar of one person (renderer `texture`; `completion` gives `light` and `lite` too), and figures by
+    name: shares of the surface in [0,1].
 
     method: one of METHODS, None = `choose_method`. own_weights: an .onnx in place of the shipped one. Raises
     InputError.
@@ -69,6 +70,7 @@ def _completed(views, body, name, texture_size, licence, own_weights, threads):
     from .completion.predict import Completer
 
     model = weights.read_weights() if own_weights is None else weights.read_file(own_weights)
-    completer = Completer(model, body, threads=threads)
+    generic = renderers.read_renderers() if renderers.shipped() else {}
+    completer = Completer(model, body, threads=threads, renderers=generic)
     avatar, figures = completer.complete(views, name=name, texture_size=texture_size, licence=licence)
     return make_checks(avatar, [v.pose for v in views]), figures

@@ -48,16 +48,18 @@ def read_image(path, flags: int) -> np.ndarray:
     return image
 
 
-def read_arrays(path: pathlib.Path, keys: Sequence[str], max_bytes: int) -> dict[str, np.ndarray]:
-    """The arrays `keys` of an .npz of at most so many bytes, as they are. Raises InputError naming file and
-    keys."""
+def read_arrays(
+    path: pathlib.Path, keys: Sequence[str], max_bytes: int, optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays `keys` of an .npz of at most so many bytes, as they are, and those of `optional` that are there.
+    Raises InputError naming file and keys."""
     try:
         with Npz(path, max_bytes) as z:
             if missing := [k for k in keys if k not in z.keys]:
                 raise InputError(
                     f"{path}: keys {missing} are missing, got {sorted(z.keys)}, expected {list(keys)}"
                 )
-            return {k: z.read(k) for k in keys}
+            return {k: z.read(k) for k in (*keys, *(k for k in optional if k in z.keys))}
     except InputError:
         raise
     except (ValueError, OSError) as e:

@@ -116,13 +116,14 @@ def _shape(raster: Raster) -> tuple[int, int]:
 def _widen(spans: np.ndarray, width: int) -> None:
     """Each row's span with those of the rows above and below, and a block more on both sides."""
     empty = spans[:, 0] >= spans[:, 1]
-    first = np.pad(np.where(empty, width, spans[:, 0]), 1, constant_values=width)
-    last = np.pad(np.where(empty, 0, spans[:, 1]), 1)
-    first = np.minimum(np.minimum(first[:-2], first[1:-1]), first[2:]) - 1
-    last = np.maximum(np.maximum(last[:-2], last[1:-1]), last[2:]) + 1
-    filled = first + 1 < last
-    spans[:, 0] = np.where(filled, np.maximum(first, 0), 0)
-    spans[:, 1] = np.where(filled, np.minimum(last, width), 0)
+    first, last = np.where(empty, width, spans[:, 0]), np.where(empty, 0, spans[:, 1])
+    for out, of, choose in ((spans[:, 0], first, np.minimum), (spans[:, 1], last, np.maximum)):
+        out[:] = of
+        choose(out[1:], of[:-1], out=out[1:])
+        choose(out[:-1], of[1:], out=out[:-1])
+    filled = spans[:, 0] < spans[:, 1]
+    spans[:, 0] = np.where(filled, np.maximum(spans[:, 0] - 1, 0), 0)
+    spans[:, 1] = np.where(filled, np.minimum(spans[:, 1] + 1, width), 0)
 
 
 def _run(surface: Surface, projective, raster: Raster, targets, origin, samples, threads) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dinar_live.runtime.motion import Motion
 
 ENGINE_OPTIONS = {
-    "device": "auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda or cuda:N",
+    "device": "auto (an NVIDIA GPU if it can be used; see dinar doctor), cpu, cuda, cuda:N or intel (graphics or NPU of a laptop)",
     "engine": f"of the renderer network: auto, {', '.join(engines.engine_names())}",
     "rasterizer": "auto, native or nvdiffrast (GPU only, not for commercial use)",
     "precision": "of the renderer network",

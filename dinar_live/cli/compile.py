@@ -48,7 +48,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="auto (an NVIDIA GPU if it can be used), cpu, cuda or cuda:N"
     )
-    parser.add_argument("--engine", default="auto", help=f"auto, {', '.join(engines.engine_names())}")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help=f"auto, {', '.join(engines.engine_names())}; all: every one for GPUs that can be used here, each timed, so "
+        "that auto takes the fastest",
+    )
     parser.add_argument("--precision", default="auto", choices=engines.PRECISIONS, help="of the network")
     parser.add_argument(
         "--host", action="store_true", help="on a GPU: build also for a rasterizer on the CPU"
@@ -72,6 +77,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the engines in this folder, for an image or another machine (default: the user's cache folder)",
     )
     parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
+
+
+ALL = "all"
 
 
 class _Bar:
@@ -132,7 +140,7 @@ def _line(built: Built, engine: engines.Engine, on_gpu: bool) -> str:
         )
     psnr, error = LIMITS[engine.info.precision]
     verdict = (
-        "ok"
+        "ok" + (f", {built.ms:.3f} ms a run" if built.ms is not None else "")
         if built.passed
         else f"REFUSED, expected at least {psnr:.0f} dB and 99.9 % within {255 * error:.0f}/255"
     )
@@ -156,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             if elsewhere:
                 _prepare(args, name, spec)
+            elif args.engine == ALL:
+                refused += _build_all(args, avatar, name, spec)
             else:
                 refused += _build(args, avatar, name, spec)
         except engines.EngineError as error:
@@ -174,12 +184,32 @@ def run(args: argparse.Namespace) -> int:
 
 def _for_gpus_elsewhere(args: argparse.Namespace) -> bool:
     """Whether engines are to be built that this machine cannot run."""
+    if args.engine == ALL:
+        if problem := nvidia_problem():
+            raise InputError(f"--engine all: times engines on a GPU, and there is none here ({problem})")
+        return False
     can = engines.builds_without_gpu(args.engine)
     if args.target is not None and not can:
         raise InputError(
             f"--target: the engine {args.engine} builds for the GPU at hand only; see docs/gpu.md"
         )
     return can and (args.target is not None or args.device == "auto" and bool(nvidia_problem()))
+
+
+def _build_all(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSpec) -> int:
+    """Every engine for GPUs, one after the other; those that cannot be used are told."""
+    refused, available = 0, engines.available_engines()
+    for engine in engines.engine_names("gpu"):
+        if why_not := available[engine]:
+            print(f"renderer {name}: {why_not}")
+            continue
+        device = "cuda" if args.device == "auto" else args.device
+        one = argparse.Namespace(**{**vars(args), "engine": engine, "device": device})
+        try:
+            refused += _build(one, avatar, name, spec)
+        except engines.EngineError as error:
+            print(f"renderer {name}: {engine}: {error}")
+    return refused
 
 
 def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSpec) -> int:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import ahead, common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--keep-work", action="store_true", help="keep OUT.work: the teacher's pictures and the state of training, from "
                           "which an interrupted run goes on")  # fmt: skip
     common.engine_arguments(parser)
+    ahead.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,16 +145,16 @@ def run(args: argparse.Namespace) -> int:
             learned.append((student, spec))
     both, differences = with_students(avatar, teacher, learned, capture, settings, options)
     both.save(out, args.overwrite)
-    picture, figures = report_paths(out)
-    write_png(picture, sheet(differences))
+    write_png((paths := report_paths(out))[0], sheet(differences))
     summaries = {student.name: summary(d) for student, d in zip(learners, differences, strict=True)}
-    write_json(figures, {"teacher": teacher, "student": summaries[learners[0].name], "students": summaries})
+    write_json(paths[1], {"teacher": teacher, "student": summaries[learners[0].name], "students": summaries})
     if not args.keep_work:
         shutil.rmtree(folder, ignore_errors=True)
     for student, difference in zip(learners, differences, strict=True):
         print(f"{student.name} against {teacher}, in poses and views that were not trained on:")
         print("\n".join(table(difference)))
-    print(f"{out}: renderers {', '.join(both.renderers)}; report: {picture}, {figures}")
+    print(f"{out}: renderers {', '.join(both.renderers)}; report: {paths[0]}, {paths[1]}")
+    ahead.compile_ahead(args, out)
     return 0
 
 

@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         return evaluate_table.run(args, perceptual)
     avatar, capture = common.open_avatar(args.avatar), Capture.open(args.capture)
     frames = capture.frames(args.split)
+    if args.poses:
+        capture = capture.with_poses_of(args.poses)
     motion = common.open_motion(args.motion, args) if args.flicker else None
 
     def progress(items):
@@ -87,6 +89,13 @@ def run(args: argparse.Namespace) -> int:
     results = []
     shown = f"{printable(avatar.name)} against {printable(capture.name)}"
     print(f"{shown}: {len(frames)} frames ({args.split}), {capture.size[1]}x{capture.size[0]}")
+    if args.align:
+        if importlib.util.find_spec("scipy") is None:
+            raise InputError("--align needs scipy, which is not installed: pip install dinar-live[export]")
+        from dinar_live.export.fit.align import aligned
+
+        capture = aligned(avatar, capture, frames, args.align, progress=progress)
+        print(f"aligned ({args.align}): poses and translations of the frames were moved, the avatar was not")
     for name in _names(args.renderer, avatar):
         e = evaluate(avatar, capture, frames, name, options=options, perceptual=perceptual, progress=progress)
         if args.flicker:
@@ -116,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
             "capture": capture.name,
             "split": args.split,
             "size": list(capture.size),
+            "aligned": args.align,
         }
         report.write_json(args.json, {**figures, "renderers": [summary(e) for e in results]})
         print(f"{args.json}: written")

@@ -12,7 +12,7 @@ from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import ahead, common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE.onnx", help="completion: a network you trained (docs/completion.md)"
     )
     parser.add_argument("--threads", type=int, default=0, help="of the completion network; 0 = all cores")
+    ahead.argument(parser)
     _dinar_arguments(parser)
 
 
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     _complete(args, out, body)
     (_dinar if args.checkpoint else _from_photos)(args, out, body)
     print(f"{out}: avatar {args.name or out.stem!r}; look at it with 'dinar inspect {out}'")
+    ahead.compile_ahead(args, out)
     return 0
 
 

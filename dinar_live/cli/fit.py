@@ -11,7 +11,7 @@ from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
-from . import common
+from . import ahead, common
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +46,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--silhouettes-only", action="store_true", help="move the mesh by outlines alone, not by colours"
     )
     parser.add_argument(
+        "--refine-poses",
+        action=argparse.BooleanOptionalAction,
+        help="refine each frame's pose while the mesh moves (default: where the capture says that its poses are estimates, as "
+        "`dinar capture` makes them); writes OUT_poses.npz",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="same seed, same avatar, on the CPU of one machine"
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network is trained"
     )
     parser.add_argument("--threads", type=int, default=0, help="for training; 0 = all cores")
+    ahead.argument(parser)
     parser.add_argument(
         "--keep-work",
         action="store_true",
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dinar_live.export.capture import Capture
-    from dinar_live.export.fit.pipeline import FitSettings, fit_capture
+    from dinar_live.export.fit.pipeline import FitSettings, fit_with_poses
     from dinar_live.export.fit.report import check_validation, write_report
 
     common.check_threads(args.threads)
@@ -79,21 +86,26 @@ def run(args: argparse.Namespace) -> int:
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     settings = FitSettings(
         texture=args.texture_size, neural=args.channels, width=args.width, steps=args.steps, offsets=not args.no_offsets,
-        colours=not args.silhouettes_only, seed=args.seed, device=device,
+        colours=not args.silhouettes_only, seed=args.seed, device=device, poses=args.refine_poses,
     )  # fmt: skip
     capture = Capture.open(args.capture)
     check_validation(capture)
     body = Body.load(args.body) if args.body else Body.open()
     work = out.with_name(f"{out.name}.work")
     with common.TrainingBar(settings.steps * len(settings.ladder)) as bar:
-        avatar = fit_capture(
+        avatar, capture = fit_with_poses(
             capture, body, settings, name=args.name or out.stem, licence=args.licence, work=work, progress=bar
         )
     avatar.save(out, args.overwrite)
+    if avatar.provenance["poses"] == "refined":
+        poses = out.with_name(f"{out.name.removesuffix('.zip')}_poses.npz")
+        capture.write_poses(poses)
+        print(f"refined poses: {poses}")
     write_report(out, avatar, capture)
     if not args.keep_work:
         shutil.rmtree(work, ignore_errors=True)
     print(
         f"{out}: avatar {avatar.name!r} in {avatar.provenance['seconds']['all']:.0f} s; look at it with 'dinar inspect {out}'"
     )
+    ahead.compile_ahead(args, out)
     return 0

@@ -27,6 +27,7 @@ VERBS = {
     "pose": "find the pose of a person: of a photo a fit and a mask, of a video a motion",
     "alive": "make the person of a photo move within the photo: a video",
     "models": "show, get and check the networks that find people in pictures",
+    "capture": "make a capture for `fit` of a film of a person who turns round",
     "fit": "make an avatar with hair and clothes from a capture: many posed pictures",
     "distill": "train a light renderer to draw what a slow one of the same avatar draws",
     "evaluate": "compare frames of an avatar with the pictures of a capture",

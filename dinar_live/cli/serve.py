@@ -18,7 +18,7 @@ from dataclasses import asdict
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.core.pose_source import PoseSource
-from dinar_live.runtime.core.process import leave, settle_memory
+from dinar_live.runtime.core.process import leave, return_large_memory, settle_memory
 from dinar_live.runtime.live.webxr import WebXrSource
 from dinar_live.runtime.motion import AvatarMotion, Motion, demo_motion, idle_motion, lock_feet
 from dinar_live.runtime.render.memory import DEFAULT_MEMORY, MemoryBudget
@@ -229,6 +229,7 @@ def serving(
     choose on the page. headset: what takes the body that pages send. From the ready line on, SIGINT and SIGTERM set `stop`.
     """
     keys = server_keys(args)
+    return_large_memory()  # windows of many sizes come and go
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
         gateway = None if args.no_page else stack.enter_context(_gateway(args, headset))

@@ -6,7 +6,11 @@ TBB partitioner, denormal handling and a bf16 input (each within 5 %) are left a
 channels last there, so a large input in that order needs no copy: the networks of form 2 get theirs so.
 """
 
+import functools
+import hashlib
 import os
+import threading
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -20,48 +24,61 @@ from dinar_live.engines.base import (
 )
 from dinar_live.engines.onnx.file import OnnxFile
 
+from . import int8
 from .quiet_import import openvino
 
 _ERRORS = (RuntimeError, ValueError)  # ValueError: a message that quotes damaged names is not UTF-8
-# What OpenVINO takes for a size, in those of its layers' tensors that are alive at one time. Resident memory
-# grew by 1.3 times (f32) and 1.25 times (bf16) as much with the light network at 1024x1024 and 2048x2048.
-_OVERHEAD = 1.3
-_CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
+# What OpenVINO takes for a size beside our arrays: in those of its layers' tensors that are alive at one time, and in
+# bytes. Resident memory grew by what this says within 10 % (networks light and lite of the demo avatar, f32 and bf16,
+# 512x512 to 2048x2048; 2026.4.1).
+_OVERHEAD = 1.1
+_FIXED_BYTES = 4 << 20
+_CAPABILITY = {"bf16": "BF16", "f16": "FP16", "f32": "FP32", "int8": "INT8"}
+_ranges: dict[bytes, int8.Ranges] = {}  # of networks that were opened in int8, for further sizes of frames
+_ranges_lock = threading.Lock()
 
 
 def open_engine(
-    model: OnnxFile, precision: str, threads: int, reason: str, *, cache_dir: str | os.PathLike | None = None
+    model: OnnxFile,
+    precision: str,
+    threads: int,
+    reason: str,
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    examples: Callable[[], Iterable[np.ndarray]] | None = None,
 ) -> Engine:
     """Engine for one model; cache_dir: folder where OpenVINO keeps compiled models (a light network compiles
-    in about 50 ms without)."""
-    return OpenVINOEngine(model, precision, threads, reason, cache_dir)
+    in about 50 ms without). examples: makes inputs, for the precision int8."""
+    return OpenVINOEngine(model, precision, threads, reason, cache_dir, examples)
 
 
 class OpenVINOEngine(Engine):
     """See `create_engine`."""
 
+    name = "openvino"
+    device = "CPU"  # OpenVINO's name of it
     channels_last = True
 
     def __init__(
-        self, model: OnnxFile, precision: str, threads: int, reason: str, cache_dir: str | os.PathLike | None
+        self,
+        model: OnnxFile,
+        precision: str,
+        threads: int,
+        reason: str,
+        cache_dir: str | os.PathLike | None,
+        examples: Callable[[], Iterable[np.ndarray]] | None = None,
     ):
         self._core = openvino.Core()
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision, why = _choose_precision(precision, capabilities)
+        capabilities = self._capabilities()
+        precision, why = self._choose_precision(precision, capabilities)
         self._source = model.source
         self.inputs = model.inputs
         self.outputs = model.outputs
         self._config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": "1",
-            "ENABLE_HYPER_THREADING": False,  # two threads of one core only slow each other in convolutions
-            # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of
-            # the time: 7 % faster unpinned)
-            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
+            **self._settings(threads),
         }
-        if threads:
-            self._config["INFERENCE_NUM_THREADS"] = threads
         if cache_dir is not None:
             self._config["CACHE_DIR"] = os.fspath(cache_dir)
         try:
@@ -69,12 +86,56 @@ class OpenVINOEngine(Engine):
         except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot read {model.source}: {_tail(error)}") from error
         self._tensor_names_present(opened)
+        if precision == "int8":
+            opened = self._quantized(opened, model, examples)
         self._model: openvino.Model | None = opened
-        device = self._core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        device = self._core.get_property(self.device, "FULL_DEVICE_NAME").strip()
         version = openvino.__version__.split("-")[0]
         self.info = EngineInfo(
-            "openvino", version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
+            self.name, version, device, precision, self._threads_used(), f"{reason}; {precision}: {why}"
         )
+
+    def _capabilities(self) -> list[str]:
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        missing = ["BF16"] if "BF16" in capabilities and not _has_bf16_convolutions() else []
+        return [name for name in capabilities if name not in missing]
+
+    def _choose_precision(self, precision: str, capabilities: list[str]) -> tuple[str, str]:
+        """(precision, why)"""
+        if precision == "auto":
+            return (
+                ("bf16", "this CPU has bf16 instructions")
+                if "BF16" in capabilities
+                else ("f32", "this CPU has no bf16 instructions")
+            )
+        if _CAPABILITY[precision] not in capabilities:
+            have = [name for name, flag in _CAPABILITY.items() if flag in capabilities]
+            raise EngineError(
+                f"precision {precision} needs instructions that this CPU lacks; choose auto or one it has: {', '.join(have)}"
+            )
+        return precision, "asked for"
+
+    def _settings(self, threads: int) -> dict[str, object]:
+        settings: dict[str, object] = {
+            "NUM_STREAMS": "1",
+            "ENABLE_HYPER_THREADING": False,  # two threads of one core only slow each other in convolutions
+            # others share these cores, and a pinned thread cannot move away (next to a process busy 40 % of
+            # the time: 7 % faster unpinned)
+            "ENABLE_CPU_PINNING": False,
+        }
+        return settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+
+    def _quantized(self, opened: openvino.Model, model: OnnxFile, examples) -> openvino.Model:
+        if examples is None or len(opened.inputs) != 1:
+            raise EngineError(
+                f"precision int8 needs `examples`, inputs of the network, and a network with one input; {model.source} "
+                f"has {len(opened.inputs)}, examples is {'missing' if examples is None else 'given'}"
+            )
+        key = hashlib.sha256(model.data).digest()
+        with _ranges_lock:
+            if key not in _ranges:
+                _ranges[key] = int8.activation_ranges(self._core, opened, examples())
+            return int8.quantized(opened, _ranges[key])
 
     def _tensor_names_present(self, opened: openvino.Model) -> None:
         for kind, names, ports in (
@@ -111,7 +172,7 @@ class OpenVINOEngine(Engine):
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             if channels_last:
                 model = _turned(model)
-            compiled = self._core.compile_model(model, "CPU", self._config)
+            compiled = self._core.compile_model(model, self.device, self._config)
         except _ERRORS as error:
             raise EngineError(
                 f"OpenVINO cannot compile {self._source} for (N, H, W) = {tuple(size)}; "
@@ -135,12 +196,13 @@ class OpenVINOSession(Session):
         self._request = compiled.create_infer_request()
         for name, array in (*self.inputs.items(), *self.outputs.items()):
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        self._memory = int(_OVERHEAD * peak_bytes(compiled.get_runtime_model()))
+        arrays = sum(array.nbytes for array in (*self.inputs.values(), *self.outputs.values()))
+        self._memory = arrays + int(_OVERHEAD * peak_bytes(compiled.get_runtime_model())) + _FIXED_BYTES
 
     @property
     def memory(self) -> int:
         """See Session. By what its layers hand on to one another."""
-        return max(self._memory, super().memory // 3)
+        return self._memory
 
     def _start(self) -> None:
         try:
@@ -195,19 +257,19 @@ def peak_bytes(model: openvino.Model) -> int:
     return most
 
 
-def _choose_precision(precision: str, capabilities: list[str]) -> tuple[str, str]:
-    if precision == "auto":
-        return (
-            ("bf16", "this CPU has bf16 instructions")
-            if "BF16" in capabilities
-            else ("f32", "this CPU has no bf16 instructions")
-        )
-    if _CAPABILITY[precision] not in capabilities:
-        have = [name for name, flag in _CAPABILITY.items() if flag in capabilities]
-        raise EngineError(
-            f"precision {precision} needs instructions that this CPU lacks; choose auto or one it has: {', '.join(have)}"
-        )
-    return precision, "asked for"
+@functools.cache
+def _has_bf16_convolutions() -> bool:
+    """OpenVINO goes by the processor, and its convolutions by what is left of that: ONEDNN_MAX_CPU_ISA, or a virtual
+    machine, may take instructions away, and then they do not compile."""
+    x = openvino.opset13.parameter([1, 16, 8, 8], np.float32)
+    weights = openvino.opset13.constant(np.ones((16, 16, 3, 3), np.float32))
+    convolution = openvino.opset13.convolution(x, weights, [1, 1], [1, 1], [1, 1], [1, 1])
+    model = openvino.Model([convolution], [x])  # pyright: ignore[reportGeneralTypeIssues]  (its stub names another class)
+    try:
+        openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    except _ERRORS:
+        return False
+    return True
 
 
 def _static(port, name: str, size: tuple[int, int, int]) -> tuple[int, ...]:

@@ -86,6 +86,8 @@ class TensorRTEngine(Engine):
         self._device = None
         if device is not None:
             self._device = open_device(device_index("cuda" if device == "auto" else device))
+            if refusal := library.refusal(self._device):
+                raise EngineError(refusal)
         self.inputs = model.inputs
         self.outputs = model.outputs
         self._model: OnnxFile | None = model
@@ -96,6 +98,7 @@ class TensorRTEngine(Engine):
         self._cancelled = threading.Event()
         self._digest = hashlib.sha256(model.data).hexdigest()
         self._folded = None
+        self._unchecked: set[tuple[tuple[int, int, int], str]] = set()
         self.device_io = "float32" if precision == "f32" else "float16"
         where = (
             self._device.name
@@ -111,7 +114,7 @@ class TensorRTEngine(Engine):
 
     def compile_device(self, size: tuple[int, int, int]) -> DeviceSession:
         assert self.device_io is not None  # set when this was made
-        return TensorRTDeviceSession(self._gpu(), self.plan(size, self.device_io))
+        return TensorRTDeviceSession(self._gpu(), self.plan(size, self.device_io), self.scratch)
 
     def _gpu(self) -> Device:
         if self._device is None:
@@ -187,6 +190,12 @@ class TensorRTEngine(Engine):
                 self._cache.drop(dataclasses.replace(key, kind=kind))
             _plans.pop(key, None)
 
+    def unchecked(self, size: tuple[int, int, int], io: str) -> bool:
+        return (size, io) in self._unchecked
+
+    def vouch(self, size: tuple[int, int, int], io: str) -> None:
+        self._unchecked.discard((size, io))
+
     def refuse(self, size: tuple[int, int, int], io: str, reason: str) -> None:
         self.drop(size, io)
         for key in self._keys(size, io):
@@ -199,7 +208,7 @@ class TensorRTEngine(Engine):
         with self._turn():
             self._gpu().make_current()
             for key in keys:
-                plan = _plans.get(key) or self._load(key)
+                plan = _plans.get(key) or self._load(key, (size, io))
                 if plan is not None:
                     _plans[key] = plan
                     return plan
@@ -208,6 +217,7 @@ class TensorRTEngine(Engine):
                     f"at an earlier start, {bytes(refused).decode()} (dinar compile --rebuild tries again)"
                 )
             made = self._build(size, io)
+            self._unchecked.add((size, io))
             key, data = made[0]
             plan = self._open(data, key)  # before it is kept: one that cannot be loaded is of no use
             _plans[key] = plan
@@ -227,7 +237,7 @@ class TensorRTEngine(Engine):
             self._cache.store(key, data)
             return len(data)
 
-    def _load(self, key: EngineKey) -> Plan | None:
+    def _load(self, key: EngineKey, instance: tuple[tuple[int, int, int], str]) -> Plan | None:
         data = self._cache.load(key)
         if data is None:
             return None
@@ -236,6 +246,7 @@ class TensorRTEngine(Engine):
             plan = self._open(data, key)
             if self._cache.load(unchecked) is not None:
                 self.built += 1  # as if it had been built here: whoever asked for it compares it
+                self._unchecked.add(instance)
                 self._cache.drop(unchecked)
             return plan
         except EngineError as error:
@@ -248,7 +259,7 @@ class TensorRTEngine(Engine):
         library, log = self._library, self._library.log()
         runtime, engine = _deserialize(library, data, log)
         if not library.builds_anywhere:
-            return Plan(library, runtime, engine, log)
+            return Plan(library, runtime, engine, log, len(data))
         device = self._gpu()
         kernels = dataclasses.replace(
             key,
@@ -260,7 +271,7 @@ class TensorRTEngine(Engine):
         kept = bytes(self._cache.load(kernels) or b"")
         if not kept and self._progress is not None:
             self._progress(0.0, f"compiling for {device.name}")
-        return Plan(library, runtime, engine, log, kept, lambda data: self._keep(kernels, data))
+        return Plan(library, runtime, engine, log, len(data), kept, lambda data: self._keep(kernels, data))
 
     def _keep(self, key: EngineKey, data: bytes) -> None:
         try:

@@ -69,6 +69,10 @@ class Library:
         """What of the settings for a level changes a plan, for the cache key."""
         return BuildSettings(level).flags()
 
+    def refusal(self, device: Device) -> str:
+        """Why it cannot be used on this GPU, "" where it can."""
+        return ""
+
     def target(self, device: Device | None) -> tuple[str, str]:
         """(name of the GPU, compute capability) that a plan is made for, for the cache key."""
         assert device is not None  # TensorRT builds on the GPU
@@ -86,8 +90,13 @@ class Library:
             log.take()
         raise log.failure("TensorRT does not accept an empty timing cache")
 
-    def open_context(self, plan: Plan) -> Any:
-        """An execution context of a plan, or None where TensorRT makes none."""
+    def open_context(self, plan: Plan, managed: bool = False) -> Any:
+        """An execution context of a plan, or None where TensorRT makes none. managed: it gets the memory between its
+        layers from the caller."""
+        if managed:
+            return plan.engine.create_execution_context(
+                self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            )
         return plan.engine.create_execution_context()
 
     def ran(self, plan: Plan, context: Any, stream: int) -> str:
@@ -99,6 +108,7 @@ class Library:
 class Plan:
     """A deserialized plan; sessions of one model and size share it.
 
+    size: bytes of the plan, about what its weights take on the GPU.
     kept: what was compiled for this GPU out of a portable plan at an earlier start (b"" = nothing, or nothing to
     keep). keep: called with it when there is more. compiled: the library's own object that holds it, once a
     context was made.
@@ -110,6 +120,7 @@ class Plan:
         runtime: Any,
         engine: Any,
         log: Any,
+        size: int = 0,
         kept: bytes = b"",
         keep: Callable[[bytes], None] = lambda data: None,
     ):
@@ -117,6 +128,7 @@ class Plan:
         self.runtime = runtime  # it and its log must outlive the engine
         self.engine = engine
         self.log = log
+        self.size = size
         self.kept = kept
         self.keep = keep
         self.compiled: Any = None

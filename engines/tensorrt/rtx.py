@@ -40,6 +40,20 @@ class RtxLibrary(Library):
         super().__init__(trt)
         self._target = target_name
 
+    def refusal(self, device: Device) -> str:
+        """Why there is no plan for this GPU, "" where there is one: data centre cards between the generations that the
+        library names have none; newer ones than it knows get those of its newest."""
+        known = [name[2:] for name in self.trt.ComputeCapability.__members__ if name.startswith("SM")]
+        have = sorted((int(digits[:-1]), int(digits[-1])) for digits in known)
+        mine = tuple(device.compute_capability)
+        if not have or mine in have or mine > have[-1]:
+            return ""
+        names = ", ".join(f"{major}.{minor}" for major, minor in have)
+        return (
+            f"TensorRT for RTX {self.version} has no plans for {device.name}, whose compute capability "
+            f"{mine[0]}.{mine[1]} is not among {names}: use tensorrt or torch"
+        )
+
     def flags(self, level: int) -> tuple[str, ...]:
         return "max_aux_streams=0", "strongly_typed"
 
@@ -57,9 +71,12 @@ class RtxLibrary(Library):
             if not config.set_compute_capability(trt.ComputeCapability.SM75, 0):
                 raise log.failure(f"TensorRT for RTX cannot build for compute capability {TURING}")
 
-    def open_context(self, plan: Plan) -> Any:
+    def open_context(self, plan: Plan, managed: bool = False) -> Any:
         trt, engine = self.trt, plan.engine
         runtime_config = engine.create_runtime_config()
+        if managed:
+            strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            runtime_config.set_execution_context_allocation_strategy(strategy)
         runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # runs become part of our graphs
         if plan.compiled is None:
             runtime_cache = runtime_config.create_runtime_cache()

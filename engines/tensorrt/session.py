@@ -15,7 +15,7 @@ from dinar_live.engines.gpu import cuda_errors
 from dinar_live.engines.replay_check import replay_problem
 
 if TYPE_CHECKING:
-    from dinar_live.kernels.cuda import Device, DeviceArray, Graph
+    from dinar_live.kernels.cuda import Device, DeviceArray, Graph, Scratch
 
     from .library import Plan
 
@@ -23,11 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 class TensorRTDeviceSession(DeviceSession):
-    """See DeviceSession. One execution context; its tensors are bound once, by name."""
+    """See DeviceSession. One execution context; its tensors are bound once, by name. scratch: what it holds of memory
+    besides the plan's weights comes from there."""
 
-    def __init__(self, device: Device, plan: Plan):
+    def __init__(self, device: Device, plan: Plan, scratch: Scratch | None = None):
         self._device = device
         self._plan = plan
+        self._scratch = scratch
+        self._layers: DeviceArray | None = None
+        self.memory = plan.size
         self.device = device.index
         self.arrays: dict[str, DeviceArray] = {}
         self._context: Any = None
@@ -35,11 +39,14 @@ class TensorRTDeviceSession(DeviceSession):
         try:
             with cuda_errors():
                 device.make_current()
-                context = plan.library.open_context(plan)
+                context = plan.library.open_context(plan, scratch is not None)
                 if context is None:
                     raise plan.log.failure(
                         "TensorRT cannot make an execution context (is the GPU's memory full?)"
                     )
+                if scratch is not None and (size := int(plan.engine.device_memory_size_v2)):
+                    self._layers = scratch.take("TensorRT", (size,), np.uint8)
+                    context.set_device_memory(self._layers.pointer, size)
                 tensors = self._bind(context)
                 self._context = context
         except BaseException:
@@ -69,11 +76,18 @@ class TensorRTDeviceSession(DeviceSession):
                 raise EngineError(
                     f"tensor {name!r} of the plan has the format {engine.get_tensor_format(name)}; expected LINEAR"
                 )
-            array = self.arrays[name] = self._device.empty(shape, dtype)
+            array = self.arrays[name] = self._memory(name, shape, dtype)
             if not context.set_tensor_address(name, array.pointer):
                 raise plan.log.failure(f"TensorRT does not accept the memory of tensor {name!r}")
             tensors[engine.get_tensor_mode(name)][name] = DeviceTensor(array.pointer, shape, dtype)
         return tensors
+
+    def _memory(self, name: str, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        if self._scratch is not None:
+            return self._scratch.take(f"tensor {name}", shape, dtype)
+        array = self._device.empty(shape, dtype)
+        self.memory += array.nbytes
+        return array
 
     def warm_up(self, stream: int) -> None:
         self.enqueue_on(stream)
@@ -97,9 +111,11 @@ class TensorRTDeviceSession(DeviceSession):
             raise self._plan.log.failure("TensorRT could not queue a run")
 
     def close(self) -> None:
-        self._context = None
+        self._context = self._layers = None
         while self.arrays:
-            self.arrays.popitem()[1].free()
+            array = self.arrays.popitem()[1]
+            if self._scratch is None:
+                array.free()
 
 
 class TensorRTSession(Session):

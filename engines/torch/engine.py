@@ -7,6 +7,8 @@ Slower than OpenVINO on a CPU and it allocates its intermediates, but every step
 the node. On a GPU: channels-last, and one CUDA graph per size (cuda.py).
 """
 
+import contextlib
+import hashlib
 import importlib.metadata
 import platform
 
@@ -21,6 +23,7 @@ from dinar_live.engines.base import (
     aligned_zeros,
     static_input_shapes,
 )
+from dinar_live.engines.cache import EngineCache, EngineKey, platform_name
 from dinar_live.engines.nvidia import device_index
 from dinar_live.engines.onnx.file import OnnxFile
 from dinar_live.engines.onnx.fold import fold
@@ -38,6 +41,33 @@ def open_engine(
 ) -> Engine:
     """Engine for one model; device: "auto" (a GPU if torch sees one), "cpu", "cuda" or "cuda:N"."""
     return TorchEngine(model, precision, threads, reason, device)
+
+
+class _Checked:
+    """Which sizes were compared with float32 on this GPU, by this torch: notes in the engine cache."""
+
+    def __init__(self, model: bytes, gpu: str, flags: tuple[str, ...]):
+        self._digest = hashlib.sha256(model).hexdigest()
+        self._gpu = gpu
+        self._flags = flags
+        try:
+            self._cache: EngineCache | None = EngineCache()
+        except EngineError:  # then each start compares again
+            self._cache = None
+
+    def _key(self, size: tuple[int, int, int], io: str) -> EngineKey:
+        engine = f"torch {importlib.metadata.version('torch')} CUDA {torch.version.cuda}"
+        shapes = (("N, H, W", tuple(size)),)
+        flags = (*self._flags, f"io={io}")
+        return EngineKey("checked", self._digest, shapes, engine, self._gpu, "", platform_name(), flags)
+
+    def __contains__(self, instance: tuple[tuple[int, int, int], str]) -> bool:
+        return self._cache is not None and self._cache.load(self._key(*instance)) is not None
+
+    def add(self, instance: tuple[tuple[int, int, int], str]) -> None:
+        if self._cache is not None:
+            with contextlib.suppress(EngineError):  # a full disk
+                self._cache.store(self._key(*instance), b"equal to float32")
 
 
 class TorchEngine(Engine):
@@ -71,6 +101,7 @@ class TorchEngine(Engine):
             if has_gpu
             else f"CPU ({platform.processor() or platform.machine()})"
         )
+        self._checked = _Checked(model.data, name, (precision,)) if has_gpu else None
         version, used = importlib.metadata.version("torch"), threads or torch.get_num_threads()
         self.info = EngineInfo("torch", version, name, precision, used, f"{reason}; {precision}: {why}")
 
@@ -109,6 +140,13 @@ class TorchEngine(Engine):
         return TorchDeviceSession(
             self.graph(self.device_io), static_input_shapes(self.inputs, size), self.device_io
         )
+
+    def unchecked(self, size: tuple[int, int, int], io: str) -> bool:
+        return self._checked is not None and self._precision != "f32" and (size, io) not in self._checked
+
+    def vouch(self, size: tuple[int, int, int], io: str) -> None:
+        if self._checked is not None:
+            self._checked.add((size, io))
 
     def close(self) -> None:
         self._model = None

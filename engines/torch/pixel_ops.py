@@ -49,14 +49,16 @@ def _pad(a, opset, x, pads, value=None, axes=None):
             sides[2 * (x.ndim - 1 - axis)], sides[2 * (x.ndim - 1 - axis) + 1] = first, last
         return F.pad(x, sides, value=0 if value is None else value.item())
     if mode == "reflect" and _pads_only_pictures(x, dims, before, after):
-        (top, bottom), (left, right) = (
-            (dict(zip(dims, side, strict=True)).get(axis, 0) for side in (before, after)) for axis in (2, 3)
+        (top, left), (bottom, right) = (
+            [dict(zip(dims, side, strict=True)).get(axis, 0) for axis in (2, 3)] for side in (before, after)
         )
         if (
             min(top, bottom, left, right) >= 0
             and max(top, bottom) < x.shape[2]
             and max(left, right) < x.shape[3]
         ):
+            if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+                return _mirrored(x, (top, bottom, left, right))
             return F.pad(x, (left, right, top, bottom), mode="reflect")
     for axis, first, last in zip(dims, before, after, strict=True):
         if first or last:
@@ -72,6 +74,29 @@ def _pad(a, opset, x, pads, value=None, axes=None):
                 ),
             )
     return x
+
+
+def _mirrored(x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+    """reflect padding (top, bottom, left, right) of a picture in the order channels last, in that order: one copy of
+    the picture, and the rows and columns around it. torch's own turns it into planes first, and back behind."""
+    top, bottom, left, right = sides
+    n, c, h, w = x.shape
+    out = torch.empty(
+        (n, c, h + top + bottom, w + left + right),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
+    out[:, :, top : top + h, left : left + w] = x
+    for i in range(top):
+        out[:, :, i, left : left + w] = x[:, :, top - i]
+    for i in range(bottom):
+        out[:, :, top + h + i, left : left + w] = x[:, :, h - 2 - i]
+    for i in range(left):
+        out[:, :, :, i] = out[:, :, :, 2 * left - i]
+    for i in range(right):
+        out[:, :, :, left + w + i] = out[:, :, :, left + w - 2 - i]
+    return out
 
 
 def _pads_only_pictures(x: Tensor, dims, before, after) -> bool:

@@ -22,24 +22,27 @@ from .features import OWN, input_planes, mirrored, texel_features
 REUSE = 4  # epochs in which a photo keeps its disturbances: drawing new ones costs half a training step
 FOLDER = 1_000_000
 VALIDATION = 12  # one shard of this many is kept apart
+SECOND = 0.6  # share of the photos that come with another one of the same person, where there is one
+EXPOSURE = 0.05  # by which the other one's brightness differs
 MIRROR = np.array([-1, 1, 1], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """features f16[n,OWN]; colour u8[n,3]; offset f16[n,3] metres; normal i8[n,3] of the true surface,
-    x127; draped bool[n]."""
+    x127; draped bool[n]; other f16[n,OWN] or None: features of a second photo."""
 
     features: np.ndarray
     colour: np.ndarray
     offset: np.ndarray
     normal: np.ndarray
     draped: np.ndarray
+    other: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """planes f32[N,PLANES,T,T]; colour, offset, normal f32[N,3,T,T]; draped f32[N,1,T,T]."""
+    """planes f32[N,planes_of(photos),T,T]; colour, offset, normal f32[N,3,T,T]; draped f32[N,1,T,T]."""
 
     planes: np.ndarray
     colour: np.ndarray
@@ -72,10 +75,12 @@ class People:
     """The photos of the shards in some folders, with true colours and offsets; read as they are asked
     for.
 
-    A shard is named by FOLDER * (place of its folder in the list) + its number.
+    A shard is named by FOLDER * (place of its folder in the list) + its number. pairs: give photos together
+    with another one of the same person, for a network of two photos.
     """
 
-    def __init__(self, folders: Sequence, atlas: Atlas, body: Body):
+    def __init__(self, folders: Sequence, atlas: Atlas, body: Body, *, pairs: bool = False):
+        self.pairs = pairs
         self.folders = [pathlib.Path(f) for f in folders]
         self.atlas = atlas
         self._shapes = Shapes(body)
@@ -109,14 +114,7 @@ class People:
         """Photo `index` of a shard with disturbances drawn from `seed`; strength: None draws it too."""
         z = self._shard(shard)
         rng = np.random.default_rng(seed)
-        end = z["png_end"]
-        png = z["png"][end[index - 1] if index else 0 : end[index]]
-        bgra = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
-        if bgra is None:
-            raise InputError(
-                f"shard {shard}: photo {index} is not a PNG; delete the shard and generate again"
-            )
-        rgba = cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
+        rgba = self._picture(shard, index)
         g = z["geometry"][index]
         drawn = disturb.strength(rng) if strength is None else strength
         table = disturb.colours(rng)
@@ -129,6 +127,7 @@ class People:
         f = texel_features(
             self.atlas, rig, Pose(pose, z["transl"][index], z["expression"][index]), matrix, picture
         )
+        second = self._second(shard, index, rng, rig, drawn, table) if self.pairs else None
         moved = true.model.vertices + z["offset"][g].astype(np.float32)
         normal = self.atlas.at(self.atlas.normals(moved))
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
@@ -141,29 +140,68 @@ class People:
             offset.astype(np.float16),
             np.rint(127 * normal).astype(np.int8),
             draped,
+            second,
         )
+
+    def _picture(self, shard: int, index: int) -> np.ndarray:
+        """Photo `index` of a shard, u8[H,W,4] RGBA."""
+        z = self._shard(shard)
+        end = z["png_end"]
+        png = z["png"][end[index - 1] if index else 0 : end[index]]
+        bgra = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
+        if bgra is None:
+            raise InputError(
+                f"shard {shard}: photo {index} is not a PNG; delete the shard and generate again"
+            )
+        return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
+
+    def _second(
+        self, shard: int, index: int, rng: np.random.Generator, rig: Rig, strength: float, table: np.ndarray
+    ) -> np.ndarray | None:
+        """Features f16[n,OWN] of another photo of the same person on the same body, for SECOND of them."""
+        z = self._shard(shard)
+        if "style" not in z or rng.random() >= SECOND:
+            return None
+        same = np.flatnonzero(z["style"] == z["style"][index])
+        same = same[same != index]
+        if not len(same):
+            return None
+        k = int(rng.choice(same))
+        light = np.clip(table * (1 + rng.normal(0, EXPOSURE)), 0, 255).astype(np.uint8)
+        rgba = self._picture(shard, k)
+        picture = disturb.picture(rng, rgba, light, strength)
+        pose, matrix = z["pose"][k], z["matrix"][k]
+        if strength:  # several photos are fitted with one shape
+            pose, matrix, _ = disturb.fit(
+                rng, pose, matrix, z["betas"][z["geometry"][k]], len(rgba), strength
+            )
+        taken = Pose(pose, z["transl"][k], z["expression"][k])
+        return texel_features(self.atlas, rig, taken, matrix, picture).astype(np.float16)
 
     def batch(self, samples: list[Sample], mirror: np.ndarray) -> Batch:
         """Samples as planes; those with mirror bool[N] as photos of the mirrored person."""
         atlas, N = self.atlas, len(samples)
         features = np.empty((N, len(atlas), OWN), np.float32)
         truth = np.empty((N, len(atlas), 10), np.float32)
+        others: list[np.ndarray | None] = []
         for k, (s, turn) in enumerate(zip(samples, mirror, strict=True)):
             f = s.features.astype(np.float32)
             t = np.concatenate(
                 [s.colour / np.float32(255), s.offset, s.normal / np.float32(127), s.draped[:, None]], 1
             )
+            other = None if s.other is None else s.other.astype(np.float32)
             if turn:
                 f, t = mirrored(atlas, f), t[atlas.mirror]
+                other = None if other is None else mirrored(atlas, other)
                 t[:, 3:6] *= MIRROR
                 t[:, 6:9] *= MIRROR
             features[k], truth[k] = f, t
+            others.append(other)
         planes = np.zeros((N, 10, atlas.size**2), np.float32)
         planes[:, :, atlas.flat] = truth.transpose(0, 2, 1)
         planes = planes.reshape(N, 10, atlas.size, atlas.size)
-        return Batch(
-            input_planes(atlas, features), planes[:, :3], planes[:, 3:6], planes[:, 6:9], planes[:, 9:]
-        )
+        inputs = input_planes(atlas, features, others if self.pairs else None)
+        return Batch(inputs, planes[:, :3], planes[:, 3:6], planes[:, 6:9], planes[:, 9:])
 
 
 class Batches:

@@ -3,7 +3,7 @@ photo sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -27,6 +27,10 @@ SEEN = len(SHELLS) * PER_SHELL + 4  # shells, cosine, visible, gap, reach
 OWN = SEEN + 6  # and rest place and normal
 PLANES = OWN + SEEN + 2  # and the mirrored texel's, covered, skin
 SOURCES = 2 * len(SHELLS)  # shells that colours can be copied from: own and mirrored
+OTHER = (
+    SEEN + 1
+)  # planes more of a network that looks at two photos: what the other one sees, and that it is there
+BASES = (0, OWN, PLANES)  # planes where shells begin: own, mirrored, the other photo's
 Pixels = Callable[[float], tuple[np.ndarray, np.ndarray]]  # x and y [n] at metres along the normal
 WIDTH = 256  # cv2.remap takes pictures, not lists: rows of this many points
 
@@ -105,15 +109,35 @@ def mirrored(atlas: Atlas, features: np.ndarray) -> np.ndarray:
     return out
 
 
-def input_planes(atlas: Atlas, features: np.ndarray) -> np.ndarray:
+def planes_of(photos: int) -> int:
+    """Input planes of a network that looks at one photo or two."""
+    return PLANES + (photos - 1) * OTHER
+
+
+def sources_of(photos: int) -> int:
+    """Shells that a network of one photo or two can copy from."""
+    return SOURCES + (photos - 1) * len(SHELLS)
+
+
+def input_planes(
+    atlas: Atlas, features: np.ndarray, others: Sequence[np.ndarray | None] | None = None
+) -> np.ndarray:
     """Features [N,n,OWN] as the network's input f32[N,PLANES,T,T]: own, the mirrored texel's, covered,
-    skin."""
+    skin.
+
+    others: for a network of two photos, N features [n,OWN] of another photo of the same person, or None
+    where there is none; f32[N,PLANES+OTHER,T,T] then.
+    """
     N, n, _ = features.shape
     T = atlas.size
-    out = np.zeros((N, PLANES, T * T), np.float32)
+    out = np.zeros((N, planes_of(1 if others is None else 2), T * T), np.float32)
     own = features.astype(np.float32, copy=False).transpose(0, 2, 1)
     out[:, :OWN, atlas.flat] = own
     out[:, OWN : OWN + SEEN, atlas.flat] = own[:, :SEEN][:, :, atlas.mirror]
-    out[:, -2, atlas.flat] = 1
-    out[:, -1, atlas.flat] = atlas.skin
-    return out.reshape(N, PLANES, T, T)
+    out[:, PLANES - 2, atlas.flat] = 1
+    out[:, PLANES - 1, atlas.flat] = atlas.skin
+    for k, other in enumerate(others or ()):
+        if other is not None:
+            out[k, PLANES:-1, atlas.flat] = other[:, :SEEN]
+            out[k, -1, atlas.flat] = 1
+    return out.reshape(N, -1, T, T)

@@ -49,13 +49,13 @@ def frames(captures: Sequence) -> list[tuple[Capture, int]]:
     return out
 
 
-def scores(avatar: Avatar, chosen: Sequence[tuple[Capture, int]]) -> np.ndarray:
+def scores(avatar: Avatar, chosen: Sequence[tuple[Capture, int]], renderer: str = "texture") -> np.ndarray:
     """PSNR in dB, MS-SSIM and alpha IoU of every frame, f64[N,3]."""
     rows = []
-    with Renderer(avatar, chosen[0][0].size, renderer="texture", crop=False) as renderer:
+    with Renderer(avatar, chosen[0][0].size, renderer=renderer, crop=False) as drawing:
         for capture, i in chosen:
             truth = Truth(capture.image(i))
-            rgba = renderer.render(capture.pose(i), capture.camera(i)).rgba
+            rgba = drawing.render(capture.pose(i), capture.camera(i)).rgba
             a, b = truth.picture, truth.crop(rgba, True)
             person = rgba[..., 3] >= 128
             union = np.count_nonzero(person | truth.person)

@@ -4,7 +4,8 @@
 
 Writes OUT/state.safetensors (everything needed to go on), OUT/average.safetensors (the averaged
 weights), OUT/log.csv and
-OUT/plan.json. Start the same command again to go on. New shards join with the next epoch.
+OUT/plan.json. Start the same command again to go on. New shards join with the next epoch. --init starts from trained
+weights, of one photo also where --pairs trains a network of two.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor
 from dinar_live.export.fit.state import load_state, save_state
 from dinar_live.runtime.avatar import Body
 
+from . import start
 from .atlas import Atlas
 from .data import Batch, Batches, People
 from .network import CompletionNetwork, blend
@@ -45,7 +47,7 @@ class Settings:
     """steps in all, the last `finish` of which the rate falls to nothing; batch size; rate; width of
     the network; seed;
     bf16: the network itself in bfloat16 (a third faster where the CPU has it), its parameters in
-    float32."""
+    float32; pairs: a network that looks at two photos, where there are two."""
 
     steps: int = 40_000
     finish: int = 8_000
@@ -58,6 +60,7 @@ class Settings:
     save_every: float = 120.0
     check_every: int = 1000
     bf16: bool = False
+    pairs: bool = False
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step: a rise, a plateau, a linear fall."""
@@ -107,7 +110,8 @@ class Trainer:
     """Trains the network in folder `out` on the shards in `shards`; goes on where an earlier run
     stopped."""
 
-    def __init__(self, shards: Sequence, out, settings: Settings):
+    def __init__(self, shards: Sequence, out, settings: Settings, init=None):
+        """init: file of weights to start from (`start.read`), or None."""
         self.settings = settings
         self.out = pathlib.Path(out)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -115,10 +119,12 @@ class Trainer:
         body = Body.open()
         rig = body.rig(np.zeros(10, np.float32))
         atlas = Atlas(rig, settings.size)
-        self.people = People(shards, atlas, body)
+        self.people = People(shards, atlas, body, pairs=settings.pairs)
         self.batches = Batches(self.people, settings.batch, settings.seed, self.out / "plan.json")
         self.loss = Loss(atlas, rig.model.vertices)
-        self.network = CompletionNetwork(settings.width)
+        self.network = self._blank()
+        if init is not None:
+            self.network.load_state_dict(start.adapted(start.read(init), self.network))
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.rate,
@@ -130,6 +136,9 @@ class Trainer:
         self.step = 0
         if self.state.is_file():
             self.step = load_state(self.state, self.network, self.average, self.optimizer)
+
+    def _blank(self) -> CompletionNetwork:
+        return CompletionNetwork(self.settings.width, 2 if self.settings.pairs else 1)
 
     def train(self, seconds: float = float("inf")) -> None:
         """Train to the end, or for this long, with a progress bar; the state is kept on the way and at
@@ -200,7 +209,7 @@ class Trainer:
 
     def averaged(self) -> CompletionNetwork:
         """A network with the averaged weights."""
-        network = CompletionNetwork(self.settings.width)
+        network = self._blank()
         with torch.no_grad():
             for name, p in network.named_parameters():
                 p.copy_(self.average[name])
@@ -246,6 +255,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("steps", "finish", "batch", "width", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
     parser.add_argument("--rate", type=float, default=default.rate)
+    parser.add_argument("--init", metavar="WEIGHTS", help=".onnx or .safetensors to start from")
+    parser.add_argument(
+        "--pairs", action="store_true", help="a network that looks at two photos where there are two"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it likes")
     parser.add_argument(
@@ -262,8 +275,9 @@ def main(arguments: list[str] | None = None) -> None:
         width=a.width,
         seed=a.seed,
         bf16=a.bf16,
+        pairs=a.pairs,
     )
-    Trainer(a.shards, a.out, settings).train(60 * a.minutes)
+    Trainer(a.shards, a.out, settings, a.init).train(60 * a.minutes)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dinar_live.runtime.core.errors import InputError
 
-from .features import PLANES
-from .network import CompletionNetwork
+from .features import planes_of
+from .network import PATCH, CompletionNetwork
 from .predict import SIZE
 
 SMALL = 256  # values; smaller tensors stay in float32
@@ -39,7 +39,8 @@ def load_network(weights) -> CompletionNetwork:
     """The network of a file of averaged weights. Raises InputError."""
     try:
         tensors = safetensors.torch.load_file(weights)
-        network = CompletionNetwork(len(tensors["enter.bias"]))
+        photos = 1 if tensors["enter.weight"].shape[1] == planes_of(1) * PATCH * PATCH else 2
+        network = CompletionNetwork(len(tensors["enter.bias"]), photos)
         network.load_state_dict(tensors)
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as e:
         raise InputError(f"{weights}: not the weights of a completion network ({e})") from e
@@ -47,10 +48,10 @@ def load_network(weights) -> CompletionNetwork:
 
 
 def onnx_bytes(network: CompletionNetwork) -> bytes:
-    """The ONNX file: input `planes` f32[1,PLANES,SIZE,SIZE], outputs as CompletionNetwork."""
+    """The ONNX file: input `planes` f32[1,planes_of(photos),SIZE,SIZE], outputs as CompletionNetwork."""
     file = io.BytesIO()
     torch.onnx.export(
-        _Outputs(network), (torch.zeros(1, PLANES, SIZE, SIZE),),
+        _Outputs(network), (torch.zeros(1, planes_of(network.photos), SIZE, SIZE),),
         file,  # pyright: ignore[reportArgumentType]  # this exporter takes open files too
         input_names=["planes"],
         output_names=list(OUTPUTS),

@@ -144,7 +144,8 @@ def _running_sum(values: np.ndarray) -> float:
 
 
 def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize u8[H,W] or u8[H,W,C] to `size` (height, width) exactly as Pillow's BICUBIC does.
+    """Resize u8[H,W] or u8[H,W,C] to `size` (height, width) exactly as Pillow's BICUBIC does (13.0 takes rows first
+    where that is less work: when a picture gets lower and wider).
 
     Columns first, then rows, each pass in 22-bit fixed point and rounded to 8 bits; widened when shrinking.
     All sums are whole numbers far below 2^53, so the float64 products are exact.

@@ -129,6 +129,18 @@ def rung_of(weights: Mapping[str, np.ndarray], name: str = "light") -> Rung:
     return Rung(name, stem.shape[0], stem.shape[1] - BLOCK, head.shape[-1])
 
 
+def read_onnx(model: bytes) -> dict[str, np.ndarray]:
+    """The weights that `build_onnx` made the file of. ValueError for another file."""
+    import onnx
+    from onnx import numpy_helper
+
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load_model_from_string(model).graph.initializer}
+    names = [name for name, *_ in _LAYERS]
+    if missing := [n for n in names if f"{n}.weight" not in held]:
+        raise ValueError(f"model: no weights of {missing[0]}; expected a network of this module")
+    return {n: held[f"{n}.weight"] for n in names}
+
+
 def build_onnx(weights: Mapping[str, np.ndarray]) -> bytes:
     """ONNX file (opset 17, float32, self-contained) with these weights (see `random_weights`). ValueError for
     wrong shapes."""

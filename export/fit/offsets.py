@@ -21,6 +21,7 @@ from dinar_live.runtime.core.skeleton import JOINT_INDEX
 from .colours import mean_texture
 from .contours import Edges, Equations, contour_equations
 from .frames import Frame, with_offsets
+from .poses import SILHOUETTE_BLUR, Poses
 from .shading import shading_equations
 
 SMOOTHNESS = (
@@ -125,11 +126,13 @@ def fit_offsets(
     colours: bool = True,
     seed: int = 0,
     report: Callable[[str], None] = lambda _: None,
+    poses: Poses | None = None,
 ):
     """Offsets f32[V,3] in metres, rest pose. Eyes, teeth and tongue keep their place. colours: refine by the
     pictures' colours too.
 
-    report: told a line after each round. Raises InputError where no outline can be used.
+    report: told a line after each round. poses: of these frames, if they are to be refined after each round but the
+    first; their `frames` are the refined ones afterwards. Raises InputError where no outline can be used.
     """
     solver, rng = Solver(rig), np.random.default_rng(seed)
     edges = Edges(rig.faces[solver.skin[rig.faces].all(1)])
@@ -149,6 +152,11 @@ def fit_offsets(
             systems.append((*solver.matrix(parts), COLOUR_WEIGHT**2, HUBER_COLOUR))
         offset = solver.solve(systems, smoothness, offset, robust=number > 0)
         residual = 1e3 * np.median(np.abs(matrix @ offset.ravel() - target))
+        if poses is not None and number > 0:
+            moved = with_offsets(rig, offset)
+            texture = mean_texture(moved, frames, TEXTURE)[0] if blur is not None else None
+            poses.refine(moved, edges, texture, blur or SILHOUETTE_BLUR, rng)
+            frames = poses.frames
         largest = 1e3 * np.linalg.norm(offset, axis=1).max()
         kind = "outlines" if blur is None else "colours"
         report(

@@ -13,6 +13,7 @@ import torch
 
 from dinar_live.export.capture import Capture
 from dinar_live.export.checks import make_checks
+from dinar_live.export.completion.renderers import read_renderers, shipped
 from dinar_live.export.texture_space import texels
 from dinar_live.export.work import Work, fingerprint
 from dinar_live.runtime.avatar import Avatar, Body, RendererSpec
@@ -22,6 +23,7 @@ from . import half
 from .colours import filled_texture, mean_texture
 from .frames import read_frames, with_offsets
 from .offsets import fit_offsets
+from .poses import Poses, with_poses
 from .samples import Crops
 from .train import Model, Settings, Trainer
 
@@ -34,7 +36,8 @@ Report = Callable[[str], None]
 class FitSettings:
     """texture: texels a side; neural: channels beside the colour; width: channels of the network at half
     resolution, both of `light`, the other networks are as half.LADDER says; steps of training for each;
-    offsets: move the mesh; colours: refine that by colours; device: cpu or cuda."""
+    offsets: move the mesh; colours: refine that by colours; device: cpu or cuda; poses: refine each frame's pose, too,
+    None: where the capture says that they are estimates."""
 
     texture: int = 512
     neural: int = half.LADDER[0].neural
@@ -44,6 +47,7 @@ class FitSettings:
     colours: bool = True
     seed: int = 0
     device: str = "cpu"
+    poses: bool | None = None
 
     def __post_init__(self):
         for name, low, high in (("texture", 64, MAX_TEXTURE), ("neural", 0, half.MAX_NEURAL), ("width", 16, half.MAX_WIDTH),
@@ -76,6 +80,17 @@ def fit_capture(
     line per stage; progress: told the step (of all networks' together) and the mean loss while training. Raises
     InputError.
     """
+    return fit_with_poses(
+        capture, body, settings, name=name, licence=licence, work=work, report=report, progress=progress
+    )[0]
+
+
+def fit_with_poses(
+    capture: Capture, body: Body, settings: FitSettings, *, name: str, licence: str = "", work: pathlib.Path | None = None,
+    report: Report = print, progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> tuple[Avatar, Capture]:  # fmt: skip
+    """`fit_capture`, and the capture with the poses that it was fitted with: where they were refined, the training
+    frames have the refined ones and, if the capture says its times, the others what lies between their neighbours."""
     s = settings
     began = time.monotonic()
     indices = capture.frames("training")
@@ -83,14 +98,26 @@ def fit_capture(
     capture.check_body(bare)
     frames = read_frames(capture, indices)
     given = fingerprint([capture.path / "capture.npz", *map(capture.image_path, indices)], {}, bare.arrays())
-    for_mesh = {"given": given, "colours": s.colours, "seed": s.seed}
+    refine = capture.estimated if s.poses is None else s.poses
+    if refine and not s.offsets:
+        raise InputError("poses: are refined while the mesh is moved, which offsets=False forbids")
+    for_mesh = {"given": given, "colours": s.colours, "seed": s.seed, "poses": refine}
     mesh_work = Work(work, fingerprint([], for_mesh))
     if s.offsets:
-        mesh = mesh_work.stage(
-            "mesh",
-            lambda: {"offset": fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report)},
-        )
+        poses = Poses(frames, None if capture.time is None else capture.time[indices]) if refine else None
+
+        def find_mesh() -> dict[str, np.ndarray]:
+            offset = fit_offsets(bare, frames, colours=s.colours, seed=s.seed, report=report, poses=poses)
+            return {"offset": offset} | (
+                {} if poses is None else {"local": poses.local, "transl": poses.transl}
+            )
+
+        mesh = mesh_work.stage("mesh", find_mesh)
         rig = with_offsets(bare, mesh["offset"])
+        if poses is not None:
+            poses.put(mesh["local"], mesh["transl"])
+            capture = with_poses(capture, indices, poses)
+            frames = poses.frames
     else:
         rig = bare
     mesh_seconds = time.monotonic() - began
@@ -99,10 +126,11 @@ def fit_capture(
     training = Settings(steps=s.steps, seed=s.seed, device=s.device, bf16=s.device == "cuda")
     crops = Crops(rig, frames, training.size, s.seed)
     renderers = {}
+    generic = read_renderers() if shipped() else {}
     for done, rung in enumerate(s.ladder):
         kept = Work(work, fingerprint([], for_mesh | asdict(s) | {"rung": asdict(rung)}))
         trainer = Trainer(
-            Model(colour, rung, s.seed),
+            Model(colour, rung, s.seed, generic.get(rung.name)),
             lambda step: crops.batch(step, training.batch),
             training,
             kept.file(f"train_{rung.name}"),
@@ -114,12 +142,13 @@ def fit_capture(
     renderers["texture"] = RendererSpec(eight_bits(colour), samples=2)
     provenance = {
         "method": "fit", "capture": capture.name, "frames": len(frames), "settings": asdict(s),
+        "poses": "refined" if refine else "as given",
         "seconds": {"mesh": round(mesh_seconds, 1), "all": round(time.monotonic() - began, 1)},
     }  # fmt: skip
     avatar = Avatar(
         name=name, rig=rig, renderers=renderers, body_kind=body.kind, licence=licence, provenance=provenance
     )
-    return make_checks(avatar, _apart(capture, indices))
+    return make_checks(avatar, _apart(capture, indices)), capture
 
 
 def network_renderer(model: Model) -> RendererSpec:

@@ -23,18 +23,24 @@ def check_validation(capture: Capture) -> None:
 
 def write_report(out, avatar: Avatar, capture: Capture) -> None:
     """Score every renderer on the validation frames, print the table, write sheet and figures; says so where
-    there are no such frames."""
+    there are no such frames. Where poses were refined, the frames are aligned first."""
     try:
         frames = capture.frames("validation")
     except InputError:
         print(f"{capture.name} has no validation frames: no scores")
         return
+    content = {"avatar": avatar.name, "capture": capture.name, "provenance": avatar.provenance}
+    if avatar.provenance.get("poses") == "refined":
+        from .align import aligned
+
+        capture = aligned(avatar, capture, frames)
+        content["aligned"] = "both"
+        print("poses are estimates: each frame's pose and translation were aligned to its picture first")
     evaluations = [evaluate(avatar, capture, frames, name) for name in avatar.renderers]
     for e in evaluations:
         print("\n".join(table(e)))
     picture, figures = report_paths(out)
     write_png(picture, sheet(evaluations[:1]))
-    content = {"avatar": avatar.name, "capture": capture.name, "provenance": avatar.provenance}
     content["renderers"] = [summary(e) for e in evaluations]
     write_json(figures, content)
     print(f"report: {picture}, {figures}")

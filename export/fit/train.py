@@ -9,19 +9,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .half import Rung
+from dinar_live.export.completion.renderers import GenericRenderer, enlarged_map
+
+from .half import Rung, read_onnx, rung_of
 from .losses import picture_loss
 from .network import HalfRenderer
-from .samples import Batch
 from .state import load_state, save_state
 
 NEURAL_START = 0.1  # spread of the neural channels around 0.5
+WELL_KNOWN = (0.1, 0.0, 0.1, 1.0, 0.0, 0.0)  # completion.renderers.KNOWN of a captured person
 NEURAL_TEXELS = 2  # of the colour's texture for one of the neural channels', which are sampled half as often
 CLIP = 1.0  # norm of a step's gradient
 AVERAGE = 0.998  # of the weights that are kept, per step
@@ -45,10 +48,29 @@ class Settings:
     bf16: bool = False  # on a CPU it is slower than f32, even where there are instructions for it
 
 
-class Model(nn.Module):
-    """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`."""
+class Learned(nn.Module):
+    """What a Trainer trains: a network that corrects what the mesh shows, and what it is given of it."""
 
-    def __init__(self, colour: np.ndarray, rung: Rung, seed: int):
+    network: HalfRenderer
+
+    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour and mask [N,4,H,W] and neural channels [N,C,H/2,W/2] of a batch's arrays but the last two."""
+        raise NotImplementedError
+
+    def groups(self, settings: Settings) -> list[dict]:
+        """Parameters with their rates, as torch's optimizers take them."""
+        raise NotImplementedError
+
+
+AnyModel = TypeVar("AnyModel", bound=Learned)
+
+
+class Model(Learned):
+    """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`.
+
+    start: a renderer for everybody to begin with, where it is of the same size."""
+
+    def __init__(self, colour: np.ndarray, rung: Rung, seed: int, start: GenericRenderer | None = None):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.colour = nn.Parameter(
@@ -58,17 +80,41 @@ class Model(nn.Module):
         start = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
         self.neural = nn.Parameter(torch.from_numpy(start))
         self.network = HalfRenderer(rung, seed)
+        if start is not None and rung_of(weights := read_onnx(start.model), rung.name) == rung:
+            with torch.no_grad():
+                self.neural += torch.from_numpy(_started(start, side).transpose(2, 0, 1) - 0.5)
+                for name, p in self.network.convs.items():
+                    p.copy_(torch.from_numpy(weights[name].copy()))
 
-    def features(self, uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """uv [N,H,W,2] in [0,1], mask [N,H,W] -> colour and mask [N,4,H,W] and neural channels
         [N,C,H/2,W/2]: what `gather_half` gives."""
+        uv, mask = inputs
         m = mask[:, None]
-        seen = torch.cat([_sampled(self.colour.clamp(0, 1), uv) * m, m], 1)
+        seen = torch.cat([sampled(self.colour.clamp(0, 1), uv) * m, m], 1)
         place, covered = block_places(uv, mask)
-        return seen, _sampled(self.neural.clamp(0, 1), place) * covered[:, None]
+        return seen, sampled(self.neural.clamp(0, 1), place) * covered[:, None]
 
     def forward(self, uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(*self.features(uv, mask))
+
+    def groups(self, settings: Settings) -> list[dict]:
+        """Parameters with their rates, as torch's optimizers take them."""
+        return [
+            {
+                "params": list(self.network.parameters()),
+                "lr": settings.learning_rate,
+                "weight_decay": settings.weight_decay,
+            },
+            {"params": [self.neural], "lr": settings.texture_rate, "weight_decay": 0.0},
+            {"params": [self.colour], "lr": settings.colour_rate, "weight_decay": 0.0},
+        ]
+
+
+def _started(start: GenericRenderer, side: int) -> np.ndarray:
+    """The neural texture f32[side,side,C] of a person of whom a capture shows all."""
+    known = np.tile(np.float32(WELL_KNOWN[: start.known]), (side, side, 1))
+    return np.concatenate([known, enlarged_map(start.shared, side) / np.float32(255)], 2)
 
 
 def block_places(uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,21 +127,21 @@ def block_places(uv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return places.gather(3, first[..., None, None].expand(n, h // 2, w // 2, 1, 2))[..., 0, :], covered
 
 
-def _sampled(texture: Tensor, uv: Tensor) -> Tensor:
+def sampled(texture: Tensor, uv: Tensor) -> Tensor:
     """texture [C,T,T] at uv [N,h,w,2] -> [N,C,h,w]."""
     n, h, w, _ = uv.shape
     grid = (2 * uv - 1).reshape(1, n * h, w, 2)  # one tall picture: the texture is not copied for each
     return F.grid_sample(texture[None], grid, align_corners=True)[0].reshape(-1, n, h, w).transpose(0, 1)
 
 
-class Trainer:
+class Trainer(Generic[AnyModel]):
     """Trains a model on batches; `file` keeps its state, from which an interrupted run goes on (None: none is
-    kept)."""
+    kept). A batch is a tuple of arrays: what `model.features` takes, then truth and weight (samples.Batch)."""
 
     def __init__(
         self,
-        model: Model,
-        batches: Callable[[int], Batch],
+        model: AnyModel,
+        batches: Callable[[int], tuple[np.ndarray, ...]],
         settings: Settings,
         file: pathlib.Path | None = None,
     ):
@@ -103,18 +149,7 @@ class Trainer:
         self.model = model.to(settings.device)
         self._batches = batches
         s = settings
-        self._optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": list(model.network.parameters()),
-                    "lr": s.learning_rate,
-                    "weight_decay": s.weight_decay,
-                },
-                {"params": [model.neural], "lr": s.texture_rate, "weight_decay": 0.0},
-                {"params": [model.colour], "lr": s.colour_rate, "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.98),
-        )
+        self._optimizer = torch.optim.AdamW(model.groups(s), betas=(0.9, 0.98))
         self._rates = [g["lr"] for g in self._optimizer.param_groups]
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.step = 0
@@ -122,7 +157,7 @@ class Trainer:
         if self._file is not None and self._file.is_file():
             self.step = load_state(self._file, self.model, self.average, self._optimizer)
 
-    def run(self, report: Callable[[int, float], None] = lambda step, loss: None) -> Model:
+    def run(self, report: Callable[[int, float], None] = lambda step, loss: None) -> AnyModel:
         """Train to the end and return the model with the averaged weights."""
         s, saved, mean = self.settings, time.monotonic(), math.nan
         source = _Ahead(self._batches, self.step, s.steps)
@@ -139,7 +174,7 @@ class Trainer:
             source.close()
         return self.averaged()
 
-    def averaged(self) -> Model:
+    def averaged(self) -> AnyModel:
         """The model with the averaged weights in place (training can go on afterwards only from a saved
         state)."""
         with torch.no_grad():
@@ -147,16 +182,16 @@ class Trainer:
                 p.copy_(self.average[name])
         return self.model
 
-    def _train(self, batch: Batch) -> float:
+    def _train(self, batch: tuple[np.ndarray, ...]) -> float:
         s = self.settings
         factor = min(1, (self.step + 1) / WARM_UP) * (
             0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
         )
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        uv, mask, truth, weight = (torch.from_numpy(a).to(s.device, non_blocking=True) for a in batch)
+        *inputs, truth, weight = (torch.from_numpy(a).to(s.device, non_blocking=True) for a in batch)
         with torch.autocast(s.device, torch.bfloat16, enabled=s.bf16):
-            seen, neural = self.model.features(uv, mask)
+            seen, neural = self.model.features(*inputs)
             correction = self.model.network.correction(seen, neural)
         base_rgb, base_alpha = self.model.network.base(seen.float())
         rgb = (base_rgb + correction[:, :3].float()).clamp(0, 1)
@@ -184,7 +219,7 @@ def leaky_clamp(x: Tensor, slope: float = 0.01) -> Tensor:
 class _Ahead:
     """Makes the next batches on a thread of its own while the present one is learned from."""
 
-    def __init__(self, make: Callable[[int], Batch], first: int, last: int):
+    def __init__(self, make: Callable[[int], tuple[np.ndarray, ...]], first: int, last: int):
         self._queue: queue.Queue = queue.Queue(2)
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -207,7 +242,7 @@ class _Ahead:
             if self._stop.is_set() or isinstance(item, Exception):
                 return
 
-    def next(self) -> Batch:
+    def next(self) -> tuple[np.ndarray, ...]:
         item = self._queue.get()
         if isinstance(item, Exception):
             raise item

@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", help="folder of capture folders")
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first person")
+    parser.add_argument("--frames", type=int, default=24, help="validation frames")
     parser.add_argument("--strict", action="store_true", help=f"leave out {', '.join(HELD_OUT)}")
     a = parser.parse_args(arguments)
     cv2.setNumThreads(1)
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     for seed in range(a.seed, a.seed + a.people):
         folder = pathlib.Path(a.out) / f"person_{seed:03d}"
         if not (folder / "photo" / "smplx_back.npz").exists():  # written last
-            person = write_capture(assets, body, seed, folder)
+            person = write_capture(assets, body, seed, folder, frames=a.frames)
             print(
                 folder,
                 [p["role"] for p in person.parts if p["role"] in ("drape", "piece", "bun", "tail")],

@@ -60,7 +60,7 @@ def loosen(person: Person, rng: np.random.Generator) -> None:
             longer = float(np.exp(rng.normal(0, 0.35)))
             v[:, 1] = np.where(v[:, 1] < chin, chin + (v[:, 1] - chin) * longer, v[:, 1])
         elif role == "shoes":
-            v = v + normal * max(0.0, rng.normal(0, 0.004))
+            v = _other_shoe(v + normal * max(0.0, rng.normal(0, 0.004)), joints, rng)
         else:
             along_leg = np.clip((hip - 0.05 - v[:, 1]) / (hip - ankle), 0, 1)
             along_arm = np.clip((np.abs(v[:, 0]) - shoulder) / (wrist - shoulder), 0, 1)
@@ -73,6 +73,25 @@ def loosen(person: Person, rng: np.random.Generator) -> None:
             thick = np.einsum("nc,nc->n", off, normal).clip(0, 0.06)
             v = v + ((wider - 1) * thick + move)[:, None] * normal
         part["v"] = v
+
+
+def _other_shoe(v: np.ndarray, joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shoes f64[N,3] with a longer or shorter toe, wider or narrower, on a thicker sole or a heel."""
+    sole = rng.uniform(0.005, 0.035) if rng.random() < 0.4 else 0.0
+    heel = rng.uniform(0.01, 0.05) if rng.random() < 0.2 else 0.0
+    toe, wide, high = rng.normal(1.03, 0.07), rng.normal(1.0, 0.06), rng.normal(1.0, 0.06)
+    for side, sign in (("left", 1), ("right", -1)):
+        ankle, mine = joints[J[f"{side}_ankle"]], sign * v[:, 0] > 0
+        if not mine.any():
+            continue
+        d = v[mine] - ankle
+        low = np.clip(-d[:, 1] / max(1e-3, -d[:, 1].min()), 0, 1)  # 0 at the ankle, 1 under the sole
+        d[:, 2] *= np.where(d[:, 2] > 0, 1 + (toe - 1) * low, 1)
+        d[:, 0] *= 1 + (wide - 1) * low
+        d[:, 1] *= np.where(d[:, 1] > 0, 1, 1 + (high - 1) * low)
+        d[:, 1] -= (sole + heel * (d[:, 2] < 0.02)) * low**4
+        v[mine] = ankle + d
+    return v
 
 
 def _keep_faces(part: dict, keep: np.ndarray) -> None:
@@ -147,7 +166,7 @@ def _add(
 
 def drape(person: Person, rng: np.random.Generator) -> None:
     """Some people wear a skirt, a dress or a coat: cloth hanging over both legs."""
-    kind = rng.choice(["none", "skirt", "dress", "coat"], p=[0.4, 0.36, 0.1, 0.14])
+    kind = rng.choice(["none", "skirt", "dress", "coat"], p=[0.36, 0.4, 0.1, 0.14])
     if kind == "none":
         return
     joints, suit, skin = person.joints, person.part("suit"), person.part("skin")
@@ -158,12 +177,12 @@ def drape(person: Person, rng: np.random.Generator) -> None:
     lowest = ankle + 0.07 if kind != "coat" else knee - 0.25
     hem = float(np.interp(rng.beta(1.3, 1.0), [0, 1], [crotch - 0.03, lowest]))
     flare = min(abs(rng.normal(0, 0.2 if kind != "coat" else 0.08)), 0.5)
-    if kind == "skirt" and rng.random() < 0.5:
+    if kind == "skirt" and rng.random() < 0.65:
         flare = rng.uniform(-0.04, lofts.NARROW)
     trousers = rng.random() < (0.2 if kind != "coat" else 0.85)
     open_front = kind == "coat" and rng.random() < 0.45
     # a shirt may hang over the skirt
-    over = kind == "skirt" and not trousers and rng.random() < 0.45
+    over = kind == "skirt" and not trousers and rng.random() < 0.55
     end = waist - (rng.uniform(0.03, 0.17) if over else 0.05)
     if not trousers:  # bare legs: the suit ends near the waist
 
@@ -256,7 +275,7 @@ def add_pieces(person: Person, rng: np.random.Generator) -> None:
                 like_suit=like,
                 style=1,
             )
-    if rng.random() < 0.22:
+    if rng.random() < 0.32:
         _knot(person, rng)
 
 

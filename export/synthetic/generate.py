@@ -27,21 +27,22 @@ from . import people, photos, wrap
 from .assets import HELD_OUT, Assets
 from .person import Person
 
-VERSION = 4
+VERSION = 5
 ATLAS = 128  # texels a side of the true colours
 NEVER = 1 << 30
 
 
 class Generator:
-    """Makes shards. Settings: outfits of a built person, photos of an outfit, pixels a side of a photo,
-    seed."""
+    """Makes shards. Settings: outfits of a built person, styles (colours and prints) of an outfit, photos
+    of a style, pixels a side of a photo, seed."""
 
     def __init__(
         self,
         assets: Assets,
         *,
         outfits: int = 3,
-        shots: int = 5,
+        styles: int = 3,
+        shots: int = 2,
         size: int = 256,
         seed: int = 0,
         builds: int = 4,
@@ -49,6 +50,7 @@ class Generator:
         self.assets = assets
         self.body = Body.open()
         self.outfits = outfits
+        self.styles = styles
         self.shots = shots
         self.size = size
         self.seed = seed
@@ -61,27 +63,30 @@ class Generator:
         )
 
     def shard(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of shard `number`, of `builds` people in `outfits` outfits (G geometries) on
-        `shots` photos each.
+        """The arrays of shard `number`, of `builds` people in `outfits` outfits (G geometries) in
+        `styles` styles on `shots` photos each.
 
-        betas f32[G,10]; offset f16[G,V,3] metres; draped bool[G,V]; of each photo: geometry i32[N];
-        colour u8[N,n,3] of the
+        betas f32[G,10]; offset f16[G,V,3] metres; draped bool[G,V]; of each photo: geometry i32[N]; style
+        i32[N] (photos of one number show the same person, clothes and colours); colour u8[N,n,3] of the
         covered texels (true, sRGB, lit); pose f32[N,55,3]; transl f32[N,3]; expression f32[N,62];
         matrix f64[N,3,4];
         png u8[...] and png_end i64[N]: the pictures, RGBA with straight alpha, one after the other.
         """
         rng = np.random.default_rng([VERSION, self.seed, number])
         geometry = {k: [] for k in ("betas", "offset", "draped")}
-        photo = {k: [] for k in ("geometry", "colour", "pose", "transl", "expression", "matrix", "png")}
+        photo = {
+            k: [] for k in ("geometry", "style", "colour", "pose", "transl", "expression", "matrix", "png")
+        }
         for _ in range(self.builds):
             person = people.build(people.draw(rng, self.assets), self.assets, self.body)
             for outfit in range(self.outfits):
                 varied = people.vary(person, rng, self.assets, plain=outfit == 0 and rng.random() < 0.4)
                 self._outfit(varied, rng, geometry, photo)
         ends = np.cumsum([len(p) for p in photo["png"]])
-        out = {k: np.stack(v) for k, v in (geometry | photo).items() if k not in ("png", "geometry")}
+        out = {k: np.stack(v) for k, v in (geometry | photo).items() if k not in ("png", "geometry", "style")}
         out.update(
             geometry=np.array(photo["geometry"], np.int32),
+            style=np.array(photo["style"], np.int32),
             png=np.concatenate(photo["png"]),
             png_end=ends,
         )
@@ -95,19 +100,20 @@ class Generator:
         geometry["betas"].append(np.float32(person.flat["betas"]))
         geometry["offset"].append(offset.astype(np.float16))
         geometry["draped"].append(self.wrapper.draped(person))
-        for _ in range(self.shots):
+        for k in range(self.styles):
             people.restyle(person, rng, self.assets)
-            shot = photos.take(person, rng, self.assets, self.size, self.rest)
+            style = number * self.styles + k
             colour = wrap.true_colours(person, surface, links, self.assets.builder._LIN)
-            ok, png = cv2.imencode(".png", cv2.cvtColor(shot.rgba, cv2.COLOR_RGBA2BGRA))
-            assert ok, "OpenCV could not write a picture to memory"
-            fields = (number, colour, shot.pose, shot.transl, shot.expression, shot.matrix, png.ravel())
-            for key, value in zip(photo, fields, strict=True):
-                photo[key].append(value)
+            for shot in photos.take_several(person, rng, self.assets, self.size, self.rest, self.shots):
+                ok, png = cv2.imencode(".png", cv2.cvtColor(shot.rgba, cv2.COLOR_RGBA2BGRA))
+                assert ok, "OpenCV could not write a picture to memory"
+                fields = (number, style, colour, shot.pose, shot.transl, shot.expression, shot.matrix)
+                for key, value in zip(photo, (*fields, png.ravel()), strict=True):
+                    photo[key].append(value)
 
     def settings(self) -> dict:
         """What the bytes depend on, to be kept beside the shards."""
-        keep = ("outfits", "shots", "size", "seed", "builds")
+        keep = ("outfits", "styles", "shots", "size", "seed", "builds")
         names = ("suits", "shoes", "hair", "skins", "brows", "lashes")
         return dict(version=VERSION, atlas=ATLAS, **{k: getattr(self, k) for k in keep},
                     assets={k: list(getattr(self.assets, k)) for k in names})  # fmt: skip
@@ -153,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--people",
         type=int,
-        help="people to build; each in 3 outfits, 5 photos of each (default: without end)",
+        help="people to build; each in 3 outfits, 3 styles and 2 photos of each style (default: without end)",
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--seed", type=int, default=0)

@@ -64,16 +64,52 @@ def yaw(rng: np.random.Generator) -> float:
     return float(np.pi + rng.normal(0, 0.25)) if r < 0.78 else float(rng.uniform(-np.pi, np.pi))
 
 
-def take(person: Person, rng: np.random.Generator, assets: Assets, size: int, rest: np.ndarray) -> Photo:
-    """One photo of size x size pixels. rest f64[30,3]: hands_mean_l and _r of the body."""
-    builder = assets.builder
-    skirt = bool(person.drapes)
-    expression = np.zeros(62)
+def other_yaw(rng: np.random.Generator, first: float) -> float:
+    """Where the person turns in a further photo: mostly half round from the first, often to a side."""
+    r = rng.random()
+    if r < 0.65:
+        return float(first + np.pi + rng.normal(0, 0.2))
+    if r < 0.85:
+        return float(first + rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.25))
+    return yaw(rng)
+
+
+def take_several(
+    person: Person, rng: np.random.Generator, assets: Assets, size: int, rest: np.ndarray, count: int
+) -> list[Photo]:
+    """Photos of one person in the same clothes, as for `dinar export --photo FRONT --photo BACK`; often in
+    the same pose. As `take`."""
+    first = drawn_pose(person, rng, assets, rest)
+    turn = yaw(rng)
+    out = [take(person, rng, assets, size, first, turn)]
+    for _ in range(count - 1):
+        pose = first if rng.random() < 0.5 else drawn_pose(person, rng, assets, rest)
+        out.append(take(person, rng, assets, size, pose, other_yaw(rng, turn)))
+    return out
+
+
+def drawn_pose(
+    person: Person, rng: np.random.Generator, assets: Assets, rest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A pose f64[55,3], mostly of someone who stands for a photo, and an expression f64[62].
+    rest f64[30,3]: hands_mean_l and _r of the body."""
     if rng.random() < 0.8:
-        pose = standing(rng, assets, rest)
-    else:
-        pose, expression = assets.poser.sample_pose(rng, rest, skirt)
-    pose[0] = [0, yaw(rng), 0]
+        return standing(rng, assets, rest), np.zeros(62)
+    return assets.poser.sample_pose(rng, rest, bool(person.drapes))
+
+
+def take(
+    person: Person,
+    rng: np.random.Generator,
+    assets: Assets,
+    size: int,
+    drawn: tuple[np.ndarray, np.ndarray],
+    turn: float,
+) -> Photo:
+    """One photo of size x size pixels of the person in a pose of `drawn_pose`, turned by `turn` radians."""
+    builder = assets.builder
+    pose, expression = drawn[0].copy(), drawn[1]
+    pose[0] = [0, turn, 0]
     pose, expression = pose.astype(np.float32), expression.astype(np.float32)
     transl = np.zeros(3, np.float32)
     v = builder.posed(person.flat, pose.astype(float), expression, transl)

@@ -2,8 +2,8 @@
 #include <atomic>
 
 #include "dinar/edges.h"
-#include "dinar/sample.h"
 #include "dinar/simd.h"
+#include "edge_average.h"
 #include "triangles.h"
 
 DINAR_BEGIN
@@ -50,13 +50,45 @@ struct SmoothScratch {
     }
 };
 
+// apart() for a face and several others, without branches. -1 is apart from every face, not from -1.
+#if defined(__SSE2__)
+class Apart {
+public:
+    Apart(const void *boxes, float gap) : boxes_(static_cast<const float *>(boxes)), gap_(_mm_set1_ps(gap)), flip_(_mm_set_ps(-0.0f, -0.0f, 0.0f, 0.0f)) {}
+    void from(int32_t a) { id_ = a, box_ = box(a); }
+    bool operator()(int32_t b) const {
+        const __m128 other = box(b), turned = _mm_shuffle_ps(other, other, _MM_SHUFFLE(1, 0, 3, 2));
+        const __m128 between = _mm_xor_ps(_mm_sub_ps(box_, turned), flip_);    // u0-u1', v0-v1', u0'-u1, v0'-v1
+        return (_mm_movemask_ps(_mm_cmpgt_ps(between, gap_)) != 0) | ((id_ ^ b) < 0);
+    }
+
+private:
+    __m128 box(int32_t id) const { return _mm_loadu_ps(boxes_ + 4 * static_cast<int64_t>(max2(id, 0))); }
+    const float *boxes_;
+    __m128 gap_, flip_, box_;
+    int32_t id_ = -1;
+};
+#else
+class Apart {
+public:
+    Apart(const void *boxes, float gap) : boxes_(static_cast<const UvBox *>(boxes)), gap_(gap) {}
+    void from(int32_t a) { id_ = a; }
+    bool operator()(int32_t b) const { return (id_ & b) >= 0 && apart(id_, b, boxes_, gap_); }
+
+private:
+    const UvBox *boxes_;
+    float gap_;
+    int32_t id_ = -1;
+};
+#endif
+
 // Where a pixel and the next, to the right or below, show different surfaces. across, down: [columns] words each.
 bool compare_row(const SmoothArgs &a, int y, uint64_t *across, uint64_t *down, int columns) {
-    const UvBox *boxes = static_cast<const UvBox *>(a.uv_boxes);
     const int W = a.grid.width;
     const int32_t *row = a.triangle_id + static_cast<int64_t>(y) * W;
     const int32_t *below = y + 1 < a.grid.height ? row + W : row;
     const uint32_t limit = static_cast<uint32_t>(a.grid.faces) + 1;
+    Apart differs(a.uv_boxes, a.gap);
     for (int w = 0; w < columns; ++w) {
         const int x0 = w * WORD, n = min2(WORD, W - x0), m = min2(n, W - 1 - x0);
         uint64_t right = 0, under = 0;
@@ -72,8 +104,14 @@ bool compare_row(const SmoothArgs &a, int y, uint64_t *across, uint64_t *down, i
         if (m == n) largest = max2(largest, static_cast<uint32_t>(row[x0 + n] + 1));
         if (largest >= limit) return false;
         if (differ) {
-            for (int i = 0; i < m; ++i) right |= static_cast<uint64_t>(apart(row[x0 + i], row[x0 + i + 1], boxes, a.gap)) << i;
-            for (int i = 0; i < n; ++i) under |= static_cast<uint64_t>(apart(row[x0 + i], below[x0 + i], boxes, a.gap)) << i;
+            int from = 0, to = n;        // empty at both ends, most of the time
+            while (from < m && (row[x0 + from] & row[x0 + from + 1] & below[x0 + from]) == -1) ++from;
+            while (to > from && to < m && (row[x0 + to - 1] & row[x0 + to] & below[x0 + to - 1]) == -1) --to;
+            for (int i = from; i < to; ++i) {
+                differs.from(row[x0 + i]);
+                if (i < m) right |= static_cast<uint64_t>(differs(row[x0 + i + 1])) << i;
+                under |= static_cast<uint64_t>(differs(below[x0 + i])) << i;
+            }
         }
         across[w] = right;
         down[w] = under;
@@ -108,50 +146,59 @@ template <int S> bool near_marks(const GridTriangle &t, int y0, int y1, const Ma
 // Samples of a pixel are kept and drawn eight at a time: those of 2 x 2 with four lanes that never win.
 template <int S> constexpr int LANES = S * S < 8 ? 8 : S * S;
 
+// Column and row of each sample in its pixel, and -1 where a lane is one.
+template <int S, class T> struct Places {
+    T column[LANES<S>], row[LANES<S>], real[LANES<S>];
+    constexpr Places() : column(), row(), real() {
+        for (int k = 0; k < LANES<S>; ++k) {
+            column[k] = k % S;
+            row[k] = k / S;
+            real[k] = k < S * S ? -1 : 0;
+        }
+    }
+};
+
 // Samples of the marked pixels in rows [y0, y1) that a triangle covers and is nearest in. t: in samples of the window.
 template <int S, class T> void draw_samples(const SmoothArgs &a, const GridTriangle &t, int y0, int y1, const Marks &m, float *depth, int32_t *id) {
     using V = typename Vector8<T>::type;
+    static constexpr Places<S, T> places;
+    static constexpr Places<S, int32_t> whole;
     constexpr int N = LANES<S>, PARTS = N / 8, half = SUBPIXEL / 2;
-    const int left = t.x0 / S, right = t.x1 / S;
+    const int left = t.x0 / S, right = t.x1 / S, top = max2<int>(t.y0 / S, y0), bottom = min2<int>(t.y1 / S, y1 - 1);
+    const int origin_x = left * S + a.grid.origin_x;
     const InverseDepth plane = make_inverse_depth(t);
-    Edge edge[3];
+    T first[3], dx[3], dy[3];            // edge values of the first sample of a row's pixel `left`, and steps from pixel to pixel
     V step[3][PARTS];                    // edge values of the samples of a pixel, relative to its first
-    i8 real[PARTS], column[PARTS], row[PARTS];
-    T steps[3][N];
-    int32_t lanes[3][N];
-    for (int k = 0; k < N; ++k) {
-        lanes[0][k] = k < S * S ? -1 : 0;
-        lanes[1][k] = k % S * SUBPIXEL + half - plane.x;
-        lanes[2][k] = k / S * SUBPIXEL + half - plane.y;
-    }
     for (int i = 0; i < 3; ++i) {
         const int j = i == 2 ? 0 : i + 1;
-        edge[i] = make_edge(t.x[i], t.y[i], t.x[j], t.y[j]);
-        for (int k = 0; k < N; ++k) steps[i][k] = static_cast<T>(edge[i].dx) * (k % S) + static_cast<T>(edge[i].dy) * (k / S);
-        for (int p = 0; p < PARTS; ++p) step[i][p] = load<V>(steps[i] + 8 * p);
+        const Edge edge = make_edge(t.x[i], t.y[i], t.x[j], t.y[j]);
+        first[i] = static_cast<T>(edge_at(edge, origin_x, top * S + a.grid.origin_y));
+        dx[i] = static_cast<T>(edge.dx) * S;
+        dy[i] = static_cast<T>(edge.dy) * S;
+        for (int p = 0; p < PARTS; ++p)
+            step[i][p] = load<V>(places.column + 8 * p) * splat<V, T>(edge.dx) + load<V>(places.row + 8 * p) * splat<V, T>(edge.dy);
     }
+    i8 column[PARTS], row[PARTS];
     for (int p = 0; p < PARTS; ++p) {
-        real[p] = load<i8>(lanes[0] + 8 * p);
-        column[p] = load<i8>(lanes[1] + 8 * p);
-        row[p] = load<i8>(lanes[2] + 8 * p);
+        column[p] = load<i8>(whole.column + 8 * p) * splat<i8, int32_t>(SUBPIXEL) + splat<i8, int32_t>(half - plane.x);
+        row[p] = load<i8>(whole.row + 8 * p) * splat<i8, int32_t>(SUBPIXEL) + splat<i8, int32_t>(half - plane.y);
     }
-    for (int y = max2<int>(t.y0 / S, y0); y <= min2<int>(t.y1 / S, y1 - 1); ++y) {
-        const int top = y * S + a.grid.origin_y;
+    for (int y = top; y <= bottom; ++y, first[0] += dy[0], first[1] += dy[1], first[2] += dy[2]) {
         f8 w_row[PARTS];
-        for (int p = 0; p < PARTS; ++p) w_row[p] = to_float(row[p] + splat<i8, int32_t>(top * SUBPIXEL)) * splat<f8>(plane.dwdy) + splat<f8>(plane.w0);
+        for (int p = 0; p < PARTS; ++p)
+            w_row[p] = to_float(row[p] + splat<i8, int32_t>((y * S + a.grid.origin_y) * SUBPIXEL)) * splat<f8>(plane.dwdy) + splat<f8>(plane.w0);
         for (int w = left / WORD; w <= right / WORD; ++w) {
             const int64_t at = static_cast<int64_t>(y) * m.columns + w;
             const uint64_t all = m.words.data()[at];
             for (uint64_t bits = cut(all, w, left, right); bits; bits &= bits - 1) {
-                const int bit = lowest_bit(bits), x = (w * WORD + bit) * S + a.grid.origin_x;
+                const int bit = lowest_bit(bits), n = w * WORD + bit - left;
                 const int64_t slot = m.first.data()[at] + count_bits(all & ((1ull << bit) - 1));
-                const V e0 = splat<V, T>(static_cast<T>(edge_at(edge[0], x, top))), e1 = splat<V, T>(static_cast<T>(edge_at(edge[1], x, top))),
-                        e2 = splat<V, T>(static_cast<T>(edge_at(edge[2], x, top)));
+                const V e0 = splat<V, T>(first[0] + n * dx[0]), e1 = splat<V, T>(first[1] + n * dx[1]), e2 = splat<V, T>(first[2] + n * dx[2]);
                 float *nearest = depth + slot * N;
                 int32_t *seen = id + slot * N;
                 for (int p = 0; p < PARTS; ++p) {
-                    const i8 covered = to_mask((e0 + step[0][p]) | (e1 + step[1][p]) | (e2 + step[2][p])) & real[p];
-                    f8 v = to_float(column[p] + splat<i8, int32_t>(x * SUBPIXEL)) * splat<f8>(plane.dwdx) + w_row[p];
+                    const i8 covered = to_mask((e0 + step[0][p]) | (e1 + step[1][p]) | (e2 + step[2][p])) & load<i8>(whole.real + 8 * p);
+                    f8 v = to_float(column[p] + splat<i8, int32_t>((origin_x + n * S) * SUBPIXEL)) * splat<f8>(plane.dwdx) + w_row[p];
                     v = smaller(larger(v, splat<f8>(plane.lo)), splat<f8>(plane.hi));
                     const f8 old = load<f8>(nearest + 8 * p);
                     const i8 win = covered & greater(v, old);
@@ -173,66 +220,6 @@ template <int S> void draw_band(const SmoothArgs &a, const Chunk &chunk, int y0,
         if (max2(w, h) <= SMALL) draw_samples<S, int32_t>(a, t[i], y0, y1, m, depth, id);
         else draw_samples<S, int64_t>(a, t[i], y0, y1, m, depth, id);
     }
-}
-
-// One texture sample for each surface that a pixel shows, where the middle one of its samples lies; their mean, empty samples
-// counting as 0.
-template <int S> bool average(const SmoothArgs &a, const float *projective, int x, int y, const int32_t *id) {
-    constexpr int N = S * S;
-    const UvBox *boxes = static_cast<const UvBox *>(a.uv_boxes);
-    f4 sum{};
-    int covered = 0;
-    float nearest = 3.4e38f;
-    uint32_t left = 0;                   // samples that are not yet in the sum
-    for (int k = 0; k < N; ++k) left |= static_cast<uint32_t>(id[k] >= 0) << k;
-    for (int k = 0; left; ++k) {
-        if (!(left >> k & 1)) continue;
-        const int32_t face = id[k];
-        int members[N], n = 0;
-        for (int j = k; j < N; ++j) {
-            if (!(left >> j & 1) || apart(face, id[j], boxes, a.gap)) continue;
-            left &= ~(1u << j);
-            members[n++] = j;
-        }
-        covered += n;
-        const int middle = members[n / 2];
-        const int64_t at = 3 * static_cast<int64_t>(id[middle]);
-        const int32_t *vertex = a.grid.indices + at;
-        Corner corner[3];
-        for (int i = 0; i < 3; ++i) {
-            const float *p = projective + 3 * static_cast<int64_t>(vertex[i]);
-            corner[i] = Corner{p[0], p[1], p[2]};
-        }
-        const Barycentrics b = resolve_pixel(corner[0], corner[1], corner[2], x * S + middle % S + a.grid.origin_x + 0.5,
-                                             y * S + middle / S + a.grid.origin_y + 0.5, a.grid.near_z);
-        nearest = min2(nearest, b.depth);
-        const int32_t *f = a.uv_faces + at;
-        const uint32_t limit = static_cast<uint32_t>(a.uvs);
-        if ((static_cast<uint32_t>(f[0]) >= limit) | (static_cast<uint32_t>(f[1]) >= limit) | (static_cast<uint32_t>(f[2]) >= limit)) return false;
-        const float *p = a.uv + 2 * static_cast<int64_t>(f[0]), *q = a.uv + 2 * static_cast<int64_t>(f[1]), *r = a.uv + 2 * static_cast<int64_t>(f[2]);
-        const Bilinear t = bilinear(b.b0 * p[0] + b.b1 * q[0] + b.b2 * r[0], b.b0 * p[1] + b.b1 * q[1] + b.b2 * r[1], a.texture_width, a.texture_height);
-        const float weight[4] = {t.w00, t.w01, t.w10, t.w11}, share = static_cast<float>(n) * (1.0f / N);
-        for (int i = 0; i < 4; ++i) {
-            if (!inside(t.x + (i & 1), t.y + (i >> 1), a.texture_width, a.texture_height)) continue;
-            const f4 texel = load<f4>(a.texture + (static_cast<int64_t>(t.y + (i >> 1)) * a.texture_width + t.x + (i & 1)) * 4);
-            sum = sum + texel * (weight[i] * share);
-        }
-    }
-    const int64_t pixel = static_cast<int64_t>(y) * a.grid.width + x;
-    const float mask = static_cast<float>(covered) * (1.0f / N);
-    if (a.grid.depth && covered && a.grid.depth[pixel] == 0) a.grid.depth[pixel] = nearest;
-    if (a.blocks) {
-        const int64_t block = static_cast<int64_t>(y / 2) * (a.grid.width / 2) + x / 2;
-        float *out = a.blocks + block * a.block_channels + (y % 2 * 2 + x % 2) * 4;
-        for (int c = 0; c < 3; ++c) out[c] = sum[c];
-        out[3] = mask;
-        return true;
-    }
-    const int64_t plane = static_cast<int64_t>(a.grid.height) * a.grid.width;
-    const float share = a.straight && covered ? static_cast<float>(N) / static_cast<float>(covered) : 1.0f;
-    for (int c = 0; c < 3; ++c) a.colour[c * plane + pixel] = sum[c] * share;
-    a.mask[pixel] = mask;
-    return true;
 }
 
 template <int S> Status smooth(const SmoothArgs &a, SmoothScratch &s) {
@@ -309,11 +296,13 @@ template <int S> Status smooth(const SmoothArgs &a, SmoothScratch &s) {
         std::memset(depth + from * N, 0, sizeof(float) * N * (to - from));
         std::memset(id + from * N, 0xff, sizeof(int32_t) * N * (to - from));
         for (int c = 0; c < parts; ++c) draw_band<S>(fine, chunks[c], y0, y1, m, depth, id);
+        Average<S> average(fine, scaled);
         int64_t slot = from;
         for (int y = y0; y < y1; ++y)
             for (int w = 0; w < columns; ++w)
                 for (uint64_t bits = words[static_cast<int64_t>(y) * columns + w]; bits; bits &= bits - 1, ++slot)
-                    if (!average<S>(fine, scaled, w * WORD + lowest_bit(bits), y, id + slot * N)) status.store(BAD_INDEX, std::memory_order_relaxed);
+                    average.add(w * WORD + lowest_bit(bits), y, id + slot * N);
+        if (!average.finish()) status.store(BAD_INDEX, std::memory_order_relaxed);
     };
     parallel(parts, parts, draw_part);
     return static_cast<Status>(status.load());

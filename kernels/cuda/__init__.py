@@ -17,7 +17,7 @@ from .device import Device, Event, Stream
 from .errors import CudaError
 from .graph import CaptureBusy, Graph, embed, no_captures
 from .launches import Launch
-from .memory import DeviceArray
+from .memory import DeviceArray, Scratch
 from .nvdiffrast import NvdiffrastRasterizer
 from .program import Planes, Program
 from .scene import DeviceBody, DeviceScene, FrameParameters, RasterTarget
@@ -37,6 +37,7 @@ __all__ = [
     "Planes",
     "Program",
     "RasterTarget",
+    "Scratch",
     "Stream",
     "embed",
     "no_captures",

@@ -13,7 +13,7 @@ from .cache import Cache
 from .driver import core
 from .errors import CudaError
 
-FILES = ("lbs.cu", "rasterize.cu", "gather.cu", "compose.cu", "half.cu", "nvdiffrast.cu")
+FILES = ("lbs.cu", "rasterize.cu", "gather.cu", "compose.cu", "half.cu", "smooth.cu", "nvdiffrast.cu")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "sm_121")
 """Those that the tests compile for."""
 _HERE = pathlib.Path(__file__).parent

@@ -114,20 +114,31 @@ def lbs(body, parameters, projective, vertices=None) -> list[Launch]:
 
 
 def rasterize(
-    scene, parameters, projective, target, *, samples: int, cull: bool, near: float, multiprocessors: int
+    scene,
+    parameters,
+    projective,
+    target,
+    *,
+    samples: int,
+    cull: bool,
+    near: float,
+    multiprocessors: int,
+    scale: int = 1,
+    enabled=None,
 ) -> list[Launch]:
-    """See Program.rasterize."""
+    """See Program.rasterize. scale: the target is so many times as large as the projection. enabled: i32[views]
+    on the device, views where it is 0 are not drawn; None = all are."""
     origins, faces = pointer(parameters.device["origins"]), scene.faces.shape[0]
     visibility, counter, queue = pointer(target.visibility), pointer(target.counter), pointer(target.queue)
     clear = Launch(
         "clear_visibility",
         (blocks(target.pairs, 256), 1, 1),
         (256, 1, 1),
-        (np.int64(target.pairs), visibility, counter),
+        (np.int64(target.pairs), np.int32(target.views), pointer(enabled), visibility, counter),
     )
     if not faces:
         return [clear]
-    size = ints(target.height, target.width, samples)
+    size = ints(target.height, target.width, samples * scale)
     triangles = Launch(
         "draw_triangles",
         (blocks(faces, 128), target.views, 1),
@@ -135,12 +146,14 @@ def rasterize(
         (
             *ints(scene.vertices, faces),
             *size,
+            np.int32(scale),
             np.int32(cull),
             np.float32(near),
             np.int32(target.capacity),
             pointer(projective),
             pointer(scene.faces),
             origins,
+            pointer(enabled),
             visibility,
             counter,
             queue,
@@ -213,6 +226,39 @@ def compose(
                 pointer(parameters.device["origins"]),
                 pointer(rgba),
                 pointer(depth_out),
+            ),
+        )
+    ]
+
+
+def smooth_edges(
+    scene, parameters, projective, target, fine, features, depth, *, samples: int, straight: bool, near: float
+) -> list[Launch]:
+    """See Program.smooth_edges; without the raster of `fine`."""
+    kernel = {np.dtype(np.float16): "smooth_edges_f16", np.dtype(np.float32): "smooth_edges_f32"}[scene.dtype]
+    Ht, Wt, stride = scene.texture.shape
+    _, planes, height, _ = features.shape
+    return [
+        Launch(
+            kernel,
+            (blocks(target.width, 32), blocks(target.height, 8), target.views),
+            (32, 8, 1),
+            (
+                *ints(target.height, target.width, samples, scene.vertices, stride, Ht, Wt),
+                np.float32(near),
+                np.float32(scene.gap),
+                *ints(straight, height != target.height, planes, planes - 1),
+                pointer(projective),
+                pointer(scene.faces),
+                pointer(scene.corner_uv),
+                pointer(scene.uv_boxes),
+                pointer(scene.texture),
+                pointer(parameters.device["origins"]),
+                pointer(parameters.device["smooth"]),
+                pointer(target.visibility),
+                pointer(fine.visibility),
+                pointer(features),
+                pointer(depth),
             ),
         )
     ]

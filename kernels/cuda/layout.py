@@ -58,7 +58,8 @@ def body_arrays(model: BodyModel) -> dict[str, np.ndarray]:
 
 
 def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str, np.ndarray]:
-    """faces i32[F,3], corner_uv f32[F,8] (u, v of the corners, padding), texture [Ht,Wt,C padded to 8] of
+    """faces i32[F,3], corner_uv f32[F,8] (u, v of the corners, padding), uv_boxes f32[F,4] (least u, v, largest),
+    texture [Ht,Wt,C padded to 8] of
     `dtype` (float16 or float32).
 
     Arguments as in kernels.gather_uv and kernels.rasterize; indices are checked here, once, because the
@@ -72,9 +73,13 @@ def scene_arrays(vertices: int, faces, uv, uv_faces, texture, dtype) -> dict[str
         if F and (indices.min() < 0 or indices.max() >= limit):
             raise ValueError(f"{name} spans {indices.min()} to {indices.max()}; expected 0 to {limit - 1}")
     corner_uv = np.zeros((F, 8), np.float32)
-    corner_uv[:, :6] = uv[uv_faces].reshape(F, 6)
+    corners = uv[uv_faces]
+    corner_uv[:, :6] = corners.reshape(F, 6)
     return dict(
-        faces=np.ascontiguousarray(faces), corner_uv=corner_uv, texture=texels("texture", texture, dtype)
+        faces=np.ascontiguousarray(faces),
+        corner_uv=corner_uv,
+        uv_boxes=np.ascontiguousarray(np.concatenate([corners.min(1), corners.max(1)], 1)),
+        texture=texels("texture", texture, dtype),
     )
 
 
@@ -102,6 +107,7 @@ def parameters_dtype(joints: int, expressions: int, views: int) -> np.dtype:
     fields = [
         ("matrices", np.float64, (views, 3, 4)),
         ("origins", np.int32, (views, 2)),
+        ("smooth", np.int32, (views,)),
         ("transl", np.float32, (3,)),
         ("body", np.float32, (joints, 3)),
         ("expression", np.float32, (expressions,)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
+import weakref
 
 import numpy as np
 
@@ -24,6 +26,7 @@ class DeviceArray:
         self.dtype = np.dtype(dtype)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
         self._owner = owner  # keeps the memory alive
+        self.shared: DeviceArray | None = None  # and that of a Scratch
 
     @classmethod
     def wrap(cls, pointer: int, shape, dtype, owner=None) -> DeviceArray:
@@ -92,6 +95,33 @@ class DeviceArray:
             got = f"{host.dtype} {host.shape}" if isinstance(host, np.ndarray) else type(host).__name__
             raise ValueError(f"host: got {got}, expected a C-contiguous array of {self.dtype} {self.shape}")
         return host
+
+
+class Scratch:
+    """Device memory for works that never run at the same time, because all of them are put on one stream: `take` gives
+    all of them the same memory, by name. It is as large as the largest that was asked for while it was held; what asked
+    for less before keeps its own until it is gone. For any thread."""
+
+    def __init__(self, device):
+        self._device = device
+        self._lock = threading.Lock()
+        self._blocks: weakref.WeakValueDictionary[str, DeviceArray] = weakref.WeakValueDictionary()
+
+    def take(self, name: str, shape: tuple[int, ...], dtype) -> DeviceArray:
+        """Uninitialised memory; keep it as long as it is used, graphs included. Raises CudaError."""
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        with self._lock:
+            block = self._blocks.get(name)
+            if block is None or block.nbytes < nbytes:
+                block = self._blocks[name] = self._device.empty((nbytes,), np.uint8)
+        part = block.view(0, shape, dtype)
+        part.shared = block
+        return part
+
+    def held(self) -> int:
+        """Bytes that are shared now."""
+        with self._lock:
+            return sum(block.nbytes for block in self._blocks.values())
 
 
 class _Allocation:

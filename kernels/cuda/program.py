@@ -31,6 +31,8 @@ KERNELS = (
     "gather_half_f16",
     "gather_half_f32",
     "compose_half",
+    "smooth_edges_f16",
+    "smooth_edges_f32",
     "nvdiffrast_vertices",
     "nvdiffrast_faces",
     "nvdiffrast_pixels",
@@ -260,6 +262,62 @@ class Program:
             threshold=threshold,
             background=background,
             straight=straight,
+        )
+
+    def smooth_edges(
+        self,
+        scene,
+        parameters,
+        projective,
+        target,
+        fine,
+        features,
+        depth=None,
+        *,
+        samples: int = 1,
+        straight: bool = False,
+        near: float = NEAR,
+    ) -> list[Launch]:
+        """Colour and mask of pixels at edges from 2x2 points of them, in place: kernels.smooth_edges on what `gather`
+        or `gather_half` wrote, in the views where parameters["smooth"] is not 0. target: what they read; fine: a
+        RasterTarget of twice its size, which is drawn here. depth: as they wrote it, or None."""
+        self._window(scene, parameters, projective, target, samples, near)
+        if (fine.height, fine.width, fine.views) != (2 * target.height, 2 * target.width, target.views):
+            raise ValueError(
+                f"fine is {fine.views} x {fine.height} x {fine.width}; expected twice the target's size and as many views"
+            )
+        if scene.channels < 3:
+            raise ValueError(f"scene has {scene.channels} channels; expected a colour of three, or more")
+        half = features.shape[2] != target.height
+        H, W = (n // 2 if half else n for n in (target.height, target.width))
+        _expect("features", features, (target.views, None, H, W), scene.dtype)
+        least = BLOCK if half else scene.channels + 3
+        if features.shape[1] < least:
+            raise ValueError(f"features has {features.shape[1]} channels; expected {least} or more")
+        if depth is not None:
+            _expect("depth", depth, (target.views, target.height, target.width), np.float32)
+        return launches.rasterize(
+            scene,
+            parameters,
+            projective,
+            fine,
+            samples=samples,
+            cull=True,
+            near=near,
+            multiprocessors=self.device.multiprocessors,
+            scale=2,
+            enabled=parameters.device["smooth"],
+        ) + launches.smooth_edges(
+            scene,
+            parameters,
+            projective,
+            target,
+            fine,
+            features,
+            depth,
+            samples=samples,
+            straight=straight,
+            near=near,
         )
 
     @staticmethod

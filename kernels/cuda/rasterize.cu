@@ -69,7 +69,7 @@ DINAR_DEVICE void add(const GridTriangle &t, const Target &target, int view, uin
 }
 
 // Through the near plane or beyond the guard band: rare.
-__noinline__ __device__ void add_clipped(const float *const corner[3], int id, bool cull, float near_z, const Target &target, int view,
+__noinline__ __device__ void add_clipped(const float corner[3][3], int id, bool cull, float near_z, const Target &target, int view,
                                          uint64_t *counter, QueuedTriangle *queue, int capacity) {
     ClipVertex polygon[CLIP_MAX];
     for (int i = 0; i < 3; ++i) polygon[i] = ClipVertex{corner[i][0], corner[i][1], corner[i][2]};
@@ -89,29 +89,36 @@ __noinline__ __device__ void add_clipped(const float *const corner[3], int id, b
 }  // namespace
 DINAR_END
 
-// Every pixel empty, the queue empty. Two pixels a thread; the buffer is padded to an even number.
-extern "C" __global__ void clear_visibility(long long pairs, unsigned long long *visibility, unsigned long long *counter) {
+// Every pixel empty, the queue empty. Two pixels a thread; the buffer is padded to an even number. enabled [views], or null: where all
+// are 0, nothing is drawn and the pixels stay.
+extern "C" __global__ void clear_visibility(long long pairs, int views, const int *enabled, unsigned long long *visibility, unsigned long long *counter) {
     using namespace dinar;
     struct alignas(16) Pair {
         uint64_t v[2];
     };
     const int64_t i = global_thread();
-    if (i < pairs) reinterpret_cast<Pair *>(visibility)[i] = Pair{{EMPTY_PIXEL, EMPTY_PIXEL}};
+    bool any = !enabled;
+    for (int view = 0; enabled && view < views; ++view) any |= enabled[view] != 0;
+    if (i < pairs && any) reinterpret_cast<Pair *>(visibility)[i] = Pair{{EMPTY_PIXEL, EMPTY_PIXEL}};
     if (i == 0) *counter = 0;
 }
 
 // A thread per face (x) and view (y). projective [views,V,3], faces [F,3], origins [views,2] in pixels (samples of them to a pixel).
-extern "C" __global__ void draw_triangles(int vertices, int faces, int height, int width, int samples, int cull, float near_z, int capacity,
-                                          const float *projective, const int *indices, const int *origins, unsigned long long *visibility,
-                                          unsigned long long *counter, void *queue) {
+// scale: of the raster, see corner_of. enabled: as for clear_visibility, a view alone.
+extern "C" __global__ void draw_triangles(int vertices, int faces, int height, int width, int samples, int scale, int cull, float near_z, int capacity,
+                                          const float *projective, const int *indices, const int *origins, const int *enabled,
+                                          unsigned long long *visibility, unsigned long long *counter, void *queue) {
     using namespace dinar;
     const int f = static_cast<int>(global_thread()), view = blockIdx.y;
-    if (f >= faces) return;
+    if (f >= faces || (enabled && !enabled[view])) return;
     const Target target = target_of_view(view, height, width, samples, origins, reinterpret_cast<uint64_t *>(visibility));
-    const float *corner[3];
+    float corner[3][3];
     GridVertex v[3];
     for (int i = 0; i < 3; ++i) {
-        corner[i] = projective + 3 * (static_cast<int64_t>(view) * vertices + indices[3 * static_cast<int64_t>(f) + i]);
+        const float *p = projective + 3 * (static_cast<int64_t>(view) * vertices + indices[3 * static_cast<int64_t>(f) + i]);
+        corner[i][0] = p[0] * scale;
+        corner[i][1] = p[1] * scale;
+        corner[i][2] = p[2];
         v[i] = snap_vertex(corner[i][0], corner[i][1], corner[i][2], near_z);
     }
     uint64_t *count = reinterpret_cast<uint64_t *>(counter);

@@ -39,9 +39,10 @@ struct Texture {
     const void *texels;
 };
 
-DINAR_DEVICE Corner corner_of(const Scene &s, int view, int id, int k) {
+// scale: of a raster that is so many times as large as what the vertices were projected for
+DINAR_DEVICE Corner corner_of(const Scene &s, int view, int id, int k, int scale) {
     const float *p = s.projective + 3 * (static_cast<int64_t>(view) * s.vertices + s.faces[3 * static_cast<int64_t>(id) + k]);
-    return Corner{p[0], p[1], p[2]};
+    return Corner{p[0] * scale, p[1] * scale, p[2]};
 }
 
 struct Surface {
@@ -49,8 +50,8 @@ struct Surface {
 };
 
 // What triangle `id` shows in the sample at (x, y) of the window.
-DINAR_DEVICE Surface surface_at(const Scene &s, int view, int id, int x, int y, int samples, float near_z, const int *origins) {
-    const Barycentrics b = resolve_pixel(corner_of(s, view, id, 0), corner_of(s, view, id, 1), corner_of(s, view, id, 2),
+template <int SCALE = 1> DINAR_DEVICE Surface surface_at(const Scene &s, int view, int id, int x, int y, int samples, float near_z, const int *origins) {
+    const Barycentrics b = resolve_pixel(corner_of(s, view, id, 0, SCALE), corner_of(s, view, id, 1, SCALE), corner_of(s, view, id, 2, SCALE),
                                          x + origins[2 * view] * samples + 0.5, y + origins[2 * view + 1] * samples + 0.5, near_z);
     const Float4 *uv = reinterpret_cast<const Float4 *>(s.corner_uv) + 2 * static_cast<int64_t>(id);
     const Float4 first = uv[0], second = uv[1];          // u0 v0 u1 v1, u2 v2 and padding

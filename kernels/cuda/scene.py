@@ -7,10 +7,11 @@ import numpy as np
 from dinar_live.kernels import _check
 from dinar_live.kernels.lbs import BodyModel
 from dinar_live.kernels.rasterize import MAX_SIZE
+from dinar_live.kernels.smooth_edges import GAP_TEXELS
 
 from . import layout
 from .device import Device
-from .memory import DeviceArray
+from .memory import DeviceArray, Scratch
 
 QUEUED_TRIANGLE = 64  # bytes, as in rasterize.cu
 TILE_W, TILE_H = 32, 8  # pixels, as in rasterize.cu
@@ -74,6 +75,8 @@ class DeviceScene:
         arrays = layout.scene_arrays(vertices, faces, uv, uv_faces, texture, dtype)
         self.faces = device.upload(arrays["faces"])
         self.corner_uv = device.upload(arrays["corner_uv"])
+        self.uv_boxes = device.upload(arrays["uv_boxes"])
+        self.gap = GAP_TEXELS / max(np.shape(texture)[:2])
         self.texture = device.upload(arrays["texture"])
         self.neural_channels = 0 if neural is None else np.shape(neural)[-1]
         self.neural = None if neural is None else device.upload(layout.texels("neural", neural, dtype, 0))
@@ -86,8 +89,8 @@ class FrameParameters:
     host: numpy record over page-locked memory, to be filled before `upload`:
         host["body"] f32[J,3], host["transl"] f32[3], host["expression"] f32[E] (all of it: unused
         coefficients are 0), host["matrices"] f64[views,3,4] = K @ world_to_camera[:3], times the samples a
-        pixel (diag(s, s, 1) @ ...), host["origins"] i32[views,2] = x0, y0 of the window in the frame,
-        pixels.
+        pixel (diag(s, s, 1) @ ...), host["origins"] i32[views,2] = x0, y0 of the window in the frame, pixels,
+            host["smooth"] i32[views]: see Program.smooth_edges, 1 at the start.
     device[name]: the same fields as DeviceArray. A frame in flight needs its own block: the copy reads `host`
     when it runs.
     """
@@ -97,6 +100,7 @@ class FrameParameters:
         self.views = views
         self._bytes = device.pinned((dtype.itemsize,), np.uint8)
         self.host = self._bytes.view(dtype)[0]
+        self.host["smooth"] = 1
         self._block = device.empty((dtype.itemsize,), np.uint8)
         self.device = {
             name: self._block.view(offset, field.shape, field.base)
@@ -113,10 +117,21 @@ class RasterTarget:
     triangles.
 
     visibility u64[views,H,W]: key of what is seen (Program.rasterize; ~0 = empty, else the triangle in the
-    low 32 bits). Raises ValueError, CudaError.
+    low 32 bits). scratch: where its memory comes from, shared with other targets of the same name; None = its own.
+    Raises ValueError, CudaError.
     """
 
-    def __init__(self, device: Device, height: int, width: int, faces: int, views: int = 1):
+    def __init__(
+        self,
+        device: Device,
+        height: int,
+        width: int,
+        faces: int,
+        views: int = 1,
+        *,
+        scratch: Scratch | None = None,
+        name: str = "target",
+    ):
         self.height, self.width = _check.pair("size", (height, width), 1, MAX_SIZE)
         self.views = _check.integer("views", views, 1, 64)
         pixels = self.views * self.height * self.width
@@ -127,7 +142,12 @@ class RasterTarget:
                 f"{faces} faces in {views} windows of {height} x {width}; too many for the rasterizer's queue"
             )
         self.pairs = (pixels + 1) // 2
-        self._storage = device.empty((2 * self.pairs,), np.uint64)
+        own = device.empty
+
+        def memory(part: str, shape: tuple[int, ...], dtype) -> DeviceArray:
+            return own(shape, dtype) if scratch is None else scratch.take(f"{name} {part}", shape, dtype)
+
+        self._storage = memory("pixels", (2 * self.pairs,), np.uint64)
         self.visibility: DeviceArray = self._storage.view(0, (self.views, self.height, self.width), np.uint64)
-        self.counter = device.empty((1,), np.uint64)
-        self.queue = device.empty((self.capacity, QUEUED_TRIANGLE), np.uint8)
+        self.counter = memory("counter", (1,), np.uint64)
+        self.queue = memory("queue", (self.capacity, QUEUED_TRIANGLE), np.uint8)

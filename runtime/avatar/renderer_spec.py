@@ -178,6 +178,16 @@ class RendererSpec:
         """The texture as f32[Ht,Wt,C], u8 scaled to [0,1]."""
         return _as_float(self.texture)
 
+    def half_textures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Colour [Ht,Wt,4] and neural [ht,wt,C] as kernels.gather_half takes them: bytes where the bundle has bytes,
+        which are a quarter of the memory to go through, else f32. Raises BundleError for a type without neural."""
+        if self.neural is not None and self.texture.dtype == self.neural.dtype == np.uint8:
+            colour, neural = self.texture, self.neural
+        else:
+            colour, neural = self.float_texture(), self.float_neural()
+        padded = np.concatenate([colour, np.ones_like(colour[..., :1])], 2)
+        return padded, np.ascontiguousarray(neural)
+
     def float_neural(self) -> np.ndarray:
         """The second texture as f32[ht,wt,c], u8 scaled to [0,1]. Raises BundleError for a type without one."""
         if self.neural is None:

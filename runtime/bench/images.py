@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.options import RenderOptions
-from dinar_live.runtime.stream import Format
-from dinar_live.runtime.stream.protocol.image_codec import FrameEncoder, decode_view
-from dinar_live.runtime.stream.protocol.messages import CameraView
+
+if TYPE_CHECKING:
+    from dinar_live.runtime.stream import Format
 
 MAX_PSNR = 99.0  # dB; what identical pictures are reported as
 # Least PSNR in dB over the pixels of the person. Another machine's f32 differs in the last bit of a few
@@ -72,7 +72,6 @@ class References:
     """Renders what a frame should look like: f32, the whole frame at once, on the CPU, in this process.
 
     options: keyword arguments of Renderer (engine, renderer, threads) that the run under test has too.
-    smooth_edges is to be False for a run on a GPU, where edges are not smoothed.
     """
 
     def __init__(self, avatar: Avatar, options: Mapping[str, Any]):
@@ -119,17 +118,30 @@ class References:
         encoding: what the frames went through on their way; the references then do too, so that what a JPEG
             loses is no difference.
         """
-        worst, encoder = None, FrameEncoder()
+        worst = None
+        through = None if encoding is None else _through(encoding, size)
         with self._renderer(size) as renderer:
             for pose, camera, rgba in samples:
                 expected = renderer.render(pose, camera).rgba
-                if encoding is not None:
-                    view = CameraView(camera.K, camera.world_to_camera, size[1], size[0])
-                    expected = decode_view(
-                        encoder.encode(view, expected, None, encoding), encoding.straight
-                    ).rgba
+                if through is not None:
+                    expected = through(camera, expected)
                 worst = compare(rgba, expected).worse(worst)
         return worst
+
+
+def _through(encoding: Format, size: tuple[int, int]) -> Callable[[Camera, np.ndarray], np.ndarray]:
+    """What is left of a frame u8[H,W,4] of a camera on its way."""
+    # only here: frames are compared on machines without pyzmq too
+    from dinar_live.runtime.stream.protocol.image_codec import FrameEncoder, decode_view
+    from dinar_live.runtime.stream.protocol.messages import CameraView
+
+    encoder = FrameEncoder()
+
+    def through(camera: Camera, rgba: np.ndarray) -> np.ndarray:
+        view = CameraView(camera.K, camera.world_to_camera, size[1], size[0])
+        return decode_view(encoder.encode(view, rgba, None, encoding), encoding.straight).rgba
+
+    return through
 
 
 def compare_served(

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from dinar_live.runtime.core.errors import DinarError, InputError, StreamTimeout
 from dinar_live.runtime.core.process import settle_memory
 from dinar_live.runtime.render import Renderer
-from dinar_live.runtime.render.frame import GPU_TIME
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
@@ -217,7 +216,7 @@ def _measurement(
     waits = charged(planned[:-1], sent_for, times[:, -1], ended)
     check, difference = images.compare_served(
         served.avatar,
-        {**served.options, "smooth_edges": not any(GPU_TIME in row[2] for row in reader.rows)},
+        served.options,
         ((*work[tick % len(work)], rgba, name or caps["renderer"]) for tick, rgba, name in reader.kept),
         served.size,
         FORMAT,

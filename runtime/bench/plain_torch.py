@@ -42,8 +42,11 @@ class PlainTorch:
         self._uv = torch.tensor(rig.uv)
         self._uv_faces = torch.tensor(rig.uv_faces.astype(np.int64))
         self._texture = torch.tensor(spec.float_texture()).permute(2, 0, 1)[None]
+        self._neural = (
+            None if spec.neural is None else torch.tensor(spec.float_neural()).permute(2, 0, 1)[None]
+        )
         engine = engines.create_engine(spec.network, "torch", precision="f32", threads=threads, device="cpu")
-        self._network = engine.compile((1, *self._padded))
+        self._network = engine.compile(spec.network_key((1, *self._padded)))
 
     @torch.inference_mode()
     def render(self, pose: Pose, camera: Camera) -> np.ndarray:
@@ -54,13 +57,24 @@ class PlainTorch:
         raster = kernels.rasterize(
             np.ascontiguousarray(projective.numpy()), self._rig.faces, self._padded, threads=self._threads
         )
-        features = self._features(torch.tensor(raster.triangle_id), torch.tensor(raster.barycentrics))
+        covered, uv = self._uv_map(torch.tensor(raster.triangle_id), torch.tensor(raster.barycentrics))
+        mask = covered[None, None].float()
+        colour = _sampled(self._texture, uv)
+        if self._neural is None:
+            features = torch.cat((colour, uv.permute(2, 0, 1)[None], mask), 1).contiguous()
+            out = self._run(features)
+            return self._composed(out["rgb"][0], out["alpha"][0, 0], mask[0, 0])
+        pixels = torch.cat((colour, mask), 1)
+        neural = _first_of_block(_sampled(self._neural, uv), mask)
+        out = self._run(torch.cat((_to_blocks(pixels), neural), 1).contiguous())
+        rgb, alpha = _corrected(pixels, _from_blocks(out["correction"]))
+        return self._composed(rgb, alpha, mask[0, 0])
+
+    def _run(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
         self._network.inputs["features"][...] = features.numpy()
         self._network.enqueue()
         self._network.synchronize()
-        rgb = torch.from_numpy(self._network.outputs["rgb"])[0]
-        alpha = torch.from_numpy(self._network.outputs["alpha"])[0, 0]
-        return self._composed(rgb, alpha, features[0, -1])
+        return {name: torch.from_numpy(array) for name, array in self._network.outputs.items()}
 
     def _skinned(self, pose: Pose) -> torch.Tensor:
         coefficients = torch.tensor(pose.expression)
@@ -85,14 +99,14 @@ class PlainTorch:
         posed = torch.einsum("vab,vb->va", blended[:, :3, :3], rest) + blended[:, :3, 3]
         return posed + torch.tensor(pose.transl)
 
-    def _features(self, triangle: torch.Tensor, barycentrics: torch.Tensor) -> torch.Tensor:
-        """f32[1,C+3,H,W]: texture, u, v, mask."""
+    def _uv_map(
+        self, triangle: torch.Tensor, barycentrics: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which pixels are covered [H,W], and their texture coordinates in [-1, 1], -10 where none are [H,W,2]."""
         covered = triangle >= 0
         corners = self._uv[self._uv_faces[triangle.clamp(min=0).long()]]
         uv = torch.einsum("hwk,hwkc->hwc", barycentrics, corners) * 2 - 1
-        uv = torch.where(covered[..., None], uv, torch.tensor(-10.0))
-        sampled = F.grid_sample(self._texture, uv[None], mode="bilinear", align_corners=True)
-        return torch.cat((sampled, uv.permute(2, 0, 1)[None], covered[None, None].float()), 1).contiguous()
+        return covered, torch.where(covered[..., None], uv, torch.tensor(-10.0))
 
     def _composed(self, rgb: torch.Tensor, alpha: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
         if self._spec.hardsegm:
@@ -104,6 +118,40 @@ class PlainTorch:
         height, width = self._size
         picture = (rgba * 255 + 0.5).to(torch.uint8).permute(1, 2, 0)[:height, :width]
         return picture.contiguous().numpy()
+
+
+def _sampled(texture: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
+    return F.grid_sample(texture, uv[None], mode="bilinear", align_corners=True)
+
+
+def _to_blocks(pixels: torch.Tensor) -> torch.Tensor:
+    """[1,C,H,W] -> [1,4*C,H/2,W/2], the four pixels of a block one after the other."""
+    n, c, h, w = pixels.shape
+    return (
+        pixels.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+    )
+
+
+def _from_blocks(blocks: torch.Tensor) -> torch.Tensor:
+    """The reverse of `_to_blocks`."""
+    n, c, h, w = blocks.shape
+    return blocks.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // 4, 2 * h, 2 * w)
+
+
+def _first_of_block(looks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """[1,C,H/2,W/2]: what the first covered pixel of each block looks up."""
+    covered = _to_blocks(mask)
+    n, _, h, w = covered.shape
+    first = covered.argmax(1)[:, None, None].expand(n, 1, looks.shape[1], h, w)
+    return _to_blocks(looks).reshape(n, 4, -1, h, w).gather(1, first)[:, 0]
+
+
+def _corrected(pixels: torch.Tensor, correction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Colour [3,H,W] and alpha [H,W] of a network at half resolution; see kernels.compose_half."""
+    mean = F.avg_pool2d(pixels, 3, 1, 1)
+    colour, mask = pixels[0, :3], pixels[0, 3]
+    beside = (1 - mask) * mean[0, :3] / mean[0, 3].clamp(min=1 / 9)
+    return colour + beside + correction[0, :3], mean[0, 3] + correction[0, 3]
 
 
 def _cross(axis_angle: torch.Tensor) -> torch.Tensor:

@@ -68,9 +68,9 @@ def run_single(
                 faults.append(f"{fault} (frame {i})")
             if i in wanted:
                 kept.append((pose, camera, frame.rgba.copy()))
-        info, name, rasterizer = renderer.engine_info, renderer.renderer_name, renderer.rasterizer_name
         on_gpu = renderer.device != "cpu"
-    references = images.References(avatar, {**options, "renderer": name, "smooth_edges": not on_gpu})
+        info, name, rasterizer = renderer.engine_info, renderer.renderer_name, renderer.rasterizer_name
+    references = images.References(avatar, {**options, "renderer": name})
     check, difference = references.check_pictures(), references.frames(kept, size)
     if check is None:
         notes.append(

@@ -12,7 +12,6 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.core.process import settle_memory
-from dinar_live.runtime.render.frame import GPU_TIME
 from dinar_live.runtime.stream import Client, Frame, FrameFormat
 
 from . import images
@@ -97,11 +96,7 @@ def run_stereo(served: Served, frames: int, *, progress: bool = False) -> Measur
         table["server"] += table.pop("network")
     references = images.References(
         served.avatar,
-        {
-            **served.options,
-            "renderer": caps["renderer"],
-            "smooth_edges": not any(GPU_TIME in f.timings for f in rows),
-        },
+        {**served.options, "renderer": caps["renderer"]},
     )
     check = references.check_pictures()
     samples = (

@@ -32,14 +32,21 @@ class CompiledSizes(Generic[S]):
     compile: makes an instance; called on that thread too, where an error is logged and that size is not tried
     again. evict: forget the least recently used of more than MAX_SESSIONS; otherwise no more are made. budget:
         what they may hold together with others; where there is no room, larger ones go on serving. Instances
-        that are required are for their owner to account for (`fixed`). Raises what compile raises.
+        that are required are for their owner to account for (`fixed`). dropped: called with an instance that others
+        took the place of. Raises what compile raises.
     """
 
     def __init__(
-        self, compile: Callable[[Key], S], *, evict: bool = True, budget: MemoryBudget | None = None
+        self,
+        compile: Callable[[Key], S],
+        *,
+        evict: bool = True,
+        budget: MemoryBudget | None = None,
+        dropped: Callable[[S], None] = lambda session: None,
     ):
         self._compile = compile
         self._budget = budget
+        self._dropped = dropped
         self._per_pixel = 0.0  # bytes, of the first instance
         self._evict = evict
         self._ready: OrderedDict[Key, S] = OrderedDict()
@@ -118,6 +125,7 @@ class CompiledSizes(Generic[S]):
             if budget is not None:
                 budget.give_back(owner)
             raise
+        gone: list[S] = []
         with self._lock:
             if self._closed or budget is not None and not budget.holds(owner):
                 if budget is not None:
@@ -126,15 +134,18 @@ class CompiledSizes(Generic[S]):
             self._ready[key] = session
             while self._evict and len(self._ready) > MAX_SESSIONS:
                 oldest = next(k for k in self._ready if k not in self._required)
-                del self._ready[oldest]
+                gone.append(self._ready.pop(oldest))
                 if self._budget is not None:
                     self._budget.give_back((self, oldest))
+        for old in gone:
+            self._dropped(old)
 
     def _drop(self, key: Key) -> None:
         """Another one takes its place."""
         with self._lock:
-            if key not in self._required:
-                self._ready.pop(key, None)
+            session = None if key in self._required else self._ready.pop(key, None)
+        if session is not None:
+            self._dropped(session)
 
     def _work(self) -> None:
         while True:

@@ -3,11 +3,13 @@ for a GPU that is not here: `prepare_ahead`."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dinar_live import engines
+from dinar_live.engines.measured import record
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.gpu.pipeline import BUCKET
@@ -18,6 +20,7 @@ from .window import padded
 Size = tuple[int, int]
 """(height, width) in pixels"""
 HOST, DEVICE = "host", "device"
+TIMED_RUNS = 30  # of each instance on a GPU
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Instance:
 @dataclass(frozen=True)
 class Built:
     """One instance that is ready. seconds: until it was; from_cache: it was kept from an earlier build; mode:
-    how it runs."""
+    how it runs; ms: of a run on the GPU, None where it was not measured."""
 
     instance: Instance
     seconds: float
@@ -41,6 +44,7 @@ class Built:
     parity: parity.Parity
     passed: bool
     mode: str
+    ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,25 @@ def build_ahead(
                 candidate,
             )
             passed = result.passes(engine.info.precision)
+            ms = None
             if not passed:
                 engine.refuse(key, io, f"what {engine.info.name} built was refused: {result}")
-            yield Built(
-                instance, seconds, engine.keeps and engine.built == before, result, passed, session.mode
-            )
+            else:
+                engine.vouch(key, io)
+                ms = _timed(session, key, engine, spec) if instance.kind == DEVICE else None
+            kept = engine.keeps and engine.built == before
+            yield Built(instance, seconds, kept, result, passed, session.mode, ms)
+
+
+def _timed(session, key: tuple[int, int, int], engine: engines.Engine, spec: RendererSpec) -> float:
+    """ms of a run, noted for the automatic choice of the engine."""
+    from dinar_live.engines.gpu import open_device, run_ms
+
+    device = open_device(session.device)
+    ms = run_ms(device, session, TIMED_RUNS)
+    digest = hashlib.sha256(spec.network).hexdigest()
+    record(digest, device.name, key, engine.info.name, ms)
+    return ms
 
 
 def prepare_ahead(

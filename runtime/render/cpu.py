@@ -14,12 +14,7 @@ from dinar_live.runtime.core.pose import Pose
 from .frame import RING, STAGES, Frame
 from .options import RenderPlan
 from .shading import SHADERS, Place, Seen
-from .window import Window, enlarged, fit_window
-
-
-def inside(bounds: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether x0, y0, x1, y1 in pixels lie within a frame of `size` (height, width)."""
-    return bool(bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= size[1] and bounds[3] <= size[0])
+from .window import Window, enlarged, fit_window, inside
 
 
 class _View:

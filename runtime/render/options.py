@@ -18,6 +18,7 @@ from .window import padded
 MAX_SIDE = 4096
 MAX_THREADS = 256
 RASTERIZERS = ("auto", "native", "nvdiffrast")
+INTEL, INTEL_ENGINE = "intel", "openvino-intel"
 GPU_RASTERIZERS = ("nvdiffrast",)
 """Those that only a GPU has."""
 
@@ -48,12 +49,13 @@ class RenderOptions:
     """What may be asked of a Renderer.
 
     size: (height, width) in pixels. renderer: auto (the avatar's first) or the name of one of its renderers.
-    device: auto (an NVIDIA GPU if all that is asked for can be had there) | cpu | cuda | cuda:N.
+    device: auto (an NVIDIA GPU if all that is asked for can be had there) | cpu | cuda | cuda:N | intel
+        (the network on Intel's graphics or NPU, through OpenVINO; auto takes it where it is measured to be faster).
     engine: auto or one of engines.engine_names(). precision: auto | f32 | bf16 | f16.
     rasterizer: auto | native | nvdiffrast (which only a GPU has).
     background: (r, g, b) in [0,1] to composite over, None keeps the alpha. straight: unmultiplied colour.
     depth: also return depth. crop: run on the body's box only.
-    smooth_edges: on a CPU, edges within the body and its outline are antialiased by samples.
+    smooth_edges: edges within the body and its outline are antialiased by samples.
     background_compile: False makes a frame with a new window size wait for the compiler.
     threads: 0 = all cores.
     stage_times: on a GPU, measure every stage, which makes frames slower (a CPU always does).
@@ -106,11 +108,13 @@ class RenderOptions:
             isinstance(self.memory, int) and 0 < self.memory < 1 << 62
         ):
             raise InputError(f"memory: got {self.memory!r}, expected a positive number of bytes")
-        if self.device not in ("auto", "cpu") and self.gpu_index is None:
-            raise InputError(f"device: got {self.device!r}, expected auto, cpu, cuda or cuda:N")
-        if self.device == "cpu" and self.rasterizer in GPU_RASTERIZERS:
+        if self.device not in ("auto", "cpu", INTEL) and self.gpu_index is None:
+            raise InputError(f"device: got {self.device!r}, expected auto, cpu, cuda, cuda:N or intel")
+        if self.device == INTEL and self.engine not in (engines.AUTO, INTEL_ENGINE):
+            raise InputError(f"engine: got {self.engine} with device intel; use {INTEL_ENGINE} or auto")
+        if self.device in ("cpu", INTEL) and self.rasterizer in GPU_RASTERIZERS:
             raise InputError(
-                f"rasterizer: {self.rasterizer} needs an NVIDIA GPU, got device 'cpu'; use native, or device cuda"
+                f"rasterizer: {self.rasterizer} needs an NVIDIA GPU, got device {self.device!r}; use native, or device cuda"
             )
         if self.gpu_index is not None and not self.engine_on_gpu:
             on_gpu = ", ".join(engines.engine_names("gpu"))
@@ -173,8 +177,9 @@ class RenderPlan:
     @property
     def smooth_edges(self) -> bool:
         """Whether edges are smoothed. Networks of DINAR's kind, whose alpha is joined with the mask, were trained
-        on hard ones."""
-        return self.options.smooth_edges and not self.spec.hardsegm
+        on hard ones; a texture of less than three channels has no colour."""
+        colour = self.spec.texture.shape[2] >= 3
+        return self.options.smooth_edges and colour and not self.spec.hardsegm
 
     @property
     def blank(self) -> tuple[int, int, int, int]:

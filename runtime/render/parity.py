@@ -3,10 +3,12 @@ on an avatar's check poses."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +19,12 @@ from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
 
 from .framing import whole_body_camera
-from .shading import half_textures
 from .window import padded
 
 MAX_VIEWS = 4
-LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255)}
+LIMITS = {"f32": (50.0, 2 / 255), "f16": (50.0, 2 / 255), "bf16": (38.0, 12 / 255), "int8": (44.0, 10 / 255)}
 """precision -> (lowest PSNR in dB, largest error that 99.9 % of the channels may have): what nobody sees in 8-bit
-images; bfloat16: what its 8 bits can give. Not the largest of all: kernels that add in float16, as TensorRT picks
+images; bfloat16 and int8: what their 8 bits can give. Not the largest of all: kernels that add in float16, as TensorRT picks
 them on GeForce, are 57 dB from float32 with single channels that are off by 4/255."""
 
 Outputs = dict[str, np.ndarray]
@@ -87,7 +88,7 @@ def features(
     raster = kernels.rasterize(projective, rig.faces, size)
     if spec.neural is None:
         return kernels.gather_uv(raster, rig.uv, rig.uv_faces, spec.float_texture())
-    blocks = kernels.gather_half(raster, rig.uv, rig.uv_faces, *half_textures(spec))
+    blocks = kernels.gather_half(raster, rig.uv, rig.uv_faces, *spec.half_textures())
     return np.ascontiguousarray(blocks.transpose(2, 0, 1))
 
 
@@ -152,12 +153,14 @@ def refuse_wrong(
     session: engines.DeviceSession,
     key: tuple[int, int, int],
     size: tuple[int, int],
+    shared: tuple = (),
 ) -> None:
     """EngineError if a session for (N, h, w) = key of frames of `size` does not give the network's
-    frames; it is not kept then."""
+    frames; it is not kept then. shared: further arguments of `on_device`."""
+    run = on_device(session, *shared)
     with reference_engine(spec.network) as reference:
         inputs = itertools.islice(inputs_for(avatar, spec, key, size), 1)
-        result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), on_device(session))
+        result = measure(spec, inputs, on_host(reference.compile(spec.network_key(key))), run)
     if not result.passes(engine.info.precision):
         reason = (
             f"what {engine.info.name} built in {engine.info.precision} is refused: {result} from the network in "
@@ -165,6 +168,7 @@ def refuse_wrong(
         )
         engine.refuse(spec.network_key(key), session.inputs["features"].dtype, reason)
         raise engines.EngineError(reason)
+    engine.vouch(spec.network_key(key), session.inputs["features"].dtype)
 
 
 def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
@@ -179,9 +183,18 @@ def on_host(session: engines.HostSession) -> Callable[[np.ndarray], Outputs]:
     return run
 
 
-def on_device(session: engines.DeviceSession) -> Callable[[np.ndarray], Outputs]:
-    """A session on a GPU as a function of its features."""
+def on_device(
+    session: engines.DeviceSession, device: Any = None, stream: Any = None, turn: Any = None
+) -> Callable[[np.ndarray], Outputs]:
+    """A session on a GPU as a function of its features. device, stream: of kernels.cuda, by default the session's and
+    a new one. turn: a lock to hold meanwhile; for a session that shares memory with frames, theirs, with their
+    stream."""
     from dinar_live.engines.gpu import open_device, run_once
 
-    device = open_device(session.device)
-    return lambda x: run_once(device, session, {"features": x})
+    device = device or open_device(session.device)
+
+    def run(x: np.ndarray) -> Outputs:
+        with turn or contextlib.nullcontext():
+            return run_once(device, session, {"features": x}, stream)
+
+    return run

@@ -12,7 +12,7 @@ from dinar_live.runtime.core.pose import Pose
 
 from .cpu import CpuPipeline
 from .frame import Frame
-from .options import GPU_RASTERIZERS, RenderPlan
+from .options import GPU_RASTERIZERS, INTEL, RenderPlan
 from .window import Window
 
 
@@ -56,7 +56,7 @@ def open_pipeline(plan: RenderPlan) -> Pipeline:
     why_not = ""
     if options.device == "auto" and not options.engine_on_gpu:
         why_not = f"the engine {options.engine} was asked for"
-    elif options.device != "cpu":
+    elif options.device not in ("cpu", INTEL):
         try:
             return _open_gpu(plan)
         except (DinarError, engines.EngineError) as e:

@@ -6,7 +6,7 @@ A new renderer type has a RendererType (runtime/avatar/renderer_spec.py), a Shad
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from dinar_live.runtime.avatar import RendererSpec, renderer_spec
 from dinar_live.runtime.core.errors import DinarError
 
 from .compiled_sizes import LATER, NOW, CompiledSizes, Key, memory_of
+from .host_engine import open_host_engine
 from .memory import MemoryBudget
 from .options import RenderPlan
 from .window import BUCKET
@@ -161,11 +162,9 @@ class NetworkShader:
         self.plan = plan
         self.texture = spec.float_texture()
         self.surface = surface_of(plan, self.texture)
+        self._constant = [self.texture, *([self.surface.colour] if self.surface else [])]
         self._missing = LATER if options.background_compile else NOW
-        device: dict[str, Any] = {"device": "cpu"} if engines.engine_runs_on(options.engine) == "both" else {}
-        self._engine = engines.create_engine(
-            spec.network, options.engine, precision=options.precision, threads=options.threads, **device
-        )
+        self._engine = open_host_engine(plan)
         self.engine_info: engines.EngineInfo | None = self._engine.info
         self.sessions: CompiledSizes[engines.HostSession] = CompiledSizes(
             self._compile,
@@ -191,7 +190,7 @@ class NetworkShader:
 
     @property
     def memory(self) -> int:
-        return self.sessions.fixed
+        return self.sessions.fixed + sum(a.nbytes for a in self._constant)
 
     def close(self) -> None:
         self.sessions.close(wait=False)
@@ -204,7 +203,9 @@ class HalfShader(NetworkShader):
 
     def __init__(self, plan: RenderPlan):
         super().__init__(plan)
-        self._textures = half_textures(plan.spec)
+        self._textures = plan.spec.half_textures()
+        self._constant = [*self._textures, *([self.surface.colour] if self.surface else [])]
+        del self.texture  # the kernels read those
 
     def _compile(self, key: Key) -> engines.HostSession:
         spec = self.plan.spec
@@ -218,18 +219,6 @@ class HalfShader(NetworkShader):
         (_, height, width), session = self.sessions.get(1, height, width, self._missing)
         assert isinstance(session, _Blocks)
         return _Half(self.plan, self._textures, (height, width), session, self.surface)
-
-
-def half_textures(spec: RendererSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [Ht,Wt,4] and neural [ht,wt,C] as kernels.gather_half takes them: bytes where the bundle has bytes, which
-    are a quarter of the memory to go through, else f32."""
-    neural = spec.neural
-    if neural is not None and spec.texture.dtype == neural.dtype == np.uint8:
-        colour = spec.texture
-    else:
-        colour, neural = spec.float_texture(), spec.float_neural()
-    padded = np.concatenate([colour, np.ones_like(colour[..., :1])], 2)
-    return padded, np.ascontiguousarray(neural)
 
 
 class _Blocks:
@@ -268,7 +257,7 @@ class _Blocks:
 
 
 class _Half:
-    """Shading of HalfShader. textures: see half_textures."""
+    """Shading of HalfShader. textures: see RendererSpec.half_textures."""
 
     def __init__(
         self,
@@ -339,7 +328,7 @@ def _nothing() -> None:
 
 def surface_of(plan: RenderPlan, texture: np.ndarray) -> kernels.Surface | None:
     """What edges are smoothed with; None where they are not."""
-    if not plan.smooth_edges:
+    if not plan.smooth_edges or texture.shape[2] < 3:  # of what is no colour
         return None
     rig = plan.avatar.rig
     return kernels.Surface(rig.faces, rig.uv, rig.uv_faces, texture)

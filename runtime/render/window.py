@@ -33,6 +33,11 @@ def _axis(lo: float, hi: float, extent: int, margin: int, stride: int, bucket: i
     return min(max(0, start), extent - length), length
 
 
+def inside(bounds, size: tuple[int, int]) -> bool:
+    """Whether x0, y0, x1, y1 in pixels lie within a frame of `size` (height, width)."""
+    return bool(bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= size[1] and bounds[3] <= size[0])
+
+
 def fit_window(
     bounds, size: tuple[int, int], *, margin: int = 0, stride: int = 1, bucket: int = BUCKET
 ) -> Window | None:

@@ -57,7 +57,7 @@ def distance(seen: BodySeen) -> np.ndarray:
     factor = min(1.0, _DRAWN / max(height, width))
     size = max(1, round(height * factor)), max(1, round(width * factor))
     scale = np.array([size[1] / width, size[0] / height])
-    far = cv2.distanceTransform(1 - bones(seen, size, scale, 0.02), cv2.DIST_L2, 5)
+    far = np.asarray(cv2.distanceTransform(1 - bones(seen, size, scale, 0.02), cv2.DIST_L2, 5), np.float32)
     far /= torso_length(seen) * float(scale.mean())
     return cv2.resize(far, (width, height), interpolation=cv2.INTER_LINEAR)
 

@@ -164,15 +164,16 @@ COMPILING = """
 import sys, time
 from dinar_live.engines.openvino.engine import OpenVINOEngine
 
-compile = OpenVINOEngine.compile
+def slow(compile):
+    def slower(self, size):
+        if max(size[1:]) > 64:  # blocks of 2x2 pixels
+            print("compiling", flush=True)
+            time.sleep(60)
+        return compile(self, size)
+    return slower
 
-def slow(self, size):
-    if max(size[1:]) > 128:
-        print("compiling", flush=True)
-        time.sleep(60)
-    return compile(self, size)
-
-OpenVINOEngine.compile = slow
+OpenVINOEngine.compile = slow(OpenVINOEngine.compile)
+OpenVINOEngine.compile_channels_last = slow(OpenVINOEngine.compile_channels_last)
 from dinar_live.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """

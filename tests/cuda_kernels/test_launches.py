@@ -104,6 +104,14 @@ def frame(w):
     )
 
 
+def smooth(w):
+    """The launches for edges."""
+    fine = cuda.RasterTarget(w.device, 80, 132, 100, 2)
+    return fine, w.program.smooth_edges(
+        w.scene, w.parameters, w.projective, w.target, fine, w.features, w.depth, samples=2
+    )
+
+
 def half_frame(w, dtype=np.float16):
     """At half resolution: a scene with two textures."""
     scene = cuda.DeviceScene(
@@ -146,6 +154,9 @@ def test_arguments_have_the_number_and_types_of_the_kernels(world):
     steps += frame(world)
     for dtype in (np.float16, np.float32):
         steps += half_frame(world, dtype)
+        world.scene.dtype = np.dtype(dtype)
+        world.features = world.device.empty((2, 8, 40, 66), dtype)
+        steps += smooth(world)[1]
     for launch in steps:
         check_arguments(launch)
     adapter = object.__new__(cuda.NvdiffrastRasterizer)
@@ -187,6 +198,24 @@ def test_the_arguments_of_a_half_frame_go_where_their_names_say(world):
     assert got == [40, 66, 100, 130]
     got = [compose[n] for n in ("features_stride", "correction_stride", "features_half", "correction_half")]
     assert got == [25 * 20 * 33, 16 * 20 * 33, 1, 1]
+
+
+def test_edges_are_looked_for_in_the_target_and_sampled_in_the_finer_one(world):
+    fine, (clear, triangles, tiles, edges) = smooth(world)
+    clear, triangles, tiles, a = (named(s) for s in (clear, triangles, tiles, edges))
+    smooth_flags = world.parameters.device["smooth"].pointer
+    assert clear["enabled"] == triangles["enabled"] == a["enabled"] == smooth_flags
+    assert clear["pairs"] == 80 * 132 and clear["views"] == 2
+    assert (triangles["scale"], triangles["samples"], tiles["samples"], a["samples"]) == (2, 4, 4, 2)
+    assert a["visibility"] == world.target.visibility.pointer and a["fine"] == fine.visibility.pointer
+    assert clear["visibility"] == triangles["visibility"] == tiles["visibility"] == a["fine"]
+    assert (a["height"], a["width"], a["planes"], a["mask"], a["blocks"]) == (40, 66, 8, 7, 0)
+    assert (a["out"], a["depth"]) == (world.features.pointer, world.depth.pointer)
+    assert (a["uv_boxes"], a["texture"]) == (world.scene.uv_boxes.pointer, world.scene.texture.pointer)
+    assert a["gap"] == np.float32(1 / 8)  # of 8 x 6 texels
+    plain = {s.kernel: named(s) for s in frame(world)}
+    assert plain["clear_visibility"]["enabled"] == plain["draw_triangles"]["enabled"] == 0
+    assert plain["draw_triangles"]["scale"] == 1
 
 
 def test_every_pointer_goes_where_its_name_says(world):

@@ -104,6 +104,7 @@ def nvidia_rtx(nvidia, monkeypatch, fakes):
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     nvidia.rtx, nvidia.world = rtx, rtx.world
+    nvidia.cuda.compute_capability = (8, 9)
     return nvidia
 
 

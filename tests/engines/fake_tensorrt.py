@@ -35,6 +35,12 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 1
 
 
+class ExecutionContextAllocationStrategy(enum.IntEnum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
 class Strict:
     """Attributes can be set only where they are declared."""
 
@@ -269,15 +275,22 @@ def make(cuda, version="10.15.1.29", rtx=False):
         def get_tensor_shape(self, name):
             return tuple(dim.dim_value for dim in self._by_name[name][0].type.tensor_type.shape.dim)
 
-        def create_execution_context(self):
+        @property
+        def device_memory_size_v2(self):
+            return 64 * sum(int(np.prod(self.get_tensor_shape(value.name))) for value, _ in self._values)
+
+        def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
             if world.no_context:
                 self._logger.log(ILogger.Severity.ERROR, "out of memory")
                 return None
-            return IExecutionContext(self)
+            context = IExecutionContext(self)
+            context._managed = strategy == ExecutionContextAllocationStrategy.USER_MANAGED
+            return context
 
     class IExecutionContext(Strict):
         def __init__(self, engine):
             self._engine, self._addresses = engine, {}
+            self._managed, self._layers = False, None
             self._run = ReferenceEvaluator(engine._proto)
 
         def set_tensor_address(self, name, memory):
@@ -286,8 +299,17 @@ def make(cuda, version="10.15.1.29", rtx=False):
             self._addresses[name] = memory
             return True
 
+        def set_device_memory(self, memory, size):
+            assert (
+                self._managed
+                and memory % 256 in range(0, 256, 16)
+                and size >= self._engine.device_memory_size_v2
+            )
+            self._layers = (memory, size)
+
         def execute_async_v3(self, stream_handle):
             engine = self._engine
+            assert not self._managed or self._layers, "memory between the layers was not given"
             capturing = world.cuda.capturing is not None
             if (
                 world.fail_enqueue
@@ -302,6 +324,8 @@ def make(cuda, version="10.15.1.29", rtx=False):
 
             def work(stale={}):  # noqa: B006  (a memory on purpose)
                 world.executed += 1
+                if self._layers:  # other sessions that share it see that it was used
+                    world.cuda.at(self._layers[0], (self._layers[1],), "u1")[...] = 0xAB
                 if capturing and world.empty_graph:
                     return
                 tensors = {
@@ -345,6 +369,9 @@ def make(cuda, version="10.15.1.29", rtx=False):
             self._cache = cache
             return True
 
+        def set_execution_context_allocation_strategy(self, strategy):
+            self._strategy = strategy
+
     if rtx:
         del IBuilderConfig.create_timing_cache, IBuilderConfig.set_timing_cache
         IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: (
@@ -356,7 +383,8 @@ def make(cuda, version="10.15.1.29", rtx=False):
             if not runtime_config._cache._data:
                 world.compiled += 1
                 runtime_config._cache._data = b"for " + cuda.name.encode()
-            return make_context(self)
+            strategy = getattr(runtime_config, "_strategy", ExecutionContextAllocationStrategy.STATIC)
+            return make_context(self, strategy)
 
         ICudaEngine.create_execution_context = create_execution_context
         ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()
@@ -366,7 +394,9 @@ def make(cuda, version="10.15.1.29", rtx=False):
     module = types.ModuleType("tensorrt_rtx_bindings" if rtx else "tensorrt")
     module.__version__ = version
     if rtx:
-        module.ComputeCapability = enum.IntEnum("ComputeCapability", {"SM75": 75, "SM80": 80})
+        module.ComputeCapability = enum.IntEnum(
+            "ComputeCapability", {"NONE": 0, "SM75": 75, "SM80": 80, "SM89": 89, "SM120": 120}
+        )
         module.CudaGraphStrategy = enum.IntEnum(
             "CudaGraphStrategy", {"DISABLED": 0, "WHOLE_GRAPH_CAPTURE": 1}
         )
@@ -374,7 +404,13 @@ def make(cuda, version="10.15.1.29", rtx=False):
     for name, value in local.items():
         if isinstance(value, type):
             setattr(module, name, value)
-    for value in (DataType, TensorIOMode, TensorFormat, NetworkDefinitionCreationFlag):
+    for value in (
+        DataType,
+        TensorIOMode,
+        TensorFormat,
+        NetworkDefinitionCreationFlag,
+        ExecutionContextAllocationStrategy,
+    ):
         setattr(module, value.__name__, value)
     module.world = world
     return module

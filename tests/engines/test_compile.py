@@ -13,6 +13,12 @@ from dinar_live.runtime.render import parity
 from dinar_live.runtime.render.compiling import sizes
 
 
+@pytest.fixture(autouse=True)
+def few_runs(monkeypatch):
+    """A run of the stand-in takes half a second."""
+    monkeypatch.setattr("dinar_live.runtime.render.compiling.TIMED_RUNS", 1)
+
+
 @pytest.fixture
 def avatar(avatar_with_checks, light):
     """The open body with the light network (random weights) over a texture of 16 channels, and a renderer
@@ -73,7 +79,8 @@ def test_tensorrt_builds_keeps_and_builds_again(nvidia, bundle, capsys):
     assert compiled(bundle, *arguments) == 0
     out = capsys.readouterr().out
     assert "tensorrt 10.15.1.29 f16 on NVIDIA Fake 1 (auto: the first that can be used; f16: a GPU)" in out
-    assert "64x64 (device): built in" in out and ": ok" in out
+    assert "64x64 (device): built in" in out and ": ok, 0.500 ms a run" in out
+    assert any(b'"kind":"measured"' in path.read_bytes() for path in nvidia.cache.iterdir())
     assert nvidia.world.builds == 1 and nvidia.world.settings[0] == 3
     assert {value.type.tensor_type.elem_type for value in nvidia.world.parsed.graph.input} == {10}
     assert compiled(bundle, *arguments) == 0

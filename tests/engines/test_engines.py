@@ -181,7 +181,7 @@ def test_forced_precision_changes_the_arithmetic(light, run):
         ({"name": "openvino", "device": "cpu"}, "openvino has no option device; it has cache_dir"),
         (
             {"cachedir": "x"},
-            "auto has no option cachedir; it has cache_dir, device, optimization_level, progress",
+            "auto has no option cachedir; it has cache_dir, device, examples, optimization_level, progress",
         ),
     ],
 )
@@ -258,12 +258,13 @@ def test_the_reference_is_f32_on_the_cpu_and_never_an_engine_that_does_not_claim
 def test_what_others_must_know_of_an_engine(registry):
     assert engine_names("gpu") == ("tensorrt", "tensorrt-rtx", "torch") and engine_names("cpu") == (
         "openvino",
+        "openvino-intel",
         "torch",
     )
     assert engine_runs_on("auto") == "both" and engine_runs_on("tensorrt") == "gpu"
-    assert engine_options("openvino") == {"cache_dir"} and engine_options("auto") >= engine_options(
-        "tensorrt"
-    )
+    assert engine_options("openvino") == {"cache_dir", "examples"} and engine_options(
+        "auto"
+    ) >= engine_options("tensorrt")
     for ask in (engine_runs_on, engine_options):
         with pytest.raises(EngineError, match="'abacus' is unknown; choose auto, tensorrt"):
             ask("abacus")

@@ -223,6 +223,7 @@ CASES = [
     Case("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), np.float32(0.5)),
     Case("Pad", ints(0, 0, 1, 2, 0, 0, 3, 1), mode="edge"),
     Case("Pad", ints(0, 1, 1, 2, 0, 0, 3, 5), mode="reflect"),
+    Case("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), mode="reflect"),
     Case("Pad", ints(1, 2), np.float32(1), ints(3), opset=18),
     *(
         Case(
@@ -329,3 +330,18 @@ def test_every_operator_has_a_case():
     assert set(OPERATORS) <= {case.op for case in CASES} | {
         step[0] for case in CASES for step in (*case.before, *case.after)
     }
+
+
+@pytest.mark.parametrize("sides", [(1, 1, 1, 1), (3, 2, 0, 4), (0, 0, 2, 0)])
+def test_mirrored_edges_keep_the_order_channels_last(sides):
+    """The same numbers as torch's own padding, without a turn into planes and back."""
+    import torch
+
+    from dinar_live.engines.torch import pixel_ops  # noqa: F401  (joins the table)
+
+    top, bottom, left, right = sides
+    x = torch.randn(2, 5, 6, 7).contiguous(memory_format=torch.channels_last)
+    pads = torch.tensor([0, 0, top, left, 0, 0, bottom, right])
+    got = OPERATORS["Pad"]({"mode": "reflect", "tables": {}, "device": x.device}, 18, x, pads)
+    want = torch.nn.functional.pad(x, (left, right, top, bottom), mode="reflect")
+    assert torch.equal(got, want) and got.is_contiguous(memory_format=torch.channels_last)

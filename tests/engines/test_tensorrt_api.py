@@ -42,7 +42,7 @@ VARIABLES = {
     "measured": "IHostMemory",
 }
 OURS = {
-    "Plan": {"library", "runtime", "engine", "log", "compiled", "keep", "kept"}
+    "Plan": {"library", "runtime", "engine", "log", "compiled", "keep", "kept", "size"}
 }  # plan.log, plan.engine: a Plan of ours goes by the same name
 
 

@@ -52,17 +52,32 @@ def test_the_demo_avatars_networks_build_without_a_warning(rtx, tmp_path, render
     assert builder.built == 4 and not log.warnings and not log.take()
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_the_full_renderer_builds_without_a_warning(rtx, tmp_path, views):
+@pytest.fixture(scope="session")
+def full_renderer() -> bytes:
+    """The full DINAR renderer with seeded weights."""
     pytest.importorskip("torch", reason="the exporter needs torch")
     from dinar_live.export.checkpoint import load_checkpoint
     from dinar_live.export.dinar.bake import renderer_onnx
     from dinar_live.export.networks import random_state_dict
     from dinar_live.export.networks.model import required
 
-    model = renderer_onnx(required(load_checkpoint(random_state_dict(0), networks=("renderer",)).renderer))
-    builder, log = builder_of(rtx, model, tmp_path / "cache")
-    assert builder.prepare((views, 256, 256), "float16") > 10_000_000
+    return renderer_onnx(required(load_checkpoint(random_state_dict(0), networks=("renderer",)).renderer))
+
+
+@pytest.mark.parametrize(
+    ("size", "precision"),
+    [
+        ((1, 256, 256), "f16"),
+        *(
+            pytest.param(size, precision, marks=pytest.mark.slow)
+            for size in ((1, 512, 512), (2, 512, 512), (1, 384, 256), (2, 128, 128))
+            for precision in ("f16", "f32")
+        ),
+    ],
+)
+def test_the_full_renderer_builds_without_a_warning(rtx, tmp_path, full_renderer, size, precision):
+    builder, log = builder_of(rtx, full_renderer, tmp_path / "cache", precision)
+    assert builder.prepare(size, builder.device_io) > 10_000_000
     assert not log.warnings and not log.take()
 
 
@@ -246,6 +261,30 @@ def test_turing_gets_a_plan_of_its_own(nvidia_rtx, engine_of):
     )
 
 
+@pytest.mark.parametrize("capability", [(7, 0), (8, 7), (9, 0), (10, 3)])
+def test_a_card_that_it_has_no_plans_for_is_refused_before_anything_is_built(
+    nvidia_rtx, engine_of, tiny, capability
+):
+    nvidia_rtx.cuda.compute_capability = capability
+    says = rf"no plans for NVIDIA Fake 1, .* {capability[0]}\.{capability[1]} is not among 7\.5, 8\.0, 8\.9, 12\.0"
+    with pytest.raises(EngineError, match=says):
+        engine_of()
+    assert nvidia_rtx.world.builds == 0
+    nvidia_rtx.cuda.compute_capability = (13, 0)  # newer than all it knows
+    engine_of().compile(SIZE)
+
+
+def test_a_plan_of_another_card_family_is_not_taken(nvidia_rtx, engine_of, run):
+    """Its name says which cards it is for; a file under another's name is not what was stored there."""
+    engine_of().compile(SIZE)
+    (plan,) = [path for path in nvidia_rtx.cache.iterdir() if b'"kind":"plan"' in path.read_bytes()]
+    content = plan.read_bytes()
+    plan.write_bytes(content.replace(b'"compute_capability":"8.0+"', b'"compute_capability":"7.5"'))
+    engine = engine_of()
+    run(engine.compile(SIZE), features())
+    assert engine.built == 1 and nvidia_rtx.world.builds == 2
+
+
 def test_auto_takes_it_where_tensorrt_is_not_installed(nvidia_rtx, tiny):
     engine = create_engine(tiny, **nvidia_rtx.options)
     assert engine.info.name == "tensorrt-rtx" and "the package tensorrt" in engine.info.reason
@@ -286,6 +325,45 @@ def test_wrong_targets_and_engines_that_build_on_their_gpu_only(nvidia_rtx, tiny
         create_builder(tiny, "tensorrt-rtx", target="9.0")
     with pytest.raises(EngineError, match="engine torch cannot build without a GPU"):
         create_builder(tiny, "torch")
+
+
+# memory on the GPU that sessions share
+
+
+@pytest.mark.parametrize("flavour", ["nvidia", "nvidia_rtx"])
+def test_sessions_that_share_memory_hold_their_weights_alone(request, flavour, tiny):
+    """And compute the same, one after the other, whichever was made first."""
+    from dinar_live.kernels.cuda import Scratch
+
+    machine = request.getfixturevalue(flavour)
+    name = "tensorrt" if flavour == "nvidia" else "tensorrt-rtx"
+    device = machine.cuda.Device(0)
+    stream = device.stream()
+    engine = create_engine(tiny, name, **machine.options)
+    engine.scratch = Scratch(device)
+    before = machine.cuda.held()
+    sizes = [(1, 8, 12), (1, 4, 6), (1, 8, 6)]
+    sessions = [engine.compile_device(size) for size in sizes]
+    tensors = len(sessions[0].inputs) + len(sessions[0].outputs)
+    assert machine.cuda.held() - before == tensors + 1, "one block a tensor, and one between the layers"
+    assert len({session.inputs["features"].pointer for session in sessions}) == 1
+    assert all(0 < session.memory < 10_000 for session in sessions), "the plan's weights"
+    for session, size in [*zip(sessions, sizes, strict=True), (sessions[0], sizes[0])]:
+        x = features(shape=(1, 4, *size[1:]))
+        there = device.wrap(session.inputs["features"].pointer, x.shape, np.float16)
+        given = device.pinned(x.shape, np.float16)
+        given[...] = x
+        there.copy_from(given, stream)
+        session.warm_up(stream.handle)
+        rgb = session.outputs["rgb"]
+        got = device.pinned(rgb.shape, np.float16)
+        device.wrap(rgb.pointer, rgb.shape, rgb.dtype).copy_to(got, stream)
+        stream.synchronize()
+        np.testing.assert_allclose(got, 2 * x[:, :3], atol=2e-2)
+    sessions.pop(0).close()
+    sessions[0].warm_up(stream.handle)  # the rest goes on
+    with create_engine(tiny, name, **machine.options) as own:
+        assert own.compile_device(sizes[0]).memory > sessions[0].memory  # its tensors too
 
 
 # the verb, on a machine without a GPU

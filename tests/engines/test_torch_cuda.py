@@ -32,6 +32,9 @@ class FakeCuda:
     def __init__(self, fail=""):
         self.fail, self.log, self.capturing, self.handles = fail, [], False, {}
 
+    def reserved(self):
+        return 1000 * len(self.handles)
+
     def stream(self):
         stream = types.SimpleNamespace(
             cuda_stream=100 + len(self.handles), synchronize=lambda: self.log.append("synchronize")

@@ -146,7 +146,7 @@ def shards(tmp_path_factory, body):
         png = [cv2.imencode(".png", rgba)[1].ravel()] * 3
         np.savez(
             folder / f"shard_{number:06d}.npz",
-            betas=np.zeros((1, 20), np.float32), draped=np.zeros((1, V), bool),
+            style=np.array([0, 0, 1], np.int32), betas=np.zeros((1, 20), np.float32), draped=np.zeros((1, V), bool),
             offset=rng.normal(0, 0.01, (1, V, 3)).astype(np.float16), geometry=np.zeros(3, np.int32),
             colour=rng.integers(0, 256, (3, n, 3), np.uint8),
             pose=np.stack([view.pose.body] * 3), transl=np.stack([view.pose.transl] * 3),
@@ -218,8 +218,79 @@ def test_the_onnx_file_is_the_network(tmp_path, body):
     assert 0.1 < figures["seen by grown"] == figures["seen"] < 0.7
 
 
+def test_pairs_are_photos_of_one_style(shards, atlas, body):
+    from dinar_live.export.completion.data import People
+
+    people = People([shards], atlas, body, pairs=True)
+    seconds = [people.sample(0, 0, (k,), 0.0).other for k in range(20)]
+    assert {s is None for s in seconds} == {True, False}
+    assert people.sample(0, 2, (0,)).other is None  # alone in its style
+    paired = next(k for k, s in enumerate(seconds) if s is not None)
+    samples = [people.sample(0, 0, (paired,), 0.0), people.sample(0, 2, (0,), 0.0)]
+    planes = people.batch(samples, np.array([False, True])).planes
+    assert planes.shape[1] == ft.planes_of(2)
+    assert planes[0, -1].max() == 1 and not planes[1, ft.PLANES :].any()
+    at = atlas.texels_of(planes[0])
+    np.testing.assert_array_equal(at[:, ft.PLANES : -1], samples[0].other[:, : ft.SEEN].astype(np.float32))
+    turned = people.batch(samples, np.array([True, False])).planes[0]
+    cosine = atlas.texels_of(turned)[:, ft.PLANES + ft.SEEN - 4]
+    np.testing.assert_allclose(cosine, at[atlas.mirror, ft.PLANES + ft.SEEN - 4], atol=1e-3)
+
+
+def test_trained_weights_start_a_network_of_two_photos(tmp_path, shards):
+    torch = pytest.importorskip("torch")
+    from dinar_live.export.completion import start, train, weights
+    from dinar_live.export.completion.network import CompletionNetwork
+
+    shipped = start.read(weights.FOLDER / weights.MODEL)
+    width = len(shipped["enter.bias"])
+    one, two = CompletionNetwork(width, 1), CompletionNetwork(width, 2)
+    one.load_state_dict(start.adapted(shipped, one))
+    two.load_state_dict(start.adapted(shipped, two))
+    x = torch.rand(1, ft.planes_of(2), SIZE, SIZE)
+    x[:, ft.PLANES :] = 0
+    with torch.no_grad():
+        a, b = one(x[:, : ft.PLANES]), two(x)
+        other = two(x + torch.nn.functional.pad(torch.ones(1, ft.OTHER, 1, 1), (0, 0, 0, 0, ft.PLANES, 0)))
+    for name in ("free", "offset", "error", "drape"):
+        torch.testing.assert_close(a[name], b[name])
+        torch.testing.assert_close(a[name], other[name])  # the second photo is not looked at yet
+    assert (a["weights"][:, :12] - b["weights"][:, :12]).abs().max() < 1e-3
+    with pytest.raises(InputError, match="does not fit"):
+        start.adapted(shipped, CompletionNetwork(8, 2))
+    with pytest.raises(InputError, match="not an ONNX file"):
+        (tmp_path / "x.onnx").write_bytes(b"no")
+        start.read(tmp_path / "x.onnx")
+    first = train.Trainer([shards], tmp_path / "a", tiny(train, pairs=True))
+    first.train()
+    again = train.Trainer(
+        [shards], tmp_path / "b", tiny(train, pairs=True), tmp_path / "a/average.safetensors"
+    )
+    assert all(torch.equal(p, first.average[n]) for n, p in again.network.named_parameters())
+
+
+def test_two_views_go_through_a_network_of_two_photos(tmp_path, body):
+    torch = pytest.importorskip("torch")
+    from dinar_live.export.completion.network import CompletionNetwork
+    from dinar_live.export.completion.predict import Completer
+    from dinar_live.export.completion.write_onnx import onnx_bytes
+
+    torch.manual_seed(0)
+    completer = Completer(onnx_bytes(CompletionNetwork(8, 2).eval()), body, threads=1)
+    assert completer.photos == 2
+    front = grown_view(completer.rig, a_pose())
+    turned = a_pose().body.copy()
+    turned[0, 1] = np.pi
+    back = grown_view(completer.rig, Pose(turned))
+    looks = completer.look([front, back], completer.rig)
+    assert [k.other for k in looks] == [1, 0]
+    assert [k.other for k in completer.look([front], completer.rig)] == [None]
+    avatar, figures = completer.complete([front, back], name="grown", texture_size=128, refine=False)
+    assert avatar.renderers["texture"].texture.shape == (128, 128, 3)
+
+
 def test_full_size_weights_fit_into_8_mb():
     pytest.importorskip("torch")
     from dinar_live.export.completion.network import CompletionNetwork
 
-    assert 2 * sum(p.numel() for p in CompletionNetwork().parameters()) < 8e6
+    assert 2 * sum(p.numel() for p in CompletionNetwork(photos=2).parameters()) < 8e6

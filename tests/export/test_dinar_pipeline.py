@@ -49,6 +49,7 @@ def test_one_photo_to_an_avatar_that_streams(checkpoint, photo, tmp_path, capsys
     common = [
         "export",
         *photo,
+        "--no-compile",
         "--checkpoint",
         str(checkpoint),
         "--steps",

@@ -37,6 +37,7 @@ def test_dinar_distill(avatar, tmp_path, capsys):
     command = [
         "distill",
         str(tmp_path / "a"),
+        "--no-compile",
         "--out",
         str(out),
         "--frames",
@@ -90,7 +91,7 @@ def test_dinar_distill(avatar, tmp_path, capsys):
         np.testing.assert_array_equal(again.renderers[name].texture, both.renderers[name].texture)
         assert again.renderers[name].model == both.renderers[name].model
     # a second time, from its own light: nothing of the ladder is missing, so the new one needs a name
-    own = ["distill", str(out), "--out", str(tmp_path / "c"), *command[4:], "--steps", "2"]
+    own = ["distill", str(out), "--out", str(tmp_path / "c"), *command[5:], "--steps", "2"]
     assert main(own) == 2 and "--student" in capsys.readouterr().err
     assert main([*own, "--student", "lighter"]) == 0
     assert list(Avatar.load(tmp_path / "c").renderers) == ["lighter", "light", "lite", "texture"]

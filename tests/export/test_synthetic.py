@@ -116,7 +116,7 @@ def test_left_out_assets_are_left_out(assets):
 
 @pytest.mark.slow
 def test_shards_repeat_by_seed_and_resume(assets, tmp_path):
-    make = lambda: generate.Generator(assets, outfits=1, shots=1, size=64, seed=4, builds=1)  # noqa: E731
+    make = lambda: generate.Generator(assets, outfits=1, styles=1, shots=2, size=64, seed=4, builds=1)  # noqa: E731
     assert generate.write_shards(make(), tmp_path / "a", 2) == 2
     first = [(tmp_path / "a" / f"shard_{k:06d}.npz").read_bytes() for k in range(2)]
     (tmp_path / "a" / "shard_000001.npz").unlink()
@@ -132,5 +132,7 @@ def test_shards_repeat_by_seed_and_resume(assets, tmp_path):
         assert picture.shape == (64, 64, 4) and 0.03 < (picture[..., 3] > 127).mean() < 0.6
     with pytest.raises(InputError, match="seed"):
         generate.write_shards(
-            generate.Generator(assets, outfits=1, shots=1, size=64, seed=5, builds=1), tmp_path / "a", 1
+            generate.Generator(assets, outfits=1, styles=1, shots=2, size=64, seed=5, builds=1),
+            tmp_path / "a",
+            1,
         )

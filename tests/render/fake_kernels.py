@@ -27,7 +27,7 @@ class FakeCuda(fake_cuda.FakeCuda):
     """With all that runtime/render takes from kernels.cuda."""
 
     DeviceBody, DeviceScene, FrameParameters = real.DeviceBody, real.DeviceScene, real.FrameParameters
-    Planes, RasterTarget = real.Planes, real.RasterTarget
+    Planes, RasterTarget, Scratch = real.Planes, real.RasterTarget, real.Scratch
 
     def Program(self, device):
         return Program(device)
@@ -125,6 +125,56 @@ class Program(real.Program):
                     at["depth"].here()[view] = raster.depth
 
         return [("gather", work)]
+
+    def smooth_edges(
+        self, scene, parameters, projective, target, fine, features, depth=None, *, samples=1, straight=False
+    ):
+        self.device.multiprocessors = 1
+        args = scene, parameters, projective, target, fine, features, depth
+        super().smooth_edges(*args, samples=samples, straight=straight)
+        at = self._addresses(
+            faces=scene.faces,
+            uv=scene.corner_uv,
+            texture=scene.texture,
+            origins=parameters.device["origins"],
+            smooth=parameters.device["smooth"],
+            projective=projective,
+            fine=fine.visibility,
+            features=features,
+            depth=depth,
+        )
+        size, half = (target.height, target.width), features.shape[2] != target.height
+
+        def work():
+            faces = at["faces"].here()
+            texture = np.ascontiguousarray(at["texture"].here()[..., :3].astype(np.float32))
+            uv = np.ascontiguousarray(at["uv"].here()[:, :6]).reshape(-1, 2)
+            surface = kernels.Surface(
+                faces, uv, np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3), texture
+            )
+            at["fine"].here()
+            for view, (points, (x0, y0)) in enumerate(
+                zip(at["projective"].here(), at["origins"].here(), strict=True)
+            ):
+                if not at["smooth"].here()[view]:
+                    continue
+                origin = int(x0) * samples, int(y0) * samples
+                raster = kernels.rasterize(points, faces, size, origin=origin)
+                planes = at["features"].here()[view]
+                if half:
+                    blocks = np.ascontiguousarray(planes.transpose(1, 2, 0), np.float32)
+                    kernels.smooth_edges_half(surface, points, raster, blocks, origin=origin)
+                    planes[...] = blocks.transpose(2, 0, 1)
+                else:
+                    f32 = np.ascontiguousarray(planes, np.float32)
+                    kernels.smooth_edges(
+                        surface, points, raster, f32[:3], f32[-1], origin=origin, straight=straight
+                    )
+                    planes[...] = f32
+                if at["depth"]:
+                    at["depth"].here()[view] = raster.depth
+
+        return [("smooth", work)]
 
     def compose(
         self,

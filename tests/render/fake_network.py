@@ -21,6 +21,12 @@ class FakeEngine:
     def cancel(self):
         self.cancelled = True
 
+    def unchecked(self, key, io):
+        return bool(self.built)
+
+    def vouch(self, key, io):
+        pass
+
     def refuse(self, key, io, reason):
         self.drop(key, io)
 
@@ -44,7 +50,7 @@ class FakeSession:
 
     def __init__(self, engine, cuda, session, dtype):
         self._engine, self._cuda, self._session, self._warm, self.closed = engine, cuda, session, False, False
-        self._blocks = []
+        self._blocks: list = []
         self.inputs = {name: self._tensor(a.shape, dtype) for name, a in session.inputs.items()}
         self.outputs = {name: self._tensor(a.shape, dtype) for name, a in session.outputs.items()}
 
@@ -52,6 +58,10 @@ class FakeSession:
         block = self._cuda.allocate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         self._blocks.append(block)
         return engines.DeviceTensor(block.ctypes.data, tuple(shape), dtype)
+
+    @property
+    def memory(self):
+        return sum(block.nbytes for block in self._blocks)
 
     def warm_up(self, stream):
         self._cuda.not_capturing("warm_up")

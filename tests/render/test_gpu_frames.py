@@ -60,6 +60,9 @@ class CopyEngine:
     def cancel(self):
         pass
 
+    def unchecked(self, size, io):
+        return False
+
     def close(self):
         pass
 
@@ -139,7 +142,7 @@ def copies(request, monkeypatch):
 def renderers(avatar, **options):
     options = {"background_compile": False, "depth": True, **options}
     return Renderer(avatar, SIZE, device="cuda", **options), Renderer(
-        avatar, SIZE, device="cpu", precision="f32", smooth_edges=False, **options
+        avatar, SIZE, device="cpu", precision="f32", **options
     )
 
 

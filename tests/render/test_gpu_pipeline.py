@@ -90,7 +90,6 @@ def cpu_renderer(avatar, size=SIZE, **options):
             "background_compile": False,
             "depth": True,
             "precision": "f32",
-            "smooth_edges": False,  # not yet on a GPU
             **options,
         },
     )
@@ -124,7 +123,7 @@ def test_an_engine_that_was_just_built_is_compared_with_the_network_before_it_is
     the next."""
     compared = []
 
-    def on_device(session):
+    def on_device(session, device, stream, turn):
         def run(x):
             compared.append(x.shape)
             session._session.inputs["features"][...] = x
@@ -643,3 +642,64 @@ def test_a_network_at_half_resolution(cuda, avatar):
                 np.testing.assert_array_equal(got.depth, want.depth)
         assert gpu.describe().endswith("one CUDA graph per frame")
     assert all(s.inputs["features"].shape[2] < SIZE[0] for s in cuda.engines[0].sessions)
+
+
+def near_and_far(avatar):
+    """Cameras of which each has a window of its own."""
+    rig = avatar.rig
+    return [whole_body_camera(rig, rig.joints[0], SIZE, fill=fill) for fill in (0.3, 1.0, 2.5)]
+
+
+def test_sizes_that_were_not_used_for_a_while_go_when_the_gpus_memory_is_full(avatar, cuda, monkeypatch):
+    """And come back; every frame is right, and so are those of another renderer that had the same size in use."""
+    monkeypatch.setattr("dinar_live.runtime.render.memory.REST_SECONDS", -1.0)
+    budget, shots = gpu_device.shared_gpu(0).budget, near_and_far(avatar)
+    with (
+        gpu_renderer(avatar, renderer="light") as r,
+        gpu_renderer(avatar, renderer="light") as other,
+        cpu_renderer(avatar, renderer="light") as cpu,
+    ):
+        sizes = [(w.height, w.width) for w in (r.window(pose(), camera) for camera in shots)]
+        assert len(set(sizes)) == 3 and (SIZE in sizes)
+        full = cuda.engines[0].sessions[0].memory
+        budget.limit = int(full * max(h * w for h, w in sizes if (h, w) != SIZE) / (SIZE[0] * SIZE[1])) + 1
+        for _ in range(2):
+            for camera in shots:
+                for renderer in (r, other):
+                    assert_equal(renderer.render(pose(), camera), cpu.render(pose(), camera))
+        sessions = cuda.engines[0].sessions
+        assert len(sessions) > 3, "none had to go"
+        assert sum(not s.closed for s in sessions) == 2 and not sessions[0].closed, "the whole frame's stays"
+        assert budget.used <= budget.limit
+    assert budget.used == 0
+
+
+def test_each_size_is_compared_at_its_first_use_and_a_wrong_one_is_not_used(avatar, cuda, monkeypatch):
+    compared, vouched = [], []
+
+    def on_device(session, device, stream, turn):
+        def run(x):
+            compared.append(x.shape[2:])
+            session._session.inputs["features"][...] = x
+            session._session.enqueue()
+            session._session.synchronize()
+            wrong = 0.02 if x.shape[2] * x.shape[3] < SIZE[0] * SIZE[1] else 0
+            return {name: array + wrong for name, array in session._session.outputs.items()}
+
+        return run
+
+    monkeypatch.setattr(parity, "on_device", on_device)
+    monkeypatch.setattr(fake_network.FakeEngine, "unchecked", lambda self, key, io: True)
+    monkeypatch.setattr(fake_network.FakeEngine, "vouch", lambda self, key, io: vouched.append(key[1:]))
+    far = near_and_far(avatar)[0]
+    with gpu_renderer(avatar, renderer="light", background_compile=True) as r:
+        r.render(pose(), far)
+        ended = time.monotonic() + 20
+        while not cuda.engines[0].dropped and time.monotonic() < ended:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        frame = r.render(pose(), far)
+        assert frame.window is not None and (frame.window.height, frame.window.width) == SIZE
+    assert compared[0] == SIZE and len(compared) == 2 and vouched == [SIZE]
+    ((key, _),) = cuda.engines[0].dropped
+    assert key[1:] == compared[1]

@@ -34,7 +34,7 @@ from dinar_live.runtime.stream.protocol.messages_codec import encode
 
 MEMORY = 256  # MiB, --memory
 # Beside the budget: libraries' own pools, what waits for clients that do not read, and estimates that are too low.
-MORE_MEMORY = 256  # MiB
+MORE_MEMORY = 128  # MiB
 GAP_SECONDS = (
     6.0  # without a frame for the good client, at most; a turn of the largest frame takes long on a slow CPU
 )

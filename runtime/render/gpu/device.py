@@ -16,27 +16,54 @@ from dinar_live import engines
 from dinar_live.runtime.avatar import RendererSpec, Rig
 from dinar_live.runtime.render.bounds import BodyBounds
 from dinar_live.runtime.render.compiled_sizes import CompiledSizes, Key
+from dinar_live.runtime.render.memory import MemoryBudget
 
 if TYPE_CHECKING:
     from dinar_live.kernels.cuda import DeviceBody, DeviceScene
 
-Accept = Callable[[engines.Engine, engines.DeviceSession], None]
-"""Called once with an engine and its instance before anybody uses them; its EngineError refuses the
-engine."""
+Accept = Callable[[engines.Engine, engines.DeviceSession, Key], None]
+"""Called once with an engine and each instance of it before anybody uses that; its EngineError refuses the
+instance, and with the first one the engine."""
+MEMORY_SHARE, MAX_MEMORY = 0.25, 4 << 30
+"""What the instances for parts of a frame may hold on a GPU, of all networks together: a share of its memory, and bytes
+at most."""
 
 _gpus: weakref.WeakValueDictionary[int, SharedGpu] = weakref.WeakValueDictionary()
 _gpus_lock = threading.Lock()
 
 
 class SharedNetwork:
-    """An engine and its instances, used by every Renderer whose avatar has this model.onnx."""
+    """An engine and its instances, used by every Renderer whose avatar has this model.onnx. forget: called, while
+    nothing is put on the GPU, with an instance that is to be closed."""
 
-    def __init__(self, engine: engines.Engine):
+    def __init__(self, gpu: SharedGpu, engine: engines.Engine, accept: Accept):
         self.engine = engine
         self.users = 1
+        self.forget: list[Callable[[engines.DeviceSession], None]] = []
+        self._gpu = gpu
+        self._accept = accept
+        engine.scratch = gpu.scratch
         self.sessions: CompiledSizes[engines.DeviceSession] = CompiledSizes(
-            engine.compile_device, evict=False
+            self._compile, evict=False, budget=gpu.budget, dropped=self._dropped
         )
+
+    def _compile(self, key: Key) -> engines.DeviceSession:
+        session = self.engine.compile_device(key)
+        try:
+            self._accept(self.engine, session, key)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _dropped(self, session: engines.DeviceSession) -> None:
+        gpu = self._gpu
+        with gpu.lock:  # nobody captures, and no frame is being put on the stream
+            for forget in self.forget:
+                forget(session)
+            gpu.device.make_current()
+            gpu.stream.synchronize()
+            session.close()
 
     def close_sessions(self) -> None:
         """Of an engine that nobody uses any more: what it builds is not waited for."""
@@ -54,7 +81,8 @@ class SharedGpu:
     the device; `lock` is held while one of them puts its work there. Use `shared_gpu`. Raises
     kernels.cuda.CudaError.
 
-    cuda: the package kernels.cuda, or what stands in for it."""
+    cuda: the package kernels.cuda, or what stands in for it. scratch: memory that frames share, one after the other.
+    budget: of the networks' instances."""
 
     def __init__(self, cuda: ModuleType | Any, index: int):
         self.cuda = cuda
@@ -62,6 +90,8 @@ class SharedGpu:
         self.device = cuda.Device(index)
         self.stream = self.device.stream()
         self.program = cuda.Program(self.device)
+        self.scratch = cuda.Scratch(self.device)
+        self.budget = MemoryBudget(min(MAX_MEMORY, int(MEMORY_SHARE * self.device.memory)))
         self.lock = threading.RLock()
         self._building = (
             threading.Lock()
@@ -118,9 +148,9 @@ class SharedGpu:
         made: list[SharedNetwork] = []
 
         def accepted(opened: engines.Engine) -> None:
-            candidate = SharedNetwork(opened)
+            candidate = SharedNetwork(self, opened, accept)
             try:
-                accept(opened, candidate.sessions.require(full))
+                candidate.sessions.require(full)
             except BaseException:
                 candidate.close_sessions()
                 raise

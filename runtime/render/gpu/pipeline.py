@@ -18,7 +18,7 @@ from dinar_live.runtime.render.compiled_sizes import Key
 from dinar_live.runtime.render.frame import GPU_TIME, RING, STAGES, Frame
 from dinar_live.runtime.render.framing import whole_body_camera
 from dinar_live.runtime.render.options import RenderPlan
-from dinar_live.runtime.render.window import Window, enlarged, fit_window
+from dinar_live.runtime.render.window import Window, enlarged, fit_window, inside
 
 from .device import SharedGpu
 from .rasterizer import open_rasterizer
@@ -75,6 +75,7 @@ class GpuPipeline:
         try:
             gpu.device.make_current()
             shader = self._shader = SHADERS[plan.spec.type.name](plan, gpu)
+            shader.watch(self._forget)
             self.engine_info = shader.engine_info
             with gpu.lock:
                 self._done = gpu.device.event(), gpu.device.event(blocking=True)
@@ -109,31 +110,39 @@ class GpuPipeline:
 
     def windows(self, pose: Pose, cameras: Sequence[Camera]) -> list[Window | None]:
         """The part of each frame that the body can be in."""
+        return [window for window, _ in self._looks(pose, cameras)]
+
+    def _looks(self, pose: Pose, cameras: Sequence[Camera]) -> list[tuple[Window | None, bool]]:
+        """The part of each frame that the body can be in, and whether its edges are smoothed there: what has several
+        samples anyway does without where the body is seen whole."""
         plan, spec = self._plan, self._plan.spec
         self._bounds.place(pose)
-        windows: list[Window | None] = []
+        looks: list[tuple[Window | None, bool]] = []
         for camera in cameras:
             box = self._bounds.box(camera)
+            close = box is None or not np.isfinite(box).all() or not inside(box, plan.size)
             bounded = plan.options.crop and box is not None and np.isfinite(box).all()
-            windows.append(
+            window = (
                 None
                 if box is None
                 else fit_window(
                     box if bounded else None,
                     plan.size,
-                    margin=spec.margin,
+                    margin=max(spec.margin, int(plan.smooth_edges)),  # an outline needs its neighbours
                     stride=spec.stride,
                     bucket=BUCKET,
                 )
             )
-        return windows
+            looks.append((window, plan.smooth_edges and (close or spec.samples == 1)))
+        return looks
 
     def render(self, pose: Pose, cameras: Sequence[Camera]) -> tuple[Frame, ...]:
         """One frame per camera."""
         start = time.perf_counter()
         timings: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         try:
-            windows = self.windows(pose, cameras)
+            looks = self._looks(pose, cameras)
+            windows, smooth = [list(part) for part in zip(*looks, strict=True)] if looks else ([], [])
             timings["project"] = (time.perf_counter() - start) * 1e3
             self._gpu.device.make_current()  # the caller's thread may be new
             slot = self._calls % RING
@@ -146,7 +155,8 @@ class GpuPipeline:
                         ring.depth[:] = 0
             launched = time.perf_counter()
             for work, group in self._batches(windows):
-                self._draw(work, pose, cameras, group, rings, timings)
+                while not self._draw(work, (pose, cameras, smooth), group, rings, timings):
+                    (work, group), *_ = self._batches(windows, [i for i, _ in group])
                 for i, window in group:
                     windows[i] = window
         except RuntimeError as e:
@@ -174,10 +184,13 @@ class GpuPipeline:
             )
         return [view[slot] for view in self._rings[:views]]
 
-    def _batches(self, windows: Sequence[Window | None]) -> Iterator[tuple[FrameWork, _Group]]:
+    def _batches(
+        self, windows: Sequence[Window | None], only: Sequence[int] | None = None
+    ) -> Iterator[tuple[FrameWork, _Group]]:
         """(work, views with the windows they get): the views together if there is an instance for so many,
-        else one by one."""
-        seen = [(i, w) for i, w in enumerate(windows) if w is not None]
+        else one by one. only: these views."""
+        views = range(len(windows)) if only is None else only
+        seen = [(i, w) for i in views if (w := windows[i]) is not None]
         if not seen:
             return
         assert self._shader is not None, "used after close()"
@@ -190,40 +203,53 @@ class GpuPipeline:
             yield work, [(i, enlarged(w, key[1:], full)) for i, w in group]
 
     def _work(self, shader: DeviceShader, key: Key, instance: Instance) -> FrameWork:
-        work = self._works.get(key)
-        if work is None:
-            if len(self._works) >= MAX_WORKS:
-                self._works.popitem(last=False)[1].close()
-            with self._gpu.lock:
+        with self._gpu.lock:
+            work = self._works.get(key)
+            if work is None or work.instance is not instance:
+                if len(self._works) >= MAX_WORKS:
+                    self._works.popitem(last=False)[1].close()
+                shading = shader.shading(key, instance, self._scene)
                 work = FrameWork(
                     self._gpu,
                     self._body,
                     self._scene,
                     self._plan,
-                    shader.shading(key, instance, self._scene),
+                    shading,
                     key,
                     self._rasterizer,
+                    instance,
                 )
-            self._works[key] = work
-        self._works.move_to_end(key)
+                self._works[key] = work
+            self._works.move_to_end(key)
         return work
+
+    def _forget(self, instance: Any) -> None:
+        """See DeviceShader.watch."""
+        with self._gpu.lock:
+            for key, work in list(self._works.items()):
+                if work.instance is instance:
+                    self._works.pop(key).close()
 
     def _draw(
         self,
         work: FrameWork,
-        pose: Pose,
-        cameras: Sequence[Camera],
+        frame: tuple[Pose, Sequence[Camera], Sequence[bool]],
         group: _Group,
         rings: Sequence[Ring],
         timings: dict[str, float],
-    ) -> None:
+    ) -> bool:
+        """frame: pose, cameras, and whose edges are smoothed. False where another thread has closed this work
+        meanwhile, to make room."""
+        pose, cameras, smooth = frame
         views = tuple(i for i, _ in group)
-        work.fill(pose, [cameras[i] for i in views], [w for _, w in group])
+        work.fill(pose, [cameras[i] for i in views], [w for _, w in group], [smooth[i] for i in views])
         targets = [rings[i] for i in views]
         with self._gpu.lock:
+            if work.closed:
+                return False
             if self._events is not None:
                 self._measured(work, targets, timings, self._events)
-                return
+                return True
             if self.level == EAGER or not work.ran:
                 work.run(targets)
             else:
@@ -233,6 +259,7 @@ class GpuPipeline:
         start = time.perf_counter()
         done.synchronize()
         self._waited = (time.perf_counter() - start) * 1e3
+        return True
 
     def _replay(self, work: FrameWork, targets: Sequence[Ring]) -> None:
         cuda = self._gpu.cuda
@@ -256,7 +283,7 @@ class GpuPipeline:
         self._reason = reason
         _log.warning("frames run as single launches: %s", reason)
         for work in self._works.values():
-            work.close()
+            work.forget_graphs()
 
     def _measured(
         self, work: FrameWork, targets: Sequence[Ring], timings: dict[str, float], events: list[Any]
@@ -294,7 +321,7 @@ class GpuPipeline:
         def frames(put_on_stream: Callable[[], None]) -> list[np.ndarray]:
             result = []
             for pose, camera in shots:
-                work.fill(pose, [camera], [window])
+                work.fill(pose, [camera], [window], [plan.smooth_edges])
                 put_on_stream()
                 self._gpu.stream.synchronize()
                 result.append(ring.rgba.copy())

@@ -34,8 +34,8 @@ class Step(NamedTuple):
 
 class DeviceShading(NamedTuple):
     """One batch and window size on the GPU. features: what to fill (a DeviceTensor or an array of the device).
-    gather(parameters, projective, target, depth), compose(parameters, rgba, depth, depth_out): the launches before and
-    after `steps`, see FrameWork. s: samples per axis."""
+    gather(parameters, projective, target, fine, depth), compose(parameters, rgba, depth, depth_out): the launches before
+    and after `steps`, see FrameWork; fine: a target of twice the size where edges are smoothed, else None."""
 
     features: Any
     gather: Callable[..., list]
@@ -50,6 +50,11 @@ class DeviceShader(Protocol):
 
     @property
     def engine_info(self) -> engines.EngineInfo | None: ...
+
+    def watch(self, forget: Callable[[Any], None]) -> None:
+        """forget: called, on any thread but while no frame is put on the GPU, with an instance that must not be used
+        any more."""
+        ...
 
     def at(self, views: int, height: int, width: int) -> tuple[Key, Instance]:
         """What can render windows of (height, width) pixels now: for so many views, or for one at a time."""
@@ -66,10 +71,11 @@ class DeviceShader(Protocol):
 
 class _Planes:
     """Launches of a shader whose features, colour and alpha are planes of whole pixels. features
-    [N,C+3,h*s,w*s]."""
+    [N,C+3,h*s,w*s]. straight: the colour is composed as it is."""
 
-    def __init__(self, plan: RenderPlan, gpu: SharedGpu, scene: DeviceScene):
+    def __init__(self, plan: RenderPlan, gpu: SharedGpu, scene: DeviceScene, straight: bool = False):
         self._plan = plan
+        self._straight = straight
         self._gpu = gpu
         self._scene = scene
 
@@ -77,10 +83,16 @@ class _Planes:
         spec, options, program = self._plan.spec, self._plan.options, self._gpu.program
         mask = self._gpu.cuda.Planes.of(features, features.shape[1] - 1) if spec.hardsegm else None
 
-        def gather(parameters, projective, target, depth):
-            return program.gather(
-                self._scene, parameters, projective, target, features, depth, samples=spec.samples
+        def gather(parameters, projective, target, fine, depth):
+            frame = self._scene, parameters, projective, target
+            smooth = (
+                []
+                if fine is None
+                else program.smooth_edges(
+                    *frame, fine, features, depth, samples=spec.samples, straight=self._straight
+                )
             )
+            return program.gather(*frame, features, depth, samples=spec.samples) + smooth
 
         def compose(parameters, rgba, depth, depth_out):
             return program.compose(
@@ -112,15 +124,18 @@ class TextureShader:
         self._samples = plan.spec.samples
         self._channels = plan.spec.texture.shape[2]
 
+    def watch(self, forget: Callable[[Any], None]) -> None:
+        pass
+
     def at(self, views: int, height: int, width: int) -> tuple[Key, Instance]:
         return (views, height, width), None
 
     def shading(self, key: Key, instance: Instance, scene: DeviceScene) -> DeviceShading:
         n, h, w = key[0], key[1] * self._samples, key[2] * self._samples
-        features = self._gpu.device.empty((n, self._channels + 3, h, w), np.float32)
+        features = self._gpu.scratch.take("texture features", (n, self._channels + 3, h, w), np.float32)
         planes = self._gpu.cuda.Planes
         colour, alpha = planes.of(features), planes.of(features, self._channels + 2)
-        return _Planes(self._plan, self._gpu, scene).shading(features, colour, alpha, ())
+        return _Planes(self._plan, self._gpu, scene, straight=True).shading(features, colour, alpha, ())
 
     def close(self) -> None:
         pass
@@ -135,26 +150,40 @@ class NetworkShader:
         self._plan = plan
         self._gpu = gpu
         self._missing = LATER if options.background_compile else NOW
+        self._forget: list[Callable[[Any], None]] = []
         full = plan.spec.network_key((1, *plan.padded))
         self._network = gpu.network(
             plan.spec.network, options.engine, options.precision, full, self._accept, options.progress
         )
         try:
             session = self._network.sessions.require(full)
-            check_contract(session, plan.spec)
+            check_contract(session, plan.spec)  # it may have been made for another renderer
         except BaseException:
             gpu.release(self._network)
             raise
         self.engine_info: engines.EngineInfo | None = self._network.engine.info
         self.dtype = session.inputs["features"].dtype
 
-    def _accept(self, engine: engines.Engine, session: engines.DeviceSession) -> None:
-        """EngineError for an engine that was built just now and does not compute what the network does; later
-        starts find it checked."""
-        if engine.built:
-            plan = self._plan
-            check_contract(session, plan.spec)
-            refuse_wrong(plan.avatar, plan.spec, engine, session, (1, *plan.padded), plan.size)
+    def _accept(self, engine: engines.Engine, session: engines.DeviceSession, key: Key) -> None:
+        """EngineError for an instance that was never compared with the network and does not compute what it does;
+        later starts find it checked."""
+        plan, gpu = self._plan, self._gpu
+        check_contract(session, plan.spec)
+        if not engine.unchecked(key, session.inputs["features"].dtype):
+            return
+
+        blocks = plan.spec.type.blocks
+        pixels = (key[0], key[1] * blocks, key[2] * blocks)
+        shared = (
+            gpu.device,
+            gpu.stream,
+            gpu.lock,
+        )  # it shares memory with frames, so it takes its turn with them
+        refuse_wrong(plan.avatar, plan.spec, engine, session, pixels, plan.size, shared)
+
+    def watch(self, forget: Callable[[Any], None]) -> None:
+        self._forget.append(forget)
+        self._network.forget.append(forget)
 
     def at(self, views: int, height: int, width: int) -> tuple[Key, Instance]:
         spec = self._plan.spec
@@ -178,6 +207,8 @@ class NetworkShader:
         return session, Step("network", lambda: session.enqueue_on(stream), session.mode == "graph")
 
     def close(self) -> None:
+        for forget in self._forget:
+            self._network.forget.remove(forget)
         self._gpu.release(self._network)
 
 
@@ -190,8 +221,10 @@ class HalfShader(NetworkShader):
         planes, features = self._gpu.cuda.Planes, session.inputs["features"]
         mesh, correction = planes.of(features), planes.of(session.outputs["correction"])
 
-        def gather(parameters, projective, target, depth):
-            return program.gather_half(scene, parameters, projective, target, features, depth)
+        def gather(parameters, projective, target, fine, depth):
+            frame = scene, parameters, projective, target
+            smooth = [] if fine is None else program.smooth_edges(*frame, fine, features, depth)
+            return program.gather_half(*frame, features, depth) + smooth
 
         def compose(parameters, rgba, depth, depth_out):
             return program.compose_half(

@@ -30,7 +30,8 @@ class Ring(NamedTuple):
 
 class FrameWork:
     """Buffers and launches for `key` = (views, height, width). shading: what fills the features
-    of that size, turns them into colour and composes. rasterizer: None = the kernels' own.
+    of that size, turns them into colour and composes; instance: what it was made of. rasterizer: None = the kernels' own.
+    All but the parameters lies in memory that other works use too, one frame after the other.
 
     `fill` writes what changes from frame to frame into page-locked memory; `steps` are the rest, always the same,
     and the copies into the caller's frames (`download`) follow them:
@@ -50,12 +51,16 @@ class FrameWork:
         shading: DeviceShading,
         key: Key,
         rasterizer: Rasterizer | None = None,
+        instance: Any = None,
     ):
         options, spec = plan.options, plan.spec
         cuda, device, program, stream = gpu.cuda, gpu.device, gpu.program, gpu.stream
+        take = gpu.scratch.take
         n, h, w = key[0], key[1] * spec.samples, key[2] * spec.samples
         H, W = plan.size
         self.key = key
+        self.instance = instance
+        self.closed = False
         self.shading = shading
         self._gpu = gpu
         self._plan = plan
@@ -63,12 +68,18 @@ class FrameWork:
         self._graphs: list[Any] = []
         self.ran = False
         self._parameters = parameters = cuda.FrameParameters(device, body.joints, body.expressions, n)
-        self._projective = projective = device.empty((n, body.vertices, 3), np.float32)
-        self._target = target = cuda.RasterTarget(device, h, w, scene.faces.shape[0], n)
-        self._rgba = device.empty((n, H, W, 4), np.uint8)
+        self._projective = projective = take("projective", (n, body.vertices, 3), np.float32)
+        faces, shared = scene.faces.shape[0], gpu.scratch
+        self._target = target = cuda.RasterTarget(device, h, w, faces, n, scratch=shared)
+        fine = None
+        if plan.smooth_edges:
+            fine = cuda.RasterTarget(device, 2 * h, 2 * w, faces, n, scratch=shared, name="fine target")
+        self._fine = fine
+        self._rgba = take("rgba", (n, H, W, 4), np.uint8)
         depth = depth_out = None
         if options.depth:
-            depth, depth_out = device.empty((n, h, w), np.float32), device.empty((n, H, W), np.float32)
+            depth = take("depth", (n, h, w), np.float32)
+            depth_out = take("depth out", (n, H, W), np.float32)
         self._depth_out = depth_out
         self._kept = body, scene, depth  # the launches below hold addresses only
         self.steps = [
@@ -83,7 +94,7 @@ class FrameWork:
                 lambda: rasterizer.rasterize(stream, scene, parameters, projective, target, spec.samples),
                 rasterizer.capturable,
             ),
-            self._launches("gather", shading.gather(parameters, projective, target, depth)),
+            self._launches("gather", shading.gather(parameters, projective, target, fine, depth)),
             *shading.steps,
             self._launches("compose", shading.compose(parameters, self._rgba, depth, depth_out)),
         ]
@@ -92,9 +103,11 @@ class FrameWork:
         program, stream = self._gpu.program, self._gpu.stream
         return Step(stage, lambda: program.run(stream, launches))
 
-    def fill(self, pose: Pose, cameras: Sequence[Camera], windows: Sequence[Window]) -> None:
-        """What this frame is: a camera and a window of this work's size for each view. The frame before must
-        be done."""
+    def fill(
+        self, pose: Pose, cameras: Sequence[Camera], windows: Sequence[Window], smooth: Sequence[bool]
+    ) -> None:
+        """What this frame is: a camera and a window of this work's size for each view, and whether its edges are
+        smoothed. The frame before must be done."""
         host, s = self._parameters.host, self._plan.spec.samples
         host["body"][...], host["transl"][...] = pose.body, pose.transl
         expression, count = host["expression"], len(pose.expression)
@@ -102,6 +115,7 @@ class FrameWork:
         for i, (camera, window) in enumerate(zip(cameras, windows, strict=True)):
             host["matrices"][i] = camera.matrix if s == 1 else np.diag([s, s, 1.0]) @ camera.matrix
             host["origins"][i] = window.x0, window.y0
+            host["smooth"][i] = smooth[i]
 
     def download(self, rings: Sequence[Ring]) -> Step:
         """The frames of all views into their rings."""
@@ -177,9 +191,14 @@ class FrameWork:
         self._graphs += graphs
         return parts
 
-    def close(self) -> None:
-        """Forget the graphs. Nothing of this work may be under way."""
+    def forget_graphs(self) -> None:
+        """Nothing of this work may be under way."""
         for graph in self._graphs:
             graph.close()
         self._graphs.clear()
         self._replay.clear()
+
+    def close(self) -> None:
+        """The work is not used any more. Nothing of it may be under way."""
+        self.forget_graphs()
+        self.closed = True

@@ -1,5 +1,7 @@
 // What a headset knows of its wearer's body (WebXR Body Tracking), and the message it becomes; docs/live.md has its bytes.
 
+import { BLOCK_SIZE, HEADER_SIZE, MAGIC, ONLY_FORMAT, PROTOCOL } from "./client/dinar.js";
+
 const HANDS = ["index", "middle", "little", "ring"], PHALANGES = ["proximal", "intermediate", "distal"];
 const hand = (side) => [
   ...HANDS.flatMap((finger) => PHALANGES.map((part) => `${side}-hand-${finger}-phalanx-${part}`)),
@@ -14,7 +16,7 @@ export const JOINTS = Object.freeze([
   "left-hand-wrist", "right-hand-wrist", ...hand("left"), ...hand("right"),
 ]);
 
-const HEADER = 64, BLOCK = 8, MAGIC = 0x4c524e44, VERSION = 1, XR_BODY = 34, XR_JOINTS = 52, FORMAT = 1, ROW = 7;
+const XR_BODY = 34, XR_JOINTS = 52, ROW = 7; // between page and gateway only
 
 /**
  * The joints of an XRFrame in a reference space: Float32Array of 52 rows, x, y, z in metres and quaternion x, y, z, w; NaN for a joint
@@ -37,19 +39,19 @@ export function readBody(frame, space) {
 
 /** The bytes of a message. values: what readBody gave; id grows by one; session: u32, another each time the page is loaded. */
 export function bodyMessage(values, id, session, nanoseconds) {
-  const data = new Uint8Array(HEADER + BLOCK + values.byteLength), view = new DataView(data.buffer);
+  const data = new Uint8Array(HEADER_SIZE + BLOCK_SIZE + values.byteLength), view = new DataView(data.buffer);
   view.setUint32(0, MAGIC, true);
-  view.setUint16(4, VERSION, true);
+  view.setUint16(4, PROTOCOL, true);
   view.setUint16(6, XR_BODY, true);
-  view.setUint16(12, HEADER, true);
+  view.setUint16(12, HEADER_SIZE, true);
   view.setUint16(14, 1, true);
   view.setBigUint64(16, BigInt(id), true);
   view.setBigUint64(24, BigInt(nanoseconds), true);
-  view.setUint32(48, data.length - HEADER, true);
+  view.setUint32(48, data.length - HEADER_SIZE, true);
   view.setUint32(52, session, true);
-  view.setUint16(HEADER, XR_JOINTS, true);
-  view.setUint16(HEADER + 2, FORMAT, true);
-  view.setUint32(HEADER + 4, values.byteLength, true);
-  values.forEach((value, i) => view.setFloat32(HEADER + BLOCK + 4 * i, value, true));
+  view.setUint16(HEADER_SIZE, XR_JOINTS, true);
+  view.setUint16(HEADER_SIZE + 2, ONLY_FORMAT, true);
+  view.setUint32(HEADER_SIZE + 4, values.byteLength, true);
+  values.forEach((value, i) => view.setFloat32(HEADER_SIZE + BLOCK_SIZE + 4 * i, value, true));
   return data;
 }

@@ -21,11 +21,14 @@ FOCAL_SIGMA = 0.3
 
 @dataclass(frozen=True)
 class Freedom:
-    """shape, focal: whether they may change. height: of the person, metres, if known."""
+    """shape, focal: whether they may change. height: of the person, metres, if known. pictures: how often the
+    shape's prior counts (`add_shape_prior`). focal_sigma: of the logarithm of the focal length."""
 
     shape: bool = True
     focal: bool = False
     height: float | None = None
+    pictures: int = 1
+    focal_sigma: float = FOCAL_SIGMA
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,11 @@ class Minimiser:
             cost += equations.cost
             blocks.append(equations.normal())
         shared = Equations(self._columns.size)
-        add_shape_prior(shared, self._columns, self.problems[0].body, guess.common.betas, self.freedom.height)
-        add_focal_prior(shared, self._columns, guess.common.log_scale, FOCAL_SIGMA)
+        free = self.freedom
+        add_shape_prior(
+            shared, self._columns, self.problems[0].body, guess.common.betas, free.height, free.pictures
+        )
+        add_focal_prior(shared, self._columns, guess.common.log_scale, free.focal_sigma)
         normal, gradient = shared.normal()
         return _Linear(cost + shared.cost, blocks, (normal[3:, 3:], gradient[3:]))
 

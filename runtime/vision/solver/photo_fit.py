@@ -113,11 +113,11 @@ def fit_photos(
     body, options, points = body or open_solver_body(), options or FitOptions(), points or calibration()
     with one_blas_thread():
         freedom = Freedom(height=options.height)
-        alone = [_alone(p, body, options, points, freedom) for p in pictures]
+        alone = [find_alone(p, body, options, points, freedom) for p in pictures]
         problems = [problem for problem, _ in alone]
         betas = np.mean([guess.common.betas for _, guess in alone], axis=0)
         guess = Guess(tuple(guess.own[0] for _, guess in alone), Common(betas))
-        guess, cost = _together(problems, guess, freedom, _fields(pictures, options))
+        guess, cost = _together(problems, guess, freedom, fields(pictures, options))
         cost /= len(problems)
     return [
         PhotoFit(own.local, own.transl, guess.common.betas, p.pinhole(guess.common), p.observation.size, cost)
@@ -125,16 +125,22 @@ def fit_photos(
     ]
 
 
-def _alone(
-    picture: Picture, body: SolverBody, options: FitOptions, points: PointCalibration, freedom: Freedom
+def find_alone(
+    picture: Picture,
+    body: SolverBody,
+    options: FitOptions,
+    points: PointCalibration,
+    freedom: Freedom,
+    common: Common | None = None,
+    steps: int = POINT_STEPS,
 ) -> tuple[Problem, Guess]:
-    """A picture's own points, read in the way that fits best."""
+    """A picture's own points, read in the way that fits best. common: what is known of shape and focal length."""
     tried = []
     for landmarks in readings(picture.landmarks):
         problem = _problem(replace(picture, landmarks=landmarks), body, options, points)
         start = starting_point(problem.observation, body, problem.prior)
-        guess = Guess((start,), Common(np.zeros(body.betas)))
-        guess, cost = Minimiser([_restatured(problem, guess)], freedom).run(guess, POINT_STEPS)
+        guess = Guess((start,), common or Common(np.zeros(body.betas)))
+        guess, cost = Minimiser([restatured(problem, guess)], freedom).run(guess, steps)
         tried.append((cost, problem, guess))
     _, problem, guess = min(tried, key=lambda t: t[0])
     return problem, guess
@@ -157,14 +163,15 @@ def _problem(picture: Picture, body: SolverBody, options: FitOptions, points: Po
     )
 
 
-def _fields(pictures: Sequence[Picture], options: FitOptions) -> list[DistanceField | None]:
+def fields(pictures: Sequence[Picture], options: FitOptions) -> list[DistanceField | None]:
+    """The distance field of each picture's mask, where outlines are used."""
     return [
         None if p.landmarks.mask is None or not options.outline else DistanceField.of(p.landmarks.mask)
         for p in pictures
     ]
 
 
-def _restatured(problem: Problem, guess: Guess, index: int = 0) -> Problem:
+def restatured(problem: Problem, guess: Guess, index: int = 0) -> Problem:
     """The problem with the unit of its sigmas taken from where the person now stands."""
     depth = -float(problem.posed(guess.own[index], guess.common).joints[0, 2])
     stature = problem.pinhole(guess.common).stature(depth)
@@ -180,7 +187,7 @@ def _together(
     for _ in range(rounds):
         ready = []
         for i, (problem, field_) in enumerate(zip(problems, fields, strict=True)):
-            problem = _restatured(problem, guess, i)
+            problem = restatured(problem, guess, i)
             if field_ is not None:
                 posed, pinhole = problem.posed(guess.own[i], guess.common), problem.pinhole(guess.common)
                 outline = outline_of(problem.body, posed, pinhole, problem.observation.size, field_)

@@ -105,6 +105,15 @@ def add_follow_prior(
     equations.add(difference, jacobian, sigma)
 
 
+def add_place_prior(
+    equations: Equations, columns: Columns, transl: np.ndarray, near: np.ndarray, sigma: float
+) -> None:
+    """Pull the translation f64[3] to `near`: sigma metres."""
+    jacobian = np.zeros((3, columns.size))
+    jacobian[:, columns.transl] = np.eye(3)
+    equations.add(transl - near, jacobian, sigma)
+
+
 def add_shape_prior(
     equations: Equations, columns: Columns, body: SolverBody, betas: np.ndarray, height: float | None,
     pictures: int = 1,

@@ -15,7 +15,7 @@ from .camera import Pinhole
 from .columns import Columns, Equations
 from .face import face_points
 from .observation import Observation
-from .priors import PosePrior, add_follow_prior, add_pose_prior
+from .priors import PosePrior, add_follow_prior, add_place_prior, add_pose_prior
 from .silhouette import Outline, add_outline
 
 CAUCHY = 3.0
@@ -46,16 +46,20 @@ class Common:
 @dataclass(frozen=True)
 class Weights:
     """world: of the network's 3D points against those in the picture; flat: how much less their x and y count
-    than z, as the picture itself knows these better. follow: radians that a joint may turn from the frame before."""
+    than z, as the picture itself knows these better. follow: radians that a joint may turn from the frame before. near_turn
+    (radians), near_place (metres): how far a frame of a film may be from what its neighbours say."""
 
     world: float = 1.0
     flat: float = 2.0
     follow: float = 0.35
+    near_turn: float = 0.05
+    near_place: float = 0.008
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A picture and all that is assumed. stature: pixels of a person of 1.7 m there, the unit of the sigmas."""
+    """A picture and all that is assumed. stature: pixels of a person of 1.7 m there, the unit of the sigmas. last:
+    f64[55,3,3] of the frame before; near: what the frames before and after say."""
 
     body: SolverBody
     columns: Columns
@@ -68,6 +72,7 @@ class Problem:
     face: FaceAnchors | None = None
     outline: Outline | None = None
     last: np.ndarray | None = None
+    near: Own | None = None
 
     def pinhole(self, common: Common) -> Pinhole:
         return Pinhole(self.observation.focal * float(np.exp(common.log_scale)), self.observation.centre)
@@ -90,6 +95,9 @@ class Problem:
         add_pose_prior(equations, self.columns, own.local, self.prior)
         if self.last is not None:
             add_follow_prior(equations, self.columns, own.local, self.last, self.weights.follow)
+        if self.near is not None:
+            add_follow_prior(equations, self.columns, own.local, self.near.local, self.weights.near_turn)
+            add_place_prior(equations, self.columns, own.transl, self.near.transl, self.weights.near_place)
         return equations
 
     def step(self, own: Own, change: np.ndarray) -> Own:

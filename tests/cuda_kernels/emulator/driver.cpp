@@ -469,5 +469,10 @@ EXPORT int cuDriverGetVersion(int *v) { return driver_version(v); }
 // NVRTC looks here for tables of its own; without them it does without.
 EXPORT int cuGetExportTable(const void **, const void *) { return NOT_FOUND; }
 
+// A function of the host as work of a stream, or of the graph that is captured there.
+EXPORT int emulated_host_call(Stream *s, void (*function)(size_t), size_t argument) {
+    ENTER();
+    return put(s, [=] { function(argument); });
+}
 // For tests: allocations since the start.
 EXPORT int emulated_allocations() { return allocations_ever; }
