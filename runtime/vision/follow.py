@@ -10,24 +10,23 @@ from .landmarks import Landmarks
 from .people import chosen
 
 _BOTH = ("left", "right")
+_TURNS = (("left",), (), ("right",))  # hands of each frame; the face where there is none
 
 
 class PersonFollower:
-    """Landmarks of the same person, frame by frame. alternate_hands: the left hand in one frame, the right in the
-    next, which costs half. face: whether to look at it. person: which one of the first frame, from the left; by
-    default the largest."""
+    """Landmarks of the same person, frame by frame. turns: a frame shows the left hand, the next the face, the next the
+    right hand, for those in a hurry; else all of them each time. person: which one of the first frame, from the left;
+    by default the largest. losses: how often the person was lost."""
 
     def __init__(
         self,
         landmarker: Landmarker,
         *,
-        alternate_hands: bool = False,
-        face: bool = True,
+        turns: bool = False,
         person: int | None = None,
     ):
         self._landmarker = landmarker
-        self._alternate = alternate_hands
-        self._face = face
+        self._turns = turns
         self._person = person
         self._seen: BodySeen | None = None
         self._frames = 0
@@ -48,8 +47,9 @@ class PersonFollower:
         if seen is None:
             return None
         self._frames += 1
-        hands = (_BOTH[self._frames % 2],) if self._alternate else _BOTH
-        return self._landmarker.complete(rgb, seen, mask=False, hands=hands, face=self._face)
+        hands = _TURNS[self._frames % len(_TURNS)] if self._turns else _BOTH
+        face = not (self._turns and hands)
+        return self._landmarker.complete(rgb, seen, mask=False, hands=hands, face=face)
 
     def _find(self, rgb: np.ndarray, source: str) -> BodySeen | None:
         if self._person is None:

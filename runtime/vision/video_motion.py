@@ -16,11 +16,10 @@ from dinar_live.runtime.motion.motion import Motion
 
 from .follow import PersonFollower
 from .landmarks import Landmarks
+from .live_person import expression_of
 from .solver.body import SolverBody
-from .solver.camera import Pinhole
-from .solver.expression import fit_expression
 from .solver.live import LiveSolver
-from .solver.photo_fit import FitOptions, PhotoFit, fit_photos, open_solver_body
+from .solver.photo_fit import FitOptions, fit_photos, open_solver_body
 from .solver.photo_fit import Picture as SolverPicture
 from .video import VideoFile
 
@@ -94,7 +93,7 @@ def motion_of(
         solved = solver.update(landmarks)
         frames.append(i)
         poses.append(solved.pose)
-        faces.append(_expression(landmarks, solved.pose, solved.pinhole, betas, body))
+        faces.append(expression_of(landmarks, solved, betas, body))
     rest = body.pose(np.broadcast_to(np.eye(3), (55, 3, 3)), np.zeros(3), betas).rest
     pelvis = np.stack([p.transl for p in poses]).astype(np.float64) + rest[0]
     pelvis -= _start(poses, pelvis, rest, body)
@@ -131,14 +130,6 @@ def _shape(landmarks: Sequence[Landmarks | None], body: SolverBody, height: floa
     best = [found[max(part, key=lambda i: float(found[i].visibility.mean()))] for part in parts]
     options = FitOptions(kind="any", height=height, outline=False)
     return fit_photos([SolverPicture(p) for p in best], body, options)[0].betas
-
-
-def _expression(
-    landmarks: Landmarks, pose: Pose, pinhole: Pinhole, betas: np.ndarray, body: SolverBody
-) -> np.ndarray:
-    local = rot.axis_angle_to_matrix(pose.body.astype(np.float64))
-    fit = PhotoFit(local, pose.transl.astype(np.float64), betas, pinhole, landmarks.size, 0.0)
-    return fit_expression(landmarks, fit, body)
 
 
 def _start(poses: Sequence[Pose], pelvis: np.ndarray, rest: np.ndarray, body: SolverBody) -> np.ndarray:
