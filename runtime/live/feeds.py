@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dinar_live.runtime.core.errors import InputError, MotionError
-from dinar_live.runtime.vision.video import VideoFile
+from dinar_live.runtime.vision.video import VideoFile, quiet_opencv
 
 CAMERA_SIZE = (640, 480)  # width, height that a camera is asked for; the networks see 256 pixels of it
 _BEHIND_S = 0.5
@@ -69,9 +69,7 @@ class CameraFeed(Feed):
         self.close()
         if sys.platform == "linux":
             self._check_device(pathlib.Path(f"/dev/video{self._number}"))
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it ourselves
-        try:
+        with quiet_opencv():
             capture = cv2.VideoCapture(self._number, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, CAMERA_SIZE[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, CAMERA_SIZE[1])
@@ -80,8 +78,6 @@ class CameraFeed(Feed):
             while capture.isOpened() and not capture.read()[0]:
                 if self._clock() > end:
                     capture.release()
-        finally:
-            cv2.utils.logging.setLogLevel(level)
         if not capture.isOpened():
             raise MotionError(
                 f"{self.name}: gives no picture: it is taken by another program, or switched off; close what uses it"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dinar_live.runtime.core.errors import DinarError, MotionError
+from dinar_live.runtime.motion.kinematics import leg_length
 
 from .feeds import CameraFeed, Feed, Frame, VideoFeed
 from .sample_buffer import SampleBuffer
@@ -145,7 +146,7 @@ class SeenSource(Source):
         )
         if found.person != self._number:
             self._number = found.person
-            self.samples.set_skeleton(Skeleton(found.leg_length, person.expression_names))
+            self.samples.set_skeleton(Skeleton(leg_length(found.rest), person.expression_names))
         self.samples.put(
             found.body, found.pelvis, found.expression, time_s=frame.time_s, now=frame.received_s
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live.runtime.core import rotations as rot
-from dinar_live.runtime.motion.kinematics import leg_length
 
 from .follow import PersonFollower
 from .landmarker import Landmarker
@@ -27,14 +26,17 @@ FACE_STEP = 0.5  # of the way to the expression last seen, each picture
 
 @dataclass(frozen=True, eq=False)
 class Performed:
-    """A pose of the person. body f32[55,3] axis-angle; pelvis f64[3], metres, x to the picture's right, y up, z to
-    the camera, which is taken to look level; expression f32[E]; leg_length: metres; person: grows by one with each
-    person measured; missing: parts of the body that the picture cuts off and that are guessed."""
+    """A pose of the person.
+
+    body f32[55,3] axis-angle; pelvis f64[3], metres, x to the picture's right, y up, z to the camera, which is taken
+    to look level; expression f32[E]; rest f64[55,3]: the person's joints at rest, metres; person: grows by one with
+    each person measured; missing: parts of the body that the picture cuts off and that are guessed.
+    """
 
     body: np.ndarray
     pelvis: np.ndarray
     expression: np.ndarray
-    leg_length: float
+    rest: np.ndarray
     person: int
     missing: tuple[str, ...]
 
@@ -93,7 +95,7 @@ class LivePerson:
             solved.pose.body,
             self._rest[0] + solved.pose.transl,
             self._express(landmarks, solved),
-            leg_length(self._rest),
+            self._rest,
             self._person,
             tuple(cut_off(landmarks)),
         )
