@@ -4,7 +4,8 @@
     python benchmarks/video_pose.py OUT/ada_plain.mp4 OUT/ada_truth
 
 Everything is on the camera's axes, the pelvis laid on the true one, which is how the joints (the 22 of the body) are
-compared: of the body that was measured, and as an avatar of the true proportions shows them. Lag: by how many frames
+compared: of the body that was measured, and as an avatar of the true proportions shows them. Of limbs, the direction
+of the bone and the whole turn, which has its twist too: that of straight limbs can hardly be seen. Lag: by how many frames
 the joints must be moved to lie best on the truth. Jitter: the second difference of the joints' errors from frame to
 frame, so that the motion itself does not count. The live figures are of every frame, in order, one at a time; with
 the filter `dinar live` has by default. CPU time is of the process, all threads.
@@ -34,13 +35,13 @@ from dinar_live.runtime.vision.solver.so3 import log
 from dinar_live.runtime.vision.video import VideoFile
 from dinar_live.runtime.vision.video_motion import motion_of, watch
 
+# joints at both ends of the bones
 LIMBS = {
-    "pelvis": [0],
-    "thighs": [1, 2],
-    "shanks": [4, 5],
-    "upper arms": [16, 17],
-    "forearms": [18, 19],
-    "head": [15],
+    "pelvis": [(0, 3)],
+    "thighs": [(1, 4), (2, 5)],
+    "shanks": [(4, 7), (5, 8)],
+    "upper arms": [(16, 18), (17, 19)],
+    "forearms": [(18, 20), (19, 21)],
 }
 LAGS = np.arange(-1, 4.01, 0.1)  # frames
 
@@ -93,9 +94,15 @@ def report(name: str, frames: np.ndarray, body: np.ndarray, pelvis: np.ndarray, 
         else f"{print_cm(np.linalg.norm(forward(local, rest)[1] - true, axis=2).mean())} cm, "
     )
     print(f"{name}: {len(frames)} frames; joints {own}on the true body {print_cm(errors)} cm")
-    for limb, ids in LIMBS.items():
+    for limb, bones in LIMBS.items():
+        ids, ends = zip(*bones, strict=True)
         off = np.linalg.norm(log(np.swapaxes(truth.turns[frames][:, ids], 2, 3) @ turns[:, ids]), axis=-1)
-        print(f"  {limb}: {np.degrees(off.mean()):.1f} degrees off (median {np.degrees(np.median(off)):.1f})")
+        a, b = _directions(shown, ids, ends), _directions(true, ids, ends)
+        aside = np.arccos(np.clip((a * b).sum(2), -1, 1))
+        print(
+            f"  {limb}: direction {np.degrees(aside.mean()):.1f} degrees off, turn {np.degrees(off.mean()):.1f} "
+            f"(median {np.degrees(np.median(off)):.1f}, 95 % {np.degrees(np.percentile(off, 95)):.0f})"
+        )
     together = np.flatnonzero((np.diff(frames)[1:] == 1) & (np.diff(frames)[:-1] == 1))
     second = lambda x: np.linalg.norm((x[2:] - 2 * x[1:-1] + x[:-2])[together], axis=2).mean()  # noqa: E731
     print(
@@ -105,6 +112,12 @@ def report(name: str, frames: np.ndarray, body: np.ndarray, pelvis: np.ndarray, 
     print(f"  pelvis path off by x {print_cm(np.abs(travel[:, 0]).mean())}, y {print_cm(np.abs(travel[:, 1]).mean())}, "
           f"depth {print_cm(np.abs(travel[:, 2]).mean())} cm")  # fmt: skip
     print(f"  lag {lag(shown, frames, truth.joints):.1f} frames")
+
+
+def _directions(joints: np.ndarray, ids, ends) -> np.ndarray:
+    """Unit vectors f64[n,k,3] along bones."""
+    v = joints[:, list(ends)] - joints[:, list(ids)]
+    return v / np.linalg.norm(v, axis=2, keepdims=True)
 
 
 def lag(shown: np.ndarray, frames: np.ndarray, true: np.ndarray) -> float:

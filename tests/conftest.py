@@ -140,3 +140,10 @@ def walk(people_photos, write_video, tmp_path_factory):
     shifts = [np.array([[1.0, 0, 4 * i - 16], [0, 1, 0]]) for i in range(9)]
     frames = [cv2.warpAffine(rgb, m, (360, 360), borderMode=cv2.BORDER_REPLICATE) for m in shifts]
     return write_video(tmp_path_factory.mktemp("video") / "walk.mp4", frames, 15.0)
+
+
+@pytest.fixture(scope="session")
+def landmarker(vision_models):
+    from dinar_live.runtime.vision.landmarker import Landmarker
+
+    return Landmarker(vision_models)

@@ -120,7 +120,11 @@ def _video(args: argparse.Namespace, source: pathlib.Path, out: pathlib.Path) ->
     with VideoFile(source) as video:
         follower = PersonFollower(_landmarker(args), person=args.person)
         with tqdm(total=video.expected or None, desc="looking", unit="frame", disable=None) as bar:
-            watched = watch(video, follower, lambda done, _: bar.update(done - bar.n))
+
+            def count(done: int, _: int) -> None:
+                bar.update(done - bar.n)
+
+            watched = watch(video, follower, count)
     hz = SMOOTH_HZ if args.smooth is None else args.smooth or None
     motion = motion_of(watched, height=args.height, smooth_hz=hz)
     save_motion(motion, out)

@@ -21,6 +21,12 @@ def refused(capsys):
     return run
 
 
+@pytest.fixture
+def networks(landmarker, monkeypatch):
+    """The command with networks that are read already."""
+    monkeypatch.setattr("dinar_live.cli.pose._landmarker", lambda args: landmarker)
+
+
 def test_a_picture(people_photos, vision_models, tmp_path, capsys):
     photo, out = tmp_path / "ada.png", tmp_path / "fit.npz"
     small = cv2.resize(people_photos["ada"][0], (512, 512), interpolation=cv2.INTER_AREA)
@@ -36,14 +42,14 @@ def test_a_picture(people_photos, vision_models, tmp_path, capsys):
     assert (tmp_path / "fit_overlay.jpg").is_file()
 
 
-def test_a_video(walk, vision_models, tmp_path, capsys):
+def test_a_video(walk, networks, tmp_path, capsys):
     out = tmp_path / "walk.bvh"
     assert main(["pose", str(walk), "-o", str(out), "--smooth", "0"]) == 0
     assert "walk.bvh: 9 frames, 0.60 s at 15 fps" in capsys.readouterr().out
     assert load_motion(out).frames == 9
 
 
-def test_a_video_of_one_frame_and_one_of_nobody(people_photos, write_video, vision_models, tmp_path, refused):
+def test_a_video_of_one_frame_and_one_of_nobody(people_photos, write_video, networks, tmp_path, refused):
     rgb = cv2.resize(people_photos["ada"][0], (256, 256), interpolation=cv2.INTER_AREA)
     one = write_video(tmp_path / "one.avi", [rgb])
     assert main(["pose", str(one), "-o", str(tmp_path / "one.npz")]) == 0
@@ -53,7 +59,7 @@ def test_a_video_of_one_frame_and_one_of_nobody(people_photos, write_video, visi
     assert not (tmp_path / "nobody.npz").exists()
 
 
-def test_a_picture_of_nobody(vision_models, tmp_path, refused):
+def test_a_picture_of_nobody(networks, tmp_path, refused):
     grey = tmp_path / "grey.png"
     cv2.imwrite(str(grey), np.full((200, 200, 3), 90, np.uint8))
     assert "no person found" in refused(grey, "-o", tmp_path / "fit.npz")
@@ -71,7 +77,7 @@ def test_bad_input_is_said_before_any_network_is_read(walk, tmp_path, refused, m
     for arguments, words in (
         ((tmp_path / "none.png", "-o", npz), "none.png: no such picture or video"),
         ((photo, "-o", tmp_path / "a.bvh"), "got '.bvh', expected .npz for a picture"),
-        ((walk, "-o", tmp_path / "a.txt"), "got '.txt', expected .npz, "),
+        ((walk, "-o", tmp_path / "a.txt"), "got '.txt', expected .bvh, .npz, .dmot for a video"),
         ((photo, "-o", tmp_path / "there.npz"), "already there; --overwrite"),
         ((photo, "-o", tmp_path / "no" / "a.npz"), "there is no folder"),
         ((photo, "-o", npz, "--smooth", "2"), "--smooth: is for videos"),

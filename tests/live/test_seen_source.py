@@ -11,6 +11,7 @@ from dinar_live.runtime.core.errors import DinarError, ModelError, MotionError
 from dinar_live.runtime.live import SeenSource, open_source
 from dinar_live.runtime.live.feeds import CameraFeed, Frame, VideoFeed
 from dinar_live.runtime.live.registry import smoothing
+from dinar_live.runtime.vision.live_person import LivePerson
 
 
 def wait_for(true, seconds=20.0):
@@ -204,10 +205,9 @@ def test_a_video_is_played_in_real_time_and_again(walk, clock):
     assert feed.read() is None
 
 
-def test_a_person_in_a_video(walk, vision_models):
-    """The networks and the solver, as the command runs them."""
-    source = open_source(str(walk))
-    with source:
+def test_a_person_in_a_video(walk, landmarker):
+    """With the networks and the solver."""
+    with SeenSource(VideoFeed(walk), lambda: LivePerson(landmarker)) as source:
         first = wait_for(source.read, 60)
         wait_for(lambda: source.read().sequence >= first.sequence + 3, 60)
         sample, skeleton = source.read(), source.skeleton

@@ -6,14 +6,6 @@ import pytest
 from dinar_live.runtime.vision.body_network import BodySeen
 from dinar_live.runtime.vision.landmarks import Crop
 
-
-@pytest.fixture(scope="session")
-def landmarker(vision_models):
-    from dinar_live.runtime.vision.landmarker import Landmarker
-
-    return Landmarker(vision_models)
-
-
 # A person who stands with arms a little away, in parts of the height: x, y of the 33 points.
 _FIGURE = np.array(
     [
