@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from dinar_live import engines, kernels
-from dinar_live.kernels.reference.half import compose_half
 from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.pose import Pose
@@ -133,6 +132,8 @@ def measure(
 def _premultiplied(spec: RendererSpec, x: np.ndarray, outputs: Outputs) -> np.ndarray:
     """[N,4,H,W]: colour times alpha, and alpha, as they are before the threshold remap."""
     if spec.neural is not None:
+        from dinar_live.kernels.reference.half import compose_half  # of no use to most programs
+
         turned = zip(x.transpose(0, 2, 3, 1), outputs["correction"].transpose(0, 2, 3, 1), strict=True)
         frames = [compose_half(*planes, hardsegm=spec.hardsegm)[0] for planes in turned]
         return np.stack(frames).transpose(0, 3, 1, 2) / 255

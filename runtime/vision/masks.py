@@ -21,6 +21,9 @@ _BAND = 3.6  # of the network's own pixels: so far off may its outline be
 _VISIBLE = 0.6  # of a limb's ends: so sure, its bone is the person whatever the mask says
 _FLESH = 0.35  # torso lengths from the bones: there the network's mask is believed
 _PERHAPS = 0.05  # of the network: where it sees less, a bone is wrong rather than the mask
+_NOISE = 0.0006  # variance of a plain colour, all three channels
+_UNLIKE = 0.04  # squared distance of two colours, all three channels
+_SURE = 6.0  # twice the logarithm of how much likelier a web's colour is in the background
 _ISLAND = 0.02  # of the largest piece: smaller ones are dropped
 
 
@@ -78,6 +81,7 @@ def _cut(rgb: np.ndarray, coarse: np.ndarray, drawing: np.ndarray, band: float) 
         cv2.resize(drawing, size, interpolation=cv2.INTER_NEAREST),
         max(2, round(band * factor)),
     )
+    hard = _without_webs(small, hard, max(2, round(band * factor)))
     soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), 0.7)
     soft = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
     return _mixed(rgb, soft, 1.5 / factor)
@@ -125,6 +129,34 @@ def _grab(rgb: np.ndarray, coarse: np.ndarray, drawing: np.ndarray, band: int) -
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     cv2.grabCut(bgr, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return _without_islands(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8))
+
+
+def _without_webs(rgb: np.ndarray, hard: np.ndarray, reach: int) -> np.ndarray:
+    """Without what has the background's colour and lies open to it, between fingers or under an ear, where the
+    network's mask is too coarse. reach: pixels from the outline, of which such a web is at most."""
+    colour = rgb.astype(np.float32) / 255
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    outside, inside = 1 - cv2.dilate(hard, disc), cv2.erode(hard, disc)
+    B, spread_b = _nearby(colour, outside, reach)
+    F, spread_f = _nearby(colour, inside, reach)
+    of_background, of_person = (
+        np.square(colour - mean).sum(-1) / (spread + _NOISE) + 3 * np.log(spread + _NOISE)
+        for mean, spread in ((B, spread_b), (F, spread_f))
+    )
+    unlike = np.square(F - B).sum(-1) > _UNLIKE + 2 * (
+        spread_f + spread_b
+    )  # nothing is to be told on a white shirt
+    near = unlike & (cv2.distanceTransform(hard, cv2.DIST_L2, 5) <= reach)
+    web = (
+        (hard > 0)
+        & near
+        & (of_background < of_person - _SURE)
+        & (of_background < 9 + 3 * np.log(spread_b + _NOISE))
+    )
+    web = cv2.morphologyEx(web.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    _, pieces = cv2.connectedComponents(np.maximum(web, 1 - hard))
+    open_to = np.unique(pieces[hard == 0])
+    return np.where((web > 0) & np.isin(pieces, open_to), 0, hard).astype(np.uint8)
 
 
 def _without_islands(hard: np.ndarray) -> np.ndarray:

@@ -167,7 +167,7 @@ def test_forms_are_unlike_and_named_in_the_help():
     assert len(set(kinds)) == len(kinds) and all(form.form.startswith(form.kind) for form in registry.SOURCES)
     assert (
         registry.FORMS
-        == "vmc[:PORT], rokoko[:PORT], mocopi[:PORT], slimevr[:PORT], smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT "
+        == "vmc[:PORT], rokoko[:PORT], mocopi[:PORT], slimevr[:PORT], webxr, smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT "
         "or file:PATH"
     )
-    assert registry.CALIBRATED == "vmc, rokoko, mocopi, slimevr"
+    assert registry.CALIBRATED == "vmc, rokoko, mocopi, slimevr, webxr"

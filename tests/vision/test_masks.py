@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dinar_live.runtime.vision import envelope
+from dinar_live.runtime.vision import envelope, masks
 from dinar_live.runtime.vision.masks import own_mask, sharp_mask
 
 
@@ -90,3 +90,21 @@ def test_photos_with_known_masks(landmarker, people_photos):
         seen = landmarker.people(rgb)
         assert len(seen) == 1
         assert iou(sharp_mask(rgb, seen[0]), truth) > 0.985, name
+
+
+@pytest.mark.parametrize(("person", "opened"), [((110, 70, 50), True), ((205, 210, 212), False)])
+def test_webs_of_the_background_are_opened_where_colours_can_tell(person, opened):
+    rgb = np.full((120, 120, 3), (200, 205, 208), np.uint8)
+    true = np.zeros((120, 120), np.uint8)
+    true[20:60, 20:100] = 1
+    true[60:110, 20:50] = true[60:110, 70:100] = 1
+    rgb[true > 0] = person
+    rgb = np.clip(rgb + np.random.default_rng(0).normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)
+    coarse = true.copy()
+    coarse[60:72, 50:70] = 1  # between two fingers
+    coarse[30:34, 60:64] = 1
+    hole = rgb.copy()
+    hole[36:44, 60:68] = (200, 205, 208)  # a button of the background's colour lies open to nothing
+    out = masks._without_webs(hole, coarse, 14)
+    assert (out[62:70, 52:68] == 0).all() == opened and out[36:44, 60:68].all()
+    assert (out >= true)[:, :].mean() > 0.999
