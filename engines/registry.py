@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from dinar_live.kernels.install import requirement
+
 from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
 from .measured import in_measured_order, measured
 from .nvidia import device_index, gpu_extra, gpu_name, installed, nvidia_problem
@@ -66,10 +68,12 @@ class Backend:
 
     @property
     def install_here(self) -> str:
-        """`install`, with the extras for CUDA 12 where the driver here needs them."""
+        """`install`, with the extras for CUDA 12 where the driver here needs them, as this copy of the package
+        gets them (`requirement`)."""
         command = self.install
         for kind in ("gpu", "rtx"):
-            command = command.replace(f"[{kind}]", f"[{gpu_extra(kind)}]")
+            if (named := f'"dinar-live[{kind}]"') in command:
+                command = command.replace(named, requirement(gpu_extra(kind)))
         return command
 
     def missing(self) -> list[str]:

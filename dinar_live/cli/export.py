@@ -5,7 +5,6 @@ Without --checkpoint the package's own completion network makes a whole person o
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 
 from dinar_live.runtime.avatar import Body
@@ -41,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar = parser.add_argument_group(
-        "dinar: the networks of arXiv 2303.09375 (needs torch: pip install dinar-live[export])"
+        "dinar: the networks of arXiv 2303.09375 (needs the extra export: torch and onnx)"
     )
     dinar.add_argument("--checkpoint", help="published .ckpt, or .safetensors")
     dinar.add_argument(
@@ -175,11 +174,7 @@ def _from_photos(args: argparse.Namespace, out: pathlib.Path, body: Body) -> Non
 
 
 def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
-    for module in ("torch", "onnx"):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"--method dinar needs {module}, which is not installed: pip install dinar-live[export]"
-            )
+    common.need("--method dinar", "export", "torch", "onnx")
     from dinar_live.export.dinar.fits import HandPCA, read_fit
     from dinar_live.export.dinar.pipeline import Materials, Photo, Settings, make_avatar
     from dinar_live.export.dinar.report import write_report
