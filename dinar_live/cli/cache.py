@@ -23,7 +23,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PART",
         nargs="*",
         type=part,
-        choices=[*WHAT, []],
         help=f"{', '.join(WHAT)} (default: all of them)",
     )
     parser.add_argument(

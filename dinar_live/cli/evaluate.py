@@ -32,6 +32,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--renderer", nargs="+", default=["auto"], metavar="NAME", help="the avatar's renderers to evaluate, or 'all'"
                         " (default: its first)")  # fmt: skip
+    parser.add_argument(
+        "--align",
+        nargs="?",
+        const="both",
+        choices=("outlines", "both"),
+        help="for captures whose poses are estimates: first move each frame's pose and translation so that the avatar's outline, or "
+        "outline and colours (both), lie on the picture (docs/evaluate.md#alignment)",
+    )
+    parser.add_argument(
+        "--poses",
+        metavar="FILE.npz",
+        help="poses to start from instead of the capture's: AVATAR_poses.npz, as `dinar fit` writes it",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every frame's scores here")
     parser.add_argument(
         "--sheet", metavar="FILE.png", help="draw the worst frames here: render, truth, difference"

@@ -78,7 +78,15 @@ def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar.add_argument(
         "--wrap-white", action="store_true", help="pure white becomes black, as in the published code"
     )
-    dinar.add_argument("--compile", action="store_true", help="run the U-Net through torch.compile")
+    dinar.add_argument(
+        "--backend",
+        choices=("eager", "inductor", "torch-tensorrt"),
+        default="eager",
+        help="what runs the diffusion U-Net: torch as it is, torch.compile, or TensorRT (pip install torch-tensorrt)",
+    )
+    dinar.add_argument(
+        "--compile", dest="backend", action="store_const", const="inductor", help=argparse.SUPPRESS
+    )
     dinar.add_argument(
         "--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights of tuning's LPIPS loss, which you bring"
     )
@@ -176,7 +184,7 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     settings = Settings(
         steps=args.steps, tune_steps=args.tune_steps, finetune_back=args.finetune_back, seed=args.seed, occlusion=not args.no_occlusion,
         sampling=args.sampling, blend=args.blend, precision=args.precision, device=args.device,
-        wrap_white=args.wrap_white, compile=args.compile,
+        wrap_white=args.wrap_white, backend=args.backend,
     )  # fmt: skip
     hands = (
         HandPCA.load(args.body)

@@ -29,6 +29,7 @@ VERBS = {
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "pose": "find the pose of a person: of a photo a fit and a mask, of a video a motion",
     "alive": "make the person of a photo move within the photo: a video",
     "models": "show, get and check the networks that find people in pictures",
     "capture": "make a capture for `fit` of a film of a person who turns round",
