@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -28,6 +29,15 @@ class Progress(tqdm):
             name = "{desc}: " if options.get("desc") else ""
             options["bar_format"] = f"{name}{of} {{unit}}s in {{elapsed}}{{postfix}}"
         super().__init__(*args, **options)
+
+    def close(self) -> None:
+        """The last line, where it has not been said and any was."""
+        if not self.disable and not self.fp.isatty():
+            if self.n != self.last_print_n and self._time() >= self.start_t + self.delay:
+                self.display()
+            self.leave = False
+            self.fp = io.StringIO()  # for what tqdm clears a terminal with
+        super().close()
 
     @staticmethod
     def status_printer(file) -> Callable[[str], None]:
