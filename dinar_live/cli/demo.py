@@ -185,6 +185,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--frames: got {args.frames}, expected 1..1000000")
     if not 0 <= args.page_port < 65536:
         raise InputError(f"--page-port: got {args.page_port}, expected 0..65535 (0 picks a free one)")
+    avatar = common.open_avatar(args.avatar)  # what is wrong with it is told once, not by the server too
     out = pathlib.Path(args.out)
     if args.headless:
         out.mkdir(parents=True, exist_ok=True)
@@ -210,5 +211,5 @@ def run(args: argparse.Namespace) -> int:
             show(server, args.frames, not args.no_open)
     if args.headless:
         clip = min(shares(frames)[0], MAX_VIDEO_FRAMES)
-        write_video(out / "demo.mp4", common.open_avatar(args.avatar), motion, clip, offline)
+        write_video(out / "demo.mp4", avatar, motion, clip, offline)
     return 0

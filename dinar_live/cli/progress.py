@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -33,14 +35,14 @@ class Progress(tqdm):
     def close(self) -> None:
         """The last line, where it has not been said and any was."""
         if not self.disable and not self.fp.isatty():
-            if self.n != self.last_print_n and self._time() >= self.start_t + self.delay:
+            if self.n != self.last_print_n and time.time() >= self.start_t + self.delay:
                 self.display()
             self.leave = False
             self.fp = io.StringIO()  # for what tqdm clears a terminal with
         super().close()
 
     @staticmethod
-    def status_printer(file) -> Callable[[str], None]:
+    def status_printer(file: Any) -> Callable[[str], None]:
         """How tqdm shows its text."""
         if file.isatty():
             return tqdm.status_printer(file)

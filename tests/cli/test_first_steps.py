@@ -1,10 +1,11 @@
-"""Options of a verb from a TOML file, and what completes them in a shell."""
+"""What a newcomer meets: verbs, errors, options of a verb from a TOML file, completion in a shell."""
 
 import argparse
 import subprocess
 
 import pytest
 
+from dinar_live.cli import common
 from dinar_live.cli.main import VERBS, main, parser_of
 
 ALL = """
@@ -93,6 +94,22 @@ def test_without_a_verb_the_five_that_a_newcomer_needs(capsys):
     parser_of(["export"]).parse_args("export --photo me.jpg --out me".split())
     parser_of(["render"]).parse_args("render me demo -o me.mp4".split())
     parser_of(["serve"]).parse_args("serve me --viewer".split())
+
+
+def test_an_avatar_that_is_not_there_is_told_once(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "nosuch", "--headless"]) == 2
+    said = capfd.readouterr()
+    assert said.out == "" and said.err.startswith("dinar demo: nosuch: ") and said.err.count("nosuch") == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["fit", "distill"])
+def test_what_the_user_gave_is_told_before_a_missing_package(tmp_path, monkeypatch, capsys, verb):
+    monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, "nosuch", "--out", "me"]) == 2
+    assert "nosuch" in (error := capsys.readouterr().err) and "torch" not in error and "pip" not in error
 
 
 def test_bash_completes_verbs_and_options(tmp_path, capsys):
