@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -101,3 +102,48 @@ def eventually():
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def people_photos(shared):
+    """name -> (rgb u8[1024,1024,3], true mask f32 in 0..1) of three people, front and back."""
+    out = {}
+    for name in ("ada", "marco", "kofi"):
+        folder = shared / "people" / name / "photo"
+        for back in ("", "_back"):
+            rgb = cv2.imread(str(folder / f"photo{back}.png"))[..., ::-1].copy()
+            out[name + back] = rgb, cv2.imread(str(folder / f"mask{back}.png"), 0).astype(np.float32) / 255
+    return out
+
+
+@pytest.fixture(scope="session")
+def write_video():
+    """write_video(path, frames u8[H,W,3] RGB, fps=30): an .mp4 or .avi as OpenCV writes it."""
+
+    def write(path, frames, fps=30.0):
+        code = "MJPG" if path.suffix == ".avi" else "mp4v"
+        height, width = frames[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (width, height))
+        assert writer.isOpened()
+        for frame in frames:
+            writer.write(frame[..., ::-1])
+        writer.release()
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def walk(people_photos, write_video, tmp_path_factory):
+    """A video of ada, who slides 4 pixels a frame to the picture's right; 9 frames of 360x360, 15 a second."""
+    rgb = cv2.resize(people_photos["ada"][0], (360, 360), interpolation=cv2.INTER_AREA)
+    shifts = [np.array([[1.0, 0, 4 * i - 16], [0, 1, 0]]) for i in range(9)]
+    frames = [cv2.warpAffine(rgb, m, (360, 360), borderMode=cv2.BORDER_REPLICATE) for m in shifts]
+    return write_video(tmp_path_factory.mktemp("video") / "walk.mp4", frames, 15.0)
+
+
+@pytest.fixture(scope="session")
+def landmarker(vision_models):
+    from dinar_live.runtime.vision.landmarker import Landmarker
+
+    return Landmarker(vision_models)

@@ -13,7 +13,8 @@ from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.process import leave
 from dinar_live.runtime.live import Follower, WebXrSource, open_source
-from dinar_live.runtime.live.registry import CALIBRATED, FORMS
+from dinar_live.runtime.live.registry import CALIBRATED, FORMS, smoothing
+from dinar_live.runtime.live.seen_source import SMOOTH_HZ
 from dinar_live.runtime.live.source import Source
 from dinar_live.runtime.motion import FootLock
 from dinar_live.runtime.motion.filters import Filter, OneEuro, Predictor
@@ -101,7 +102,8 @@ def _pose_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=1.5,
         metavar="HZ",
-        help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother (default: off; 1.5 if no HZ)",
+        help="One-Euro filter against trembling: cut-off of a still pose, lower is smoother, 0 = off (default: off, for cameras "
+        f"and videos {SMOOTH_HZ:g}; 1.5 if no HZ)",
     )
     common.lock_argument(parser, "; shows everything 0.1 s later")
     parser.add_argument(
@@ -122,11 +124,18 @@ def _pose_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _followers(args: argparse.Namespace, source: Source, avatars: Sequence[Avatar]) -> tuple[Follower, ...]:
+def _smooth(args: argparse.Namespace, texts: Sequence[str]) -> float | None:
+    """Hz of the One-Euro filter for what these sources give: as asked, else as they need."""
+    return smoothing(texts) if args.smooth is None else args.smooth or None
+
+
+def _followers(
+    args: argparse.Namespace, source: Source, avatars: Sequence[Avatar], smooth: float | None
+) -> tuple[Follower, ...]:
     """One follower of the source for each avatar, with the filters that were asked for."""
     followers = []
     for avatar in avatars:
-        filters: list[Filter] = [] if args.smooth is None else [OneEuro(args.smooth)]
+        filters: list[Filter] = [] if smooth is None else [OneEuro(smooth)]
         if args.lock_feet:
             lock = FootLock(avatar.rig.joints)
             filters.append(lock)
@@ -152,9 +161,10 @@ def _performers(
 ) -> list[Performer]:
     return [
         Performer(
-            " or ".join(args.source[i] for i in of),
+            " or ".join(texts := [args.source[i] for i in of]),
             source := combined([sources[i] for i in of]),
-            _followers(args, source, [avatars[i] for i in moved]),
+            _followers(args, source, [avatars[i] for i in moved], smooth := _smooth(args, texts)),
+            smooth,
         )
         for of, moved in casting(len(sources), len(avatars))
     ]
@@ -195,7 +205,7 @@ def run(args: argparse.Namespace) -> int:
                             LiveTake(
                                 performer.source,
                                 path,
-                                smooth=args.smooth,
+                                smooth=performer.smooth,
                                 overwrite=args.overwrite,
                                 name=performer.name,
                             )

@@ -24,6 +24,7 @@ VERBS = {
     "compile": "build an avatar's engines ahead of time, and check what they compute",
     "inspect": "print what is in an avatar and draw a sheet of it",
     "export": "make an avatar from photos",
+    "pose": "find the pose of a person: of a photo a fit and a mask, of a video a motion",
     "alive": "make the person of a photo move within the photo: a video",
     "models": "show, get and check the networks that find people in pictures",
     "capture": "make a capture for `fit` of a film of a person who turns round",
@@ -31,6 +32,16 @@ VERBS = {
     "distill": "train a light renderer to draw what a slow one of the same avatar draws",
     "evaluate": "compare frames of an avatar with the pictures of a capture",
 }
+
+
+FIRST = {
+    "dinar demo": VERBS["demo"],
+    "dinar export --photo me.jpg --out me": "make an avatar of one photo of you",
+    "dinar render me demo -o me.mp4": "make a video of it; a motion file of yours instead of 'demo'",
+    "dinar serve me --viewer": "stream it to programs, and to a page in your browser",
+    "dinar doctor": VERBS["doctor"],
+}
+"""What somebody who types `dinar` alone needs: command -> what it does."""
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -62,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.given = argv
     if args.verb is None:
-        parser.print_help()
+        width = max(map(len, FIRST))
+        print("Photo of a person in, live avatar out. To begin with:\n")
+        print("\n".join(f"  {command:{width}}  {text}" for command, text in FIRST.items()))
+        print(f"\n'dinar VERB --help' explains a verb; 'dinar --help' lists all {len(VERBS)}.")
         return 2
     from dinar_live.runtime.core.errors import (
         DinarError,

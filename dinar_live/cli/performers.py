@@ -24,11 +24,13 @@ _SHOWN_NAMES = 4  # unknown ones, in the status line
 
 @dataclass(frozen=True)
 class Performer:
-    """A source and the avatars that follow it. name: as given on the command line."""
+    """A source and the avatars that follow it. name: as given on the command line. smooth: Hz of the One-Euro filter
+    on its poses, None = none."""
 
     name: str
     source: Source
     followers: tuple[Follower, ...]
+    smooth: float | None = None
 
     @property
     def following(self) -> bool:

@@ -13,6 +13,7 @@ from dinar_live.runtime.core.errors import InputError, MotionError
 from dinar_live.runtime.live.source import Sample, Skeleton, Source
 from dinar_live.runtime.motion import OneEuro, Recorder
 from dinar_live.runtime.motion.recording import write_recording
+from dinar_live.runtime.vision.video import SUFFIXES
 
 from . import common
 
@@ -51,9 +52,14 @@ def run(args: argparse.Namespace) -> int:
     check_path(out, "--out", args.overwrite)
     if args.seconds is not None and not args.seconds > 0:
         raise InputError(f"--seconds: got {args.seconds:g}, expected a positive duration")
+    if args.source.lower().endswith(SUFFIXES):
+        raise InputError(
+            f"{args.source}: of a video 'dinar pose {args.source} -o {out}' makes a motion, frame by frame"
+        )
     if args.source == "demo" or pathlib.Path(args.source).exists():
         return _file(args, out)
     from dinar_live.runtime.live import open_source
+    from dinar_live.runtime.live.registry import smoothing
 
     common.file_options(args, f"the live source {args.source}", ())
     for name, given in (("--floor-snap", args.floor_snap), ("--lock-feet", args.lock_feet)):
@@ -63,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.source.partition(":")[0] == "webxr":
         raise InputError("webxr: comes through a server's page; use 'dinar live webxr --record TAKE.dmot'")
-    take = Take(out, smooth=args.smooth, overwrite=args.overwrite, name=args.source)
+    smooth = smoothing([args.source]) if args.smooth is None else args.smooth or None
+    take = Take(out, smooth=smooth, overwrite=args.overwrite, name=args.source)
     with open_source(args.source, bind=args.bind, calibrate_after=args.calibrate_after) as source:
         print(f"recording {args.source}; Ctrl-C ends it", flush=True)
         record(source, take, args.seconds)

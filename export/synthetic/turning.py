@@ -1,7 +1,8 @@
 """Films of drawn people who turn round once before a camera that stands still, as a phone would take them, and the
-truth beside them: what `dinar capture` is measured with.
+truth beside them: what `dinar capture` is measured with; or of people who perform a motion, for `dinar pose` and `dinar live`.
 
     python -m dinar_live.export.synthetic.turning ASSETS OUT --people ada marco kofi --seconds 15
+    python -m dinar_live.export.synthetic.turning ASSETS OUT --motion demo --start 12 --seconds 5 --height 480 --width 360
 
 For each person: OUT/NAME_plain.mp4 and OUT/NAME_busy.mp4, the same motion before two backgrounds, and
 OUT/NAME_truth, a capture folder with the exact pose, camera and alpha of every frame.
@@ -19,6 +20,7 @@ import numpy as np
 
 from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.core.skeleton import JOINT_INDEX as J
+from dinar_live.runtime.motion import Motion, demo_motion, load_motion
 from dinar_live.runtime.render.video.sink import VideoSink
 
 from . import people
@@ -89,6 +91,18 @@ def turning_motion(
     return poses, places
 
 
+def performed(
+    person: Person, assets: Assets, motion: Motion, start: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of somebody who performs a motion from `start` seconds on."""
+    fitted = motion.for_avatar(person.joints)
+    shown = [fitted.pose_at(start + i / FPS) for i in range(count)]
+    poses = np.stack([p.body for p in shown]).astype(float)
+    places = np.stack([p.transl for p in shown]).astype(float)
+    places[:, 1] += assets.poser.ground(person.flat, poses[0], np.zeros(62)) - places[0, 1]
+    return poses, places
+
+
 def still_camera(vertices: np.ndarray, scene: Scene, assets: Assets) -> tuple[np.ndarray, np.ndarray]:
     """K f64[3,3] and world_to_camera f64[4,4] of a camera that sees all of vertices f64[n,3]."""
     height, width = scene.size
@@ -145,15 +159,28 @@ def glimpses(
         yield mean
 
 
-def write_film(name: str, assets: Assets, body: Body, out, scene: Scene, seed: int = 0) -> None:
+def write_film(
+    name: str,
+    assets: Assets,
+    body: Body,
+    out,
+    scene: Scene,
+    *,
+    seed: int = 0,
+    motion: Motion | None = None,
+    start=0.0,
+) -> None:
     """Render one person's films and truth into folder `out`. name: one of the builder's people, or a number for a
-    drawn one."""
+    drawn one. motion, start: see `performed`; without one the person turns round."""
     out = pathlib.Path(out)
     rng = np.random.default_rng([KEY, seed])
     config = people.draw(rng, assets) if name.isdigit() else assets.builder.PEOPLE[name]
     person = people.vary(people.build(config, assets, body), rng, assets, plain=True)
     rest = np.concatenate([body.hands_mean_l, body.hands_mean_r]).reshape(30, 3).astype(float)
-    poses, places = turning_motion(person, assets, rest, rng, scene.frames)
+    if motion is None:
+        poses, places = turning_motion(person, assets, rest, rng, scene.frames)
+    else:
+        poses, places = performed(person, assets, motion, start, scene.frames)
     few = range(0, len(poses), 10)
     v = np.concatenate([assets.builder.posed(person.flat, poses[i], (), places[i]) for i in few])
     camera = still_camera(v, scene, assets)
@@ -197,13 +224,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--height", type=int, default=SIZE[0], help="of the picture, pixels; its width is 9/16 of it"
     )
+    parser.add_argument("--width", type=int, help="another width")
+    parser.add_argument(
+        "--motion", metavar="FILE", help="what they perform instead of turning: a motion file, or demo"
+    )
+    parser.add_argument("--start", type=float, default=0.0, help="seconds of the motion that are left out")
     parser.add_argument("--focal", type=float, default=1.1, help="length, of the picture's longer side")
     a = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     assets, body = Assets.open(a.assets), Body.open()
-    scene = Scene(a.seconds, (a.height, round(a.height * 9 / 32) * 2), a.focal)
+    scene = Scene(a.seconds, (a.height, a.width or round(a.height * 9 / 32) * 2), a.focal)
+    motion = None if a.motion is None else demo_motion() if a.motion == "demo" else load_motion(a.motion)
     for name in a.people:
-        write_film(name, assets, body, a.out, scene, seed=sum(map(ord, name)))
+        write_film(name, assets, body, a.out, scene, seed=sum(map(ord, name)), motion=motion, start=a.start)
         print(pathlib.Path(a.out) / f"{name}_plain.mp4", flush=True)
 
 

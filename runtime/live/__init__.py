@@ -1,5 +1,5 @@
-"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR, WebXR; what follows them and what happens
-when they stop."""
+"""Live motion: VMC, SMPL-24 body tracking, SMPL-X over ZeroMQ, Rokoko, mocopi, SlimeVR, WebXR, cameras and videos; what
+follows them and what happens when they stop."""
 
 from .avatar_fit import AvatarFit
 from .file_source import FileSource
@@ -9,6 +9,7 @@ from .mocopi import MocopiSource
 from .registry import open_source
 from .rokoko import RokokoSource
 from .sample_buffer import SampleBuffer
+from .seen_source import SeenSource
 from .slimevr import SlimeVrSource
 from .smpl24 import Smpl24Source, smpl24_pose
 from .source import Source
@@ -24,6 +25,7 @@ __all__ = [
     "MocopiSource",
     "RokokoSource",
     "SampleBuffer",
+    "SeenSource",
     "SlimeVrSource",
     "Smpl24Source",
     "SmplxPublisher",

@@ -30,13 +30,15 @@ class OpenOptions:
 class SourceForm:
     """kind: what stands before the colon. form: what to write, as help shows it. open: makes a source, not
     started, of what stands behind the colon; raises WrongForm, MotionError or InputError.
-    calibrates: whether it may ask its performer for a T-pose.
+    calibrates: whether it may ask its performer for a T-pose. smooth: Hz of the One-Euro filter that its poses need
+    where the user says nothing, None = none.
     """
 
     kind: str
     form: str
     open: Callable[[str, OpenOptions], Source]
     calibrates: bool = False
+    smooth: float | None = None
 
 
 def port_of(text: str, default: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -38,8 +39,19 @@ def looks_like_video(path: str | os.PathLike) -> bool:
         return path.suffix.lower() in SUFFIXES
 
 
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keeps OpenCV from writing to standard error what is told in one sentence here."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 class VideoFile:
-    """A video that is read once, from the start. size: (height, width) of the upright frames. fps: as the file says
+    """A video that is read once, from the start. fps: as the file says
     it. expected: frames that it says it has, 0 if it does not. times: seconds of the frames read so far. Use as a
     context manager. Raises InputError naming the file."""
 
@@ -51,7 +63,8 @@ class VideoFile:
             start = f.read(32)
         if not is_video(start):  # FFmpeg also opens playlists, which name other files and addresses
             raise InputError(f"{path}: not a video that is read here; expected MP4, MOV, WebM, MKV or AVI")
-        self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise InputError(
                 f"{path}: a video that cannot be opened: damaged, cut off, or of an unknown codec"

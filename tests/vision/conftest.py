@@ -1,31 +1,10 @@
 """People for the tests of vision: photos with truth, and a stick figure that needs no network."""
 
-import cv2
 import numpy as np
 import pytest
 
 from dinar_live.runtime.vision.body_network import BodySeen
 from dinar_live.runtime.vision.landmarks import Crop
-
-
-@pytest.fixture(scope="session")
-def landmarker(vision_models):
-    from dinar_live.runtime.vision.landmarker import Landmarker
-
-    return Landmarker(vision_models)
-
-
-@pytest.fixture(scope="session")
-def people_photos(shared):
-    """name -> (rgb u8[1024,1024,3], true mask f32 in 0..1) of three people, front and back."""
-    out = {}
-    for name in ("ada", "marco", "kofi"):
-        folder = shared / "people" / name / "photo"
-        for back in ("", "_back"):
-            rgb = cv2.imread(str(folder / f"photo{back}.png"))[..., ::-1].copy()
-            out[name + back] = rgb, cv2.imread(str(folder / f"mask{back}.png"), 0).astype(np.float32) / 255
-    return out
-
 
 # A person who stands with arms a little away, in parts of the height: x, y of the 33 points.
 _FIGURE = np.array(
