@@ -129,7 +129,9 @@ def test_a_frame_of_fewer_pixels_has_the_size_asked_for_and_its_place(
     whole = own(avatar, "coarse", camera, size)
     frame = frames[-1]
     assert frame.rendered == ("coarse", scale) and frame.rgba.shape == whole.shape
-    edges = [np.array(box(rgba[..., 3] > 40)) for rgba in (whole, frame.rgba)]  # fingers are thinner than a pixel
+    edges = [
+        np.array(box(rgba[..., 3] > 40)) for rgba in (whole, frame.rgba)
+    ]  # fingers are thinner than a pixel
     assert np.abs(edges[0] - edges[1]).max() <= 1  # pixel: nothing moves when the scale changes
     assert (frame.rgba[..., :3] <= frame.rgba[..., 3:]).all()  # still premultiplied
 
