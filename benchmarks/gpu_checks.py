@@ -99,7 +99,7 @@ def kernel_checks(
 
 def frames_agree(avatar: Avatar, size, work: list[Shot], options: dict) -> list[Check]:
     """Frames of this backend against the CPU's in float32, and its graphs against single launches."""
-    label = f"{options['renderer']}, {options['engine']}, {options['rasterizer']}"
+    label = ", ".join(options.values())
     common = {"device": "cuda", "background_compile": False, **options}
     with (
         Renderer(avatar, size, **common) as renderer,

@@ -89,9 +89,9 @@ class Report:
     tflops: float | None = None
     checks: list[Check] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:

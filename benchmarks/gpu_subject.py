@@ -15,6 +15,9 @@ from dinar_live.kernels.cuda import NvdiffrastRasterizer
 from dinar_live.runtime import Avatar
 from dinar_live.runtime.avatar import RendererSpec
 
+POLYPHASE = "full-polyphase"
+"""The full renderer with its enlargements as polyphase.py writes them."""
+
 
 def subject(path: str | None, wanted: list[str]) -> Avatar:
     """The avatar at `path` (default: the built-in one); where it has no "light" or "full" renderer, networks
@@ -32,7 +35,7 @@ def subject(path: str | None, wanted: list[str]) -> Avatar:
             hardsegm=True,
         ),
     )
-    if "full" in wanted and importlib.util.find_spec("torch") is not None:
+    if {"full", POLYPHASE} & set(wanted) and importlib.util.find_spec("torch") is not None:
         from dinar_live.export.checkpoint import load_checkpoint
         from dinar_live.export.dinar.bake import renderer_onnx
         from dinar_live.export.networks import random_state_dict
@@ -44,6 +47,13 @@ def subject(path: str | None, wanted: list[str]) -> Avatar:
         renderers.setdefault(
             "full", RendererSpec(texture, model=model, hardsegm=True, threshold=0.5, margin=64, stride=32)
         )
+    if POLYPHASE in wanted and "full" in renderers:
+        import onnx
+        from polyphase import polyphase
+
+        full = renderers["full"]
+        rewritten = polyphase(onnx.load_model_from_string(full.network)).SerializeToString()
+        renderers[POLYPHASE] = replace(full, model=rewritten)
     return replace(
         avatar, renderers={name: renderers[name] for name in wanted if name in renderers}, checks=None
     )
@@ -74,3 +84,8 @@ def backends(avatar: Avatar) -> Iterator[tuple[str, dict]]:
         for rasterizer in rasterizers:
             for engine in usable if spec.type.needs_network else ("auto",):
                 yield name, {"renderer": name, "engine": engine, "rasterizer": rasterizer}
+                if engine.startswith("tensorrt") and rasterizer == "native":
+                    yield (
+                        name,
+                        {"renderer": name, "engine": engine, "rasterizer": rasterizer, "precision": "int8"},
+                    )

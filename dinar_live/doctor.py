@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from dinar_live import engines
 from dinar_live.engines.nvidia import driver_cuda, gpu_extra
+from dinar_live.kernels.install import install_line, reinstall_line
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.bench.images import FRAME_PSNR, MAX_PSNR, compare
 from dinar_live.runtime.core.camera import Camera
@@ -51,8 +52,8 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
     engine that is there."""
     for name, check, fix in (
         ("python", _python, "install Python 3.11 or newer"),
-        ("kernels", _kernels, "pip install --force-reinstall --no-deps dinar-live"),
-        ("demo avatar", _demo_avatar, "pip install --force-reinstall --no-deps dinar-live"),
+        ("kernels", _kernels, reinstall_line()),
+        ("demo avatar", _demo_avatar, reinstall_line()),
         *(
             (name, _engine(name), engines.engine_backend(name).install)
             for name in engines.engine_names("cpu")
@@ -82,7 +83,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
 
 
 def _gpu_findings(self_test: bool, networks: bool) -> Iterator[Finding]:
-    install = f"pip install 'dinar-live[{gpu_extra()}]'"
+    install = install_line(gpu_extra())
     driver = _finding("gpu", "driver", _driver, install)
     yield driver
     yield _finding("gpu", "packages of CUDA", _cuda_packages(install), install)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from dinar_live.kernels.install import requirement
+
 from .base import Engine, EngineError, PlanBuilder, check_precision, check_threads
 from .measured import in_measured_order, measured
 from .nvidia import device_index, gpu_extra, gpu_name, installed, nvidia_problem
@@ -66,10 +68,12 @@ class Backend:
 
     @property
     def install_here(self) -> str:
-        """`install`, with the extras for CUDA 12 where the driver here needs them."""
+        """`install`, with the extras for CUDA 12 where the driver here needs them, as this copy of the package
+        gets them (`requirement`)."""
         command = self.install
         for kind in ("gpu", "rtx"):
-            command = command.replace(f"[{kind}]", f"[{gpu_extra(kind)}]")
+            if (named := f'"dinar-live[{kind}]"') in command:
+                command = command.replace(named, requirement(gpu_extra(kind)))
         return command
 
     def missing(self) -> list[str]:
@@ -82,14 +86,14 @@ _backends: dict[str, Backend] = {  # in the order in which "auto" tries them
         "dinar_live.engines.tensorrt.standard",
         ("tensorrt", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com',
-        ("device", "cache_dir", "progress", "optimization_level"),
+        ("device", "cache_dir", "progress", "optimization_level", "examples"),
         runs_on="gpu",
     ),
     "tensorrt-rtx": Backend(
         "dinar_live.engines.tensorrt.rtx",
         ("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "cuda.core", "cuda.bindings", "onnx"),
         'pip install "dinar-live[rtx]"',
-        ("device", "cache_dir", "progress"),
+        ("device", "cache_dir", "progress", "examples"),
         runs_on="gpu",
         builds=("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "onnx"),
     ),
@@ -201,8 +205,8 @@ def create_engine(
 
     name: "auto" (on a GPU the first that can be used of tensorrt, tensorrt-rtx and torch, else openvino, else
         torch) or one of engine_names(); why it was chosen is in the engine's info.
-    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8" (convolutions only;
-        openvino, with `examples`).
+    precision: "auto" (the fastest this machine has hardware for), "f32", "bf16", "f16", "int8" (convolutions only:
+        openvino, tensorrt and tensorrt-rtx, with `examples`).
     threads: 0 = all cores.
     accept: looks at an engine before it is returned; where it refuses one, "auto" goes on to the next.
     options: those of the engine; "auto" passes each engine those it has:
@@ -210,7 +214,7 @@ def create_engine(
         default).
         cache_dir: folder of compiled models (tensorrt, tensorrt-rtx: default the user's cache folder; openvino:
         default none).
-        examples (openvino): makes the inputs that the ranges of int8 are taken from.
+        examples (openvino, tensorrt, tensorrt-rtx): makes the inputs that the ranges of int8 are taken from.
         progress (tensorrt, tensorrt-rtx): called with (fraction, text) while it builds.
         optimization_level (tensorrt): 0 to 5, or None: the best plan that is kept.
     EngineError if the model is broken, names other files, or the engine is missing or cannot do what was
@@ -266,7 +270,7 @@ def create_builder(
     same cache.
 
     options (tensorrt-rtx): target (one of PLAN_TARGETS: compute capabilities of the GPUs), cache_dir,
-    progress. EngineError as from create_engine, and for an engine that builds on its GPU only.
+    progress, examples. EngineError as from create_engine, and for an engine that builds on its GPU only.
     """
     check_precision(precision)
     backend = engine_backend(name)

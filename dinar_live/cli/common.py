@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import pathlib
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dinar_live import engines
+from dinar_live.kernels.install import install_line
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.options import MAX_THREADS, RenderOptions
@@ -29,6 +31,16 @@ ENGINE_OPTIONS = {
     "threads": "0 = all cores",
 }
 """Field of RenderOptions -> the help of its argument."""
+
+
+def need(what: str, extra: str, *packages: str) -> None:
+    """InputError, with the line that installs them, where packages of an extra are missing. To be called once
+    everything that the user gave has been looked at, so that what is wrong there is told first."""
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise InputError(
+            f"{what} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            f"{install_line(extra)}"
+        )
 
 
 def size(text: str) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from dinar_live.runtime.avatar import Avatar, RendererSpec
 from dinar_live.runtime.core.errors import DinarError, InputError
 from dinar_live.runtime.render import compiling
 from dinar_live.runtime.render.compiling import DEVICE, HOST, Built, Instance
+from dinar_live.runtime.render.host_engine import examples
+from dinar_live.runtime.render.options import RenderOptions, RenderPlan
 from dinar_live.runtime.render.parity import LIMITS
 
 from . import common
@@ -108,10 +110,11 @@ class _Bar:
             self._bar = None
 
 
-def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
+def _options(args: argparse.Namespace, bar: _Bar, avatar: Avatar, renderer: str) -> dict[str, Any]:
     """The options of create_engine that the arguments ask for and the engine may have."""
     known = engines.engine_options(args.engine)
     offered = {"progress": bar.progress, "optimization_level": args.level}
+    offered |= _examples(avatar, renderer)
     options = {name: value for name, value in offered.items() if name in known}
     only_cpu = engines.engine_runs_on(args.engine) == "cpu"
     options |= _cache_option(args)
@@ -122,6 +125,11 @@ def _options(args: argparse.Namespace, bar: _Bar) -> dict[str, Any]:
 
 def _cache_option(args: argparse.Namespace) -> dict[str, Any]:
     return {"cache_dir": pathlib.Path(args.to) / "engines"} if args.to else {}
+
+
+def _examples(avatar: Avatar, renderer: str) -> dict[str, Any]:
+    plan = RenderPlan(avatar, RenderOptions(renderer=renderer))
+    return {"examples": lambda: examples(plan)}
 
 
 def _label(instance: Instance) -> str:
@@ -163,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         try:
             if elsewhere:
-                _prepare(args, name, spec)
+                _prepare(args, avatar, name, spec)
             elif args.engine == ALL:
                 refused += _build_all(args, avatar, name, spec)
             else:
@@ -216,7 +224,11 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
     """Build and check a renderer's engines here; returns how many were refused."""
     refused, bar = 0, _Bar()
     with engines.create_engine(
-        spec.network, args.engine, args.precision, args.threads, **_options(args, bar)
+        spec.network,
+        args.engine,
+        args.precision,
+        args.threads,
+        **_options(args, bar, avatar, name),
     ) as engine:
         info, on_gpu = engine.info, engine.device_io is not None
         print(
@@ -239,12 +251,17 @@ def _build(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSp
     return refused
 
 
-def _prepare(args: argparse.Namespace, name: str, spec: RendererSpec) -> None:
+def _prepare(args: argparse.Namespace, avatar: Avatar, name: str, spec: RendererSpec) -> None:
     """Build a renderer's engines for GPUs elsewhere."""
     bar = _Bar()
-    options = {"progress": bar.progress} | ({"target": args.target} if args.target else {})
+    options = {"progress": bar.progress, **_examples(avatar, name)}
+    options |= {"target": args.target} if args.target else {}
     with engines.create_builder(
-        spec.network, args.engine, args.precision, **options, **_cache_option(args)
+        spec.network,
+        args.engine,
+        args.precision,
+        **options,
+        **_cache_option(args),
     ) as builder:
         info = builder.info
         print(f"renderer {name}: {info.name} {info.version} {info.precision} for {info.device}", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 import shutil
 from dataclasses import asdict, replace
@@ -77,11 +76,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for module in ("torch", "onnx", "scipy"):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"dinar distill needs {module}, which is not installed: pip install dinar-live[export]"
-            )
+    if not pathlib.Path(args.avatar).exists() and args.avatar != "demo":
+        raise InputError(f"{args.avatar}: no such avatar")
+    common.need("dinar distill", "export", "torch", "onnx")
     import torch
 
     from dinar_live.export.capture import Capture

@@ -5,7 +5,6 @@ dinar evaluate --table PEOPLE ...: avatars made of photos by several methods (ev
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 import sys
 
@@ -33,6 +32,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--renderer", nargs="+", default=["auto"], metavar="NAME", help="the avatar's renderers to evaluate, or 'all'"
                         " (default: its first)")  # fmt: skip
+    parser.add_argument(
+        "--align",
+        nargs="?",
+        const="both",
+        choices=("outlines", "both"),
+        help="for captures whose poses are estimates: first move each frame's pose and translation so that the avatar's outline, or "
+        "outline and colours (both), lie on the picture (docs/evaluate.md#alignment)",
+    )
+    parser.add_argument(
+        "--poses",
+        metavar="FILE.npz",
+        help="poses to start from instead of the capture's: AVATAR_poses.npz, as `dinar fit` writes it",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every frame's scores here")
     parser.add_argument(
         "--sheet", metavar="FILE.png", help="draw the worst frames here: render, truth, difference"
@@ -90,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
     shown = f"{printable(avatar.name)} against {printable(capture.name)}"
     print(f"{shown}: {len(frames)} frames ({args.split}), {capture.size[1]}x{capture.size[0]}")
     if args.align:
-        if importlib.util.find_spec("scipy") is None:
-            raise InputError("--align needs scipy, which is not installed: pip install dinar-live[export]")
         from dinar_live.export.fit.align import aligned
 
         capture = aligned(avatar, capture, frames, args.align, progress=progress)
@@ -146,8 +156,7 @@ def _names(wanted: list[str], avatar) -> list[str]:
 
 def _perceptual(name: str, backbone: str, weights: str):
     """LPIPS or DISTS as a function of two pictures f32[H,W,3] in [0,1]."""
-    if importlib.util.find_spec("torch") is None:
-        raise InputError(f"--{name} needs torch, which is not installed: pip install dinar-live[export]")
+    common.need(f"--{name}", "export", "torch")
     import torch
 
     from dinar_live.export.dinar.lpips import load_lpips

@@ -5,7 +5,6 @@ Without --checkpoint the package's own completion network makes a whole person o
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 
 from dinar_live.runtime.avatar import Body
@@ -41,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar = parser.add_argument_group(
-        "dinar: the networks of arXiv 2303.09375 (needs torch: pip install dinar-live[export])"
+        "dinar: the networks of arXiv 2303.09375 (needs the extra export: torch and onnx)"
     )
     dinar.add_argument("--checkpoint", help="published .ckpt, or .safetensors")
     dinar.add_argument(
@@ -79,7 +78,15 @@ def _dinar_arguments(parser: argparse.ArgumentParser) -> None:
     dinar.add_argument(
         "--wrap-white", action="store_true", help="pure white becomes black, as in the published code"
     )
-    dinar.add_argument("--compile", action="store_true", help="run the U-Net through torch.compile")
+    dinar.add_argument(
+        "--backend",
+        choices=("eager", "inductor", "torch-tensorrt"),
+        default="eager",
+        help="what runs the diffusion U-Net: torch as it is, torch.compile, or TensorRT (pip install torch-tensorrt)",
+    )
+    dinar.add_argument(
+        "--compile", dest="backend", action="store_const", const="inductor", help=argparse.SUPPRESS
+    )
     dinar.add_argument(
         "--lpips", nargs=2, metavar=("VGG16", "HEADS"), help="weights of tuning's LPIPS loss, which you bring"
     )
@@ -167,11 +174,7 @@ def _from_photos(args: argparse.Namespace, out: pathlib.Path, body: Body) -> Non
 
 
 def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
-    for module in ("torch", "onnx"):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"--method dinar needs {module}, which is not installed: pip install dinar-live[export]"
-            )
+    common.need("--method dinar", "export", "torch", "onnx")
     from dinar_live.export.dinar.fits import HandPCA, read_fit
     from dinar_live.export.dinar.pipeline import Materials, Photo, Settings, make_avatar
     from dinar_live.export.dinar.report import write_report
@@ -181,7 +184,7 @@ def _dinar(args: argparse.Namespace, out: pathlib.Path, body: Body) -> None:
     settings = Settings(
         steps=args.steps, tune_steps=args.tune_steps, finetune_back=args.finetune_back, seed=args.seed, occlusion=not args.no_occlusion,
         sampling=args.sampling, blend=args.blend, precision=args.precision, device=args.device,
-        wrap_white=args.wrap_white, compile=args.compile,
+        wrap_white=args.wrap_white, backend=args.backend,
     )  # fmt: skip
     hands = (
         HandPCA.load(args.body)

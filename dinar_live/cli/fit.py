@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 import shutil
 
 from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.avatar.files import refuse_existing
-from dinar_live.runtime.core.errors import InputError
 
 from . import ahead, common
 
@@ -67,20 +65,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for module in ("torch", "onnx", "scipy"):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"dinar fit needs {module}, which is not installed: pip install dinar-live[export]"
-            )
+    from dinar_live.export.capture import Capture
+
     out = pathlib.Path(args.out)
     refuse_existing(out, args.overwrite)  # before the work is done
+    common.check_threads(args.threads)
+    capture = Capture.open(args.capture)
+    common.need("dinar fit", "export", "torch", "onnx")
     import torch
 
-    from dinar_live.export.capture import Capture
     from dinar_live.export.fit.pipeline import FitSettings, fit_with_poses
     from dinar_live.export.fit.report import check_validation, write_report
 
-    common.check_threads(args.threads)
     if args.threads:
         torch.set_num_threads(args.threads)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -88,7 +84,6 @@ def run(args: argparse.Namespace) -> int:
         texture=args.texture_size, neural=args.channels, width=args.width, steps=args.steps, offsets=not args.no_offsets,
         colours=not args.silhouettes_only, seed=args.seed, device=device, poses=args.refine_poses,
     )  # fmt: skip
-    capture = Capture.open(args.capture)
     check_validation(capture)
     body = Body.load(args.body) if args.body else Body.open()
     work = out.with_name(f"{out.name}.work")

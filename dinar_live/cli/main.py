@@ -34,6 +34,16 @@ VERBS = {
 }
 
 
+FIRST = {
+    "dinar demo": VERBS["demo"],
+    "dinar export --photo me.jpg --out me": "make an avatar of one photo of you",
+    "dinar render me demo -o me.mp4": "make a video of it; a motion file of yours instead of 'demo'",
+    "dinar serve me --viewer": "stream it to programs, and to a page in your browser",
+    "dinar doctor": VERBS["doctor"],
+}
+"""What somebody who types `dinar` alone needs: command -> what it does."""
+
+
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds defaults to help texts where they say something and the text does not already."""
 
@@ -63,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.given = argv
     if args.verb is None:
-        parser.print_help()
+        width = max(map(len, FIRST))
+        print("Photo of a person in, live avatar out. To begin with:\n")
+        print("\n".join(f"  {command:{width}}  {text}" for command, text in FIRST.items()))
+        print(f"\n'dinar VERB --help' explains a verb; 'dinar --help' lists all {len(VERBS)}.")
         return 2
     from dinar_live.runtime.core.errors import (
         DinarError,

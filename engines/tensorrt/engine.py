@@ -37,6 +37,7 @@ from dinar_live.engines.nvidia import device_index
 from dinar_live.engines.onnx import fold as onnx_fold
 from dinar_live.engines.onnx import graph as onnx_graph
 from dinar_live.engines.onnx import lower as onnx_lower
+from dinar_live.engines.onnx import quantize as onnx_quantize
 from dinar_live.engines.onnx.file import OnnxFile
 
 from .build import build_plan
@@ -90,6 +91,8 @@ class TensorRTEngine(Engine):
                 raise EngineError(refusal)
         self.inputs = model.inputs
         self.outputs = model.outputs
+        if precision == "int8":  # refused here, before anything is built
+            onnx_quantize.ranges_of(onnx_graph.load_proto(model))
         self._model: OnnxFile | None = model
         self._precision = precision
         self._cache = cache
@@ -306,9 +309,11 @@ class TensorRTEngine(Engine):
             proto = onnx_graph.load_proto(self._opened())
             self._folded = onnx_fold.fold(onnx_graph.at_least_opset(proto))
         shapes = static_input_shapes(self.inputs, size)
-        return onnx_graph.static(
-            onnx_lower.lower(self._folded, self._precision, io), shapes
-        ).SerializeToString()
+        int8 = self._precision == "int8"
+        proto = onnx_lower.lower(self._folded, "f16" if int8 else self._precision, io)
+        if int8:
+            proto = onnx_quantize.quantized(proto, onnx_quantize.ranges_of(self._folded))
+        return onnx_graph.static(proto, shapes).SerializeToString()
 
 
 def _deserialize(library: Library, data: bytes | memoryview, log: Any) -> tuple[Any, Any]:
@@ -328,6 +333,6 @@ def _rewriting_digest() -> str:
     """Hash of the code that writes the graph: a plan of other code is another plan, without anybody raising a
     number."""
     digest = hashlib.sha256()
-    for module in (onnx_graph, onnx_fold, onnx_lower):
+    for module in (onnx_graph, onnx_fold, onnx_lower, onnx_quantize):
         digest.update(pathlib.Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]

@@ -17,6 +17,7 @@ from dinar_live.engines.cache import EngineCache
 from dinar_live.engines.onnx.file import OnnxFile
 
 from .engine import TensorRTEngine
+from .int8 import Examples, with_examples
 from .library import Library
 
 if TYPE_CHECKING:
@@ -107,14 +108,17 @@ def open_engine(
     device: str = "cuda",
     cache_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
+    examples: Examples | None = None,
 ) -> Engine:
     """Engine for one model on device "cuda" (the first GPU, as is "auto") or "cuda:N".
 
     cache_dir: where plans are kept (default: the user's cache folder). progress: called with (fraction, what)
-        while a plan is built.
+        while a plan is built. examples: inputs of the network, for the precision int8.
     """
+    cache = EngineCache(cache_dir)
+    model = with_examples(model, precision, examples, cache)
     library = RtxLibrary(tensorrt_rtx_bindings)
-    return TensorRTEngine(library, model, precision, reason, device, EngineCache(cache_dir), progress)
+    return TensorRTEngine(library, model, precision, reason, device, cache, progress)
 
 
 def open_builder(
@@ -124,13 +128,16 @@ def open_builder(
     target: str = MODERN,
     cache_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
+    examples: Examples | None = None,
 ) -> PlanBuilder:
     """Builds plans for GPUs of a target (one of PLAN_TARGETS) on any machine, into the cache that `open_engine` looks
-    into. EngineError for another target."""
+    into. Arguments as its own. EngineError for another target."""
     if target not in PLAN_TARGETS:
         raise EngineError(f"target is {target!r}; expected one of {', '.join(map(repr, PLAN_TARGETS))}")
+    cache = EngineCache(cache_dir)
+    model = with_examples(model, precision, examples, cache)
     library = RtxLibrary(tensorrt_rtx_bindings, target)
-    return TensorRTEngine(library, model, precision, "built ahead", None, EngineCache(cache_dir), progress)
+    return TensorRTEngine(library, model, precision, "built ahead", None, cache, progress)
 
 
 def describe_gpu() -> str:

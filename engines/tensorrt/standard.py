@@ -12,6 +12,7 @@ from dinar_live.engines.cache import EngineCache
 from dinar_live.engines.onnx.file import OnnxFile
 
 from .engine import TensorRTEngine
+from .int8 import Examples, with_examples
 from .library import Library
 
 
@@ -25,15 +26,17 @@ def open_engine(
     cache_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
     optimization_level: int | None = None,
+    examples: Examples | None = None,
 ) -> Engine:
     """Engine for one model on device "cuda" (the first GPU, as is "auto") or "cuda:N".
 
     cache_dir: where plans are kept (default: the user's cache folder). progress: called with (fraction, what)
         while a plan is built.
     optimization_level: 0 (fastest build) to 5 (fastest plan); None takes the best plan that is kept, and
-        builds with 3 where there is none.
+        builds with 3 where there is none. examples: inputs of the network, for the precision int8.
     """
     cache = EngineCache(cache_dir)
+    model = with_examples(model, precision, examples, cache)
     return TensorRTEngine(
         Library(tensorrt), model, precision, reason, device, cache, progress, optimization_level
     )

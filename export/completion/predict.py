@@ -37,7 +37,7 @@ from .features import (
     texel_features,
 )
 from .outline import frame_of, refined
-from .renderers import COLOUR, GenericRenderer, known_channels
+from .renderers import NEURAL, GenericRenderer, known_channels
 from .surface import Field, with_hanging_weights
 
 SIZE = 128  # texels a side that the network works on
@@ -246,19 +246,15 @@ class Completer:
             offset = refined(self.field, rig, offset, [frame_of(v) for v in views], error)
         moved = with_offsets(rig, offset.astype(np.float32))
         texture, figures = self._painted(moved, views, painted)
+        texture = np.ascontiguousarray(texture)
         specs = {}
         if self.renderers:
-            small = (
-                texture
-                if texture_size <= COLOUR
-                else cv2.resize(texture, (COLOUR, COLOUR), interpolation=cv2.INTER_AREA)
-            )
-            small, known = np.ascontiguousarray(small), self._known(looks, rig, moved, len(small) // 2)
-            specs = {k: r.spec(small, known) for k, r in self.renderers.items()}
+            known = self._known(looks, rig, moved, NEURAL)
+            specs = {k: r.spec(texture, known) for k, r in self.renderers.items()}
         avatar = Avatar(
             name=name,
             rig=moved,
-            renderers=specs | {"texture": RendererSpec(np.ascontiguousarray(texture), samples=2)},
+            renderers=specs | {"texture": RendererSpec(texture, samples=2)},
             body_kind=self.body.kind,
             licence=licence,
             provenance={

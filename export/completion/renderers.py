@@ -26,7 +26,8 @@ KNOWN = ("error", "drape", "outwards", "seen", "painted", "along")
 mesh was moved outwards and along the surface, how well a photo sees it, how much of its colour is painted."""
 SHARES = {"light": len(KNOWN), "lite": 4}  # of KNOWN, the first ones, that a network takes
 MAP = 32  # texels a side of the shared map
-COLOUR = 512  # texels a side of the colours, of KNOWN and the map half of that
+NEURAL = 128  # texels a side of neural textures: as many as the completion knows
+COLOUR = {"light": 768, "lite": 512}  # texels a side of the colours, at most
 ERROR_LOG = (-6.0, -2.5)  # log of metres that 0 and 1 mean
 OUTWARDS, ALONG = 0.15, 0.08  # metres that 1 means
 
@@ -69,12 +70,13 @@ def enlarged_map(shared: np.ndarray, size: int) -> np.ndarray:
 @dataclass(frozen=True, eq=False)
 class GenericRenderer:
     """model: its ONNX file; shared u8[MAP,MAP,c]; known: how many channels of KNOWN come before them; margin:
-    pixels."""
+    pixels; texels: a side of the colours, at most."""
 
     model: bytes
     shared: np.ndarray
     known: int
     margin: int
+    texels: int
 
     def spec(self, colour: np.ndarray, known: np.ndarray) -> RendererSpec:
         """The renderer of a person with these colours u8[T,T,3] and channels f32[t,t,len(KNOWN)]."""
@@ -82,6 +84,10 @@ class GenericRenderer:
             [known[..., : self.known], enlarged_map(self.shared, len(known)) / np.float32(255)], 2
         )
         neural = np.ascontiguousarray((255 * both + 0.5).astype(np.uint8))
+        if len(colour) > self.texels:
+            colour = np.ascontiguousarray(
+                cv2.resize(colour, (self.texels,) * 2, interpolation=cv2.INTER_AREA)
+            )
         return RendererSpec(colour, model=self.model, neural=neural, margin=self.margin, stride=half.STRIDE)
 
 
@@ -104,7 +110,7 @@ def read_renderers(folder: pathlib.Path = FOLDER) -> dict[str, GenericRenderer]:
                 raise InputError(f"{path}: missing, damaged or replaced; install the package again")
             parts[part] = data
         shared = np.frombuffer(parts["shared"], np.uint8).reshape(MAP, MAP, -1)
-        out[name] = GenericRenderer(parts["model"], shared, entry["known"], entry["margin"])
+        out[name] = GenericRenderer(parts["model"], shared, entry["known"], entry["margin"], entry["texels"])
     return out
 
 
@@ -113,7 +119,7 @@ def write_renderers(renderers: dict[str, GenericRenderer], folder: pathlib.Path,
     folder.mkdir(parents=True, exist_ok=True)
     card: dict = {"licence": "Apache-2.0", "made": made, "renderers": {}}
     for name, r in renderers.items():
-        entry: dict = {"known": r.known, "margin": r.margin}
+        entry: dict = {"known": r.known, "margin": r.margin, "texels": r.texels}
         for part, ending, data in (("model", "onnx", r.model), ("shared", "map", r.shared.tobytes())):
             (folder / f"{name}.{ending}").write_bytes(data)
             entry[part] = hashlib.sha256(data).hexdigest()

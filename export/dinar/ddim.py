@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dinar_live.runtime.core.errors import InputError
 
+from .backends import compiled
 from .schedule import ddim_steps
 
 LATENT = 6  # channels of the compressed texture
@@ -61,14 +62,14 @@ def sample(
     draws: Draws = SEED_0,
     progress: bool = True,
     autocast: torch.dtype | None = None,
-    compile: bool = False,
+    backend: str = "eager",
 ) -> Tensor:
     """Inpaint: the completed latent f32[B,6,h,w], still unquantized, on cond's device.
 
     unet(x [B,6,h,w], t i64[B], cond) -> predicted noise. cond f32[B,7,h,w]: see `condition`; its mask,
     eroded, says what is known. Before every step the known region becomes the given latent at that step's
     noise level (none after the last step). autocast: torch.bfloat16 or float16 for the network
-    only; compile: by torch.compile. The same seed, machine and settings give the same bits. Raises InputError
+    only; backend: see backends.py. The same seed, machine and settings give the same bits. Raises InputError
     for bad arguments and for a network that returns NaN.
     """
     if cond.ndim != 4 or cond.shape[1] != LATENT + 1 or not cond.is_floating_point():
@@ -88,7 +89,7 @@ def sample(
     known, m = cond[:, :LATENT], erode(cond[:, LATENT:])
     x = draw() if draws.x_T is None else _given("x_T", draws.x_T, shape, cond)
     injected = _injected(draws.noise, len(plan))
-    network = torch.compile(unet) if compile else unet
+    network = compiled(unet, backend)
     for i in tqdm(range(len(plan)), desc="inpainting", unit="step", disable=not progress):
         n1, n2 = (
             (draw(), draw())

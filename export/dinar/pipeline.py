@@ -17,6 +17,7 @@ from dinar_live.runtime.avatar import Avatar, Body, RendererSpec, Rig
 from dinar_live.runtime.core.errors import InputError
 
 from .assets import Assets, derive_assets, load_assets
+from .backends import check_backend
 from .bake import MARGIN, bake_texture, parity, renderer_onnx
 from .blend import poisson_blend, pyramid_blend
 from .copy_known import copy_input_part, copy_mask
@@ -48,7 +49,7 @@ class Settings:
     pure white becomes black, as published.
     blend: how views, or the known part, meet. precision: of the diffusion U-Net and of tuning. device: cpu,
         cuda, or auto.
-    compile: the U-Net by torch.compile."""
+    backend: of the U-Net, see backends.py."""
 
     steps: int = 200
     eta: float = 1.0
@@ -61,7 +62,7 @@ class Settings:
     blend: str = "none"
     precision: str = "f32"
     device: str = "auto"
-    compile: bool = False
+    backend: str = "eager"
 
     def __post_init__(self):
         for name, ok, expected in (
@@ -76,6 +77,7 @@ class Settings:
         ):
             if not ok:
                 raise InputError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
+        check_backend(self.backend)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device: got 'cuda', but torch finds no CUDA device")
 
@@ -318,7 +320,7 @@ def _inpaint(job: _Job, texture: np.ndarray) -> dict[str, np.ndarray]:
         cond = condition(vq.encode(x), texture_mask(x))
     latent = inpaint(
         required(model.unet), cond.clone(), steps=settings.steps, eta=settings.eta, draws=Draws(settings.seed), progress=job.progress,
-        autocast=settings.autocast, compile=settings.compile,
+        autocast=settings.autocast, backend=settings.backend,
     )  # fmt: skip
     with torch.inference_mode():
         return {"decoded": vq.decode(latent)[0].float().cpu().numpy()}

@@ -14,6 +14,7 @@ from dinar_live.runtime.vision.video import VideoFile, looks_like_video
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_SECONDS = 120.0
+LEAST_STEP = 1e-3  # seconds between two frames, whatever the file says
 SECONDS_APART = (
     0.25  # that two pictures are taken to be apart: nothing is known, and little must follow from it
 )
@@ -69,8 +70,9 @@ class Footage:
     def _all(self, wanted: Collection[int] | None, every: int) -> Iterator[tuple[int, float, np.ndarray]]:
         if self.video:
             with VideoFile(self.paths[0]) as film:
+                time = -LEAST_STEP
                 for number, rgb in enumerate(film):
-                    time = film.times[-1] if film.times[-1] > 0 or number == 0 else number / film.fps
+                    time = max(film.times[-1], time + LEAST_STEP)
                     if time > MAX_SECONDS:
                         raise InputError(
                             f"{self.paths[0]}: longer than {MAX_SECONDS:.0f} s; cut out the part in which the person "

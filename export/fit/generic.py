@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ from .train import Learned, Settings, Trainer, block_places, sampled
 RATE = 1e-3
 MAP_START = 0.2  # spread of the shared map around 0.5
 MAP_RATE = 3e-3
+TEXELS = 512  # a side of the colours in training
 DECAY = 1e-2
 TRUE_COLOURS = 0.4  # share of crops in them
 CACHED = "dinar_generic_avatar"
@@ -68,7 +70,7 @@ class GenericModel(Learned):
     def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """seen, known, place, covered of PeopleBatch -> seen and neural channels [N,C,S/2,S/2]."""
         seen, known, place, covered = inputs
-        side = generic.COLOUR // 2  # as the avatar has it
+        side = generic.NEURAL  # as the avatar has it
         shared = F.interpolate(
             self.shared.clamp(0, 1)[None], (side, side), mode="bilinear", align_corners=True
         )
@@ -91,6 +93,7 @@ class GenericModel(Learned):
             np.ascontiguousarray((255 * shared + 0.5).astype(np.uint8)),
             self.known,
             half.reach(self.network.rung),
+            generic.COLOUR[self.network.rung.name],
         )
 
 
@@ -102,7 +105,8 @@ class Someone:
         assert spec.neural is not None, "not an avatar with neural channels"
         as_planes = lambda a: torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))).float() / 255  # noqa: E731
         self._colour = as_planes(spec.texture)
-        self._known = as_planes(spec.neural[..., : len(generic.KNOWN)])
+        known = cv2.resize(spec.neural, (generic.NEURAL,) * 2, interpolation=cv2.INTER_AREA)
+        self._known = as_planes(known[..., : len(generic.KNOWN)])
         self._seed = seed
         self._crops = Crops(avatar.rig, frames, size, seed)
 
@@ -142,14 +146,14 @@ def untrained() -> dict[str, generic.GenericRenderer]:
     network = HalfRenderer(rung)
     shared = np.zeros((generic.MAP, generic.MAP, 1), np.uint8)
     model = half.build_onnx(network.numpy_weights())
-    return {"light": generic.GenericRenderer(model, shared, len(generic.KNOWN), half.reach(rung))}
+    return {"light": generic.GenericRenderer(model, shared, len(generic.KNOWN), half.reach(rung), TEXELS)}
 
 
 def completed(capture, completer: Completer) -> Avatar:
     """The avatar of a capture's front photo with KNOWN in its neural texture; kept in the capture's folder."""
     folder = pathlib.Path(capture) / CACHED
     if not folder.is_dir():
-        avatar, _ = completer.complete([photo(capture)], name=folder.parent.name, texture_size=generic.COLOUR)
+        avatar, _ = completer.complete([photo(capture)], name=folder.parent.name, texture_size=TEXELS)
         avatar.save(folder)
     return Avatar.load(folder)
 

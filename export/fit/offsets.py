@@ -160,6 +160,6 @@ def fit_offsets(
         largest = 1e3 * np.linalg.norm(offset, axis=1).max()
         kind = "outlines" if blur is None else "colours"
         report(
-            f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f}"
+            f"mesh, round {number + 1} of {len(rounds)} ({kind}): outline off by {residual:.1f} mm (median), moved up to {largest:.0f} mm"
         )
     return offset.astype(np.float32)

@@ -68,21 +68,21 @@ AnyModel = TypeVar("AnyModel", bound=Learned)
 class Model(Learned):
     """Colour texture f32[3,T,T] and neural texture f32[C,T/2,T/2], both in [0,1], and the network of `rung`.
 
-    start: a renderer for everybody to begin with, where it is of the same size."""
+    generic: a renderer for everybody to begin with, where it is of the same size."""
 
-    def __init__(self, colour: np.ndarray, rung: Rung, seed: int, start: GenericRenderer | None = None):
+    def __init__(self, colour: np.ndarray, rung: Rung, seed: int, generic: GenericRenderer | None = None):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.colour = nn.Parameter(
             torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), np.float32))
         )
         side = colour.shape[0] // NEURAL_TEXELS
-        start = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
-        self.neural = nn.Parameter(torch.from_numpy(start))
+        noise = 0.5 + NEURAL_START * rng.standard_normal((rung.neural, side, side), np.float32)
+        self.neural = nn.Parameter(torch.from_numpy(noise))
         self.network = HalfRenderer(rung, seed)
-        if start is not None and rung_of(weights := read_onnx(start.model), rung.name) == rung:
+        if generic is not None and rung_of(weights := read_onnx(generic.model), rung.name) == rung:
             with torch.no_grad():
-                self.neural += torch.from_numpy(_started(start, side).transpose(2, 0, 1) - 0.5)
+                self.neural += torch.from_numpy(_started(generic, side).transpose(2, 0, 1) - 0.5)
                 for name, p in self.network.convs.items():
                     p.copy_(torch.from_numpy(weights[name].copy()))
 

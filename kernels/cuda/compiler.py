@@ -9,6 +9,8 @@ import pathlib
 import re
 from typing import Any
 
+from dinar_live.kernels.install import install_line
+
 from .cache import Cache
 from .driver import core
 from .errors import CudaError
@@ -56,9 +58,7 @@ def nvrtc_version() -> tuple[int, int]:
         ImportError,
         RuntimeError,
     ) as e:  # the bindings raise a RuntimeError of their own when the library is not found
-        raise CudaError(
-            f"NVRTC cannot be loaded ({str(e).splitlines()[0]}); pip install 'dinar-live[gpu]'"
-        ) from None
+        raise CudaError(f"NVRTC cannot be loaded ({str(e).splitlines()[0]}); {install_line('gpu')}") from None
     if int(error):
         raise CudaError(
             f"NVRTC does not work: error {int(error)}; pip install --force-reinstall nvidia-cuda-nvrtc"

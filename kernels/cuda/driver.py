@@ -18,10 +18,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from dinar_live.kernels.install import install_line
+
 from .errors import CudaError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-INSTALL = "pip install 'dinar-live[gpu]'"
 Result = TypeVar("Result")
 _lock = threading.Lock()
 _loaded: Any = None
@@ -47,7 +48,7 @@ def core() -> Any:
     try:
         import cuda.core
     except ImportError as e:
-        raise CudaError(f"the package cuda-core cannot be imported ({e}); {INSTALL}") from None
+        raise CudaError(f"the package cuda-core cannot be imported ({e}); {install_line('gpu')}") from None
     return cuda.core
 
 
@@ -61,7 +62,9 @@ def _load() -> Any:
     try:
         from cuda.bindings import driver as module  # pyright: ignore[reportAttributeAccessIssue]  (no stubs)
     except ImportError as e:
-        raise CudaError(f"the package cuda-bindings cannot be imported ({e}); {INSTALL}") from None
+        raise CudaError(
+            f"the package cuda-bindings cannot be imported ({e}); {install_line('gpu')}"
+        ) from None
     (error,) = module.cuInit(0)
     if error != module.CUresult.CUDA_SUCCESS:
         raise CudaError(

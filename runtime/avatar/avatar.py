@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from dinar_live.runtime.core.errors import BundleError
+from dinar_live.runtime.core.short_repr import short_repr
 
 from .files import MAX_MANIFEST_BYTES, BundleFiles, png, replaced_whole, tensors
 from .renderer_spec import ARRAYS, FILES, FORMS, HALF, NETWORK, RendererSpec
@@ -39,6 +40,8 @@ class Checks:
     world_to_camera: np.ndarray
     rgba: dict[str, np.ndarray]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Avatar:
@@ -51,6 +54,9 @@ class Avatar:
     licence: str = ""
     checks: Checks | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Avatar({self.name!r}, {self.body_kind} body, renderers {', '.join(self.renderers)}, {self.rig!r})"
 
     @classmethod
     def load(cls, path) -> Avatar:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinar_live.runtime.core.errors import BodyError
+from dinar_live.runtime.core.short_repr import short_repr
 from dinar_live.runtime.core.skeleton import JOINT_NAMES, PARENTS
 from dinar_live.runtime.core.validate import checked
 from dinar_live.runtime.formats.npz import Npz
@@ -68,6 +69,8 @@ class Body:
     hands_mean_l: np.ndarray
     hands_mean_r: np.ndarray
     expression_names: tuple[str, ...]
+
+    __repr__ = short_repr
 
     @classmethod
     def open(cls) -> Body:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dinar_live.runtime.core.errors import BundleError
+from dinar_live.runtime.core.short_repr import short_repr
 
 from .rig import check_array
 
@@ -108,6 +109,8 @@ class RendererSpec:
     stride: int = 1
     neural: np.ndarray | None = None
     type: RendererType = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self):
         has = {file for file, name in FILES.items() if getattr(self, name) is not None}

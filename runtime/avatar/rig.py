@@ -46,6 +46,12 @@ class Rig:
     hands_mean_r: np.ndarray
     expression_names: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"Rig({len(self.model.vertices)} vertices, {len(self.faces)} faces, {len(self.joints)} joints, "
+            f"{self.expressions} expressions)"
+        )
+
     @property
     def joints(self) -> np.ndarray:
         """Rest joints f32[55,3], metres."""

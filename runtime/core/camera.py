@@ -21,6 +21,11 @@ class Camera:
     K: np.ndarray
     world_to_camera: np.ndarray
 
+    def __repr__(self) -> str:
+        fx, fy = self.K[0, 0], self.K[1, 1]
+        x, y, z = self.position
+        return f"Camera(focal lengths {fx:.4g} and {fy:.4g} px, at ({x:.4g}, {y:.4g}, {z:.4g}) m)"
+
     def __post_init__(self):
         object.__setattr__(self, "K", checked("Camera.K", self.K, (3, 3), 1e6))
         object.__setattr__(

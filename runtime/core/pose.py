@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .short_repr import short_repr
 from .validate import checked
 
 JOINTS = 55
@@ -25,6 +26,8 @@ class Pose:
     body: np.ndarray = field(default_factory=lambda: np.zeros((JOINTS, 3), np.float32))
     transl: np.ndarray = field(default_factory=lambda: np.zeros(3, np.float32))
     expression: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    __repr__ = short_repr
 
     def __post_init__(self):
         object.__setattr__(self, "body", checked("Pose.body", self.body, (JOINTS, 3), MAX_ANGLE))

@@ -10,6 +10,7 @@ import numpy as np
 from dinar_live.runtime.core import rotations as rot
 from dinar_live.runtime.core.errors import InputError, MotionError
 from dinar_live.runtime.core.pose import JOINTS, MAX_ANGLE, Pose
+from dinar_live.runtime.core.short_repr import short_repr
 from dinar_live.runtime.core.validate import checked
 
 from . import kinematics
@@ -52,6 +53,8 @@ class Motion:
     name: str = ""
     cyclic: bool = False
     notes: tuple[str, ...] = field(default=())
+
+    __repr__ = short_repr
 
     def __post_init__(self):
         body = _checked("Motion.body", self.body, (-1, JOINTS, 3), MAX_ANGLE)

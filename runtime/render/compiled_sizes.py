@@ -3,8 +3,10 @@ waits for a compiler."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -17,10 +19,20 @@ MAX_SESSIONS = 16  # a 512x512 instance of a light network holds about 100 MB on
 
 LATER, NOW, NEVER = "later", "now", "never"
 
+EXIT_SECONDS = 20.0
+"""At the end of a program it waits so long for what is being compiled: a compiler that is cut off ends the process with
+an error."""
+
 Key = tuple[int, int, int]
 """(N, height, width)"""
 S = TypeVar("S", engines.HostSession, engines.DeviceSession)
 _log = logging.getLogger(__name__)
+_compiling: weakref.WeakSet[CompiledSizes] = weakref.WeakSet()
+
+
+def _end_compiling() -> None:
+    for sizes in list(_compiling):
+        sizes.finish()
 
 
 class CompiledSizes(Generic[S]):
@@ -109,6 +121,9 @@ class CompiledSizes(Generic[S]):
     def _order(self, key: Key) -> None:
         self._wanted = key
         if self._thread is None:
+            if not _compiling:
+                atexit.register(_end_compiling)
+            _compiling.add(self)
             self._thread = threading.Thread(target=self._work, name="dinar-compile", daemon=True)
             self._thread.start()
         self._wake.notify()
@@ -184,6 +199,12 @@ class CompiledSizes(Generic[S]):
                     self._budget.give_back((self, key))
             self._ready.clear()
         return sessions
+
+    def finish(self) -> None:
+        """Compile nothing more, and wait for what is being compiled, but not for ever."""
+        self.close(wait=False)
+        if self._thread is not None:
+            self._thread.join(EXIT_SECONDS)
 
 
 def memory_of(session: engines.HostSession | engines.DeviceSession) -> int:

@@ -107,8 +107,11 @@ class CpuPipeline:
             if window is not None:
                 windows[i] = self._draw(self._views[i], window, slot, clock)
         timings = clock.stop()
+        straight = self._plan.options.straight
         return tuple(
-            Frame(view.ring[slot], view.depth_ring[slot] if view.depth_ring else None, timings, window)
+            Frame(
+                view.ring[slot], view.depth_ring[slot] if view.depth_ring else None, timings, window, straight
+            )
             for view, window in zip(self._views, windows, strict=False)
         )
 

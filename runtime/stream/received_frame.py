@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dinar_live.runtime.core.notebook_png import notebook_png
 from dinar_live.runtime.stream.protocol.image_codec import DecodedView, decode_view
 from dinar_live.runtime.stream.protocol.messages import CameraView, FrameMessage, OpenXRView, Rendered
 
@@ -25,7 +26,7 @@ class ReceivedFrame:
     source_time_ns: when a source of the server gave the pose, on the server's clock; None where the client
         did.
     timings: the server's stages in ms. rendered: the avatar's renderer that made it and at what part of the size,
-        where the request named one or asked by renderer="".
+        where the request named one or asked by renderer="". straight: unmultiplied colour, as asked.
     """
 
     id: int
@@ -41,6 +42,15 @@ class ReceivedFrame:
     cameras: tuple[CameraView | OpenXRView, ...] = field(default=(), repr=False)
     source_time_ns: int | None = None
     rendered: Rendered | None = None
+    straight: bool = False
+
+    def __repr__(self) -> str:
+        views = ", ".join(f"{v.rgba.shape[1]}x{v.rgba.shape[0]} px" for v in self.views)
+        return f"ReceivedFrame({self.id}, views {views or 'none'}, latency {self.latency_ms:.1f} ms)"
+
+    def _repr_png_(self) -> bytes:
+        """The first view as PNG, by which notebooks show it."""
+        return notebook_png(self.rgba, self.straight)
 
     @property
     def rgba(self) -> np.ndarray:
@@ -89,5 +99,6 @@ class UndecodedFrame:
                     tuple(v.camera for v in m.views),
                     m.source_time_ns,
                     m.rendered,
+                    m.straight,
                 )
             return self._frame

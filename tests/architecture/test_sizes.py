@@ -18,6 +18,7 @@ FILES: dict[str, int] = {}
 # file, name within it: parameters
 MANY_PARAMETERS = {
     # thin fronts: options by name, each of which a user may give alone
+    ("engines/tensorrt/standard.py", "open_engine"): 9,
     ("runtime/stream/server.py", "Server.__init__"): 11,
     # the arrays of a kernel or of a body
     ("kernels/compose.py", "compose"): 12,

@@ -14,6 +14,7 @@ from dinar_live.cli import main as cli
 from dinar_live.doctor import BROKEN, MISSING, OK, Finding
 from dinar_live.engines import nvidia
 from dinar_live.kernels import cuda
+from dinar_live.kernels.install import install_line
 from dinar_live.runtime import Avatar
 
 NO_DRIVER = "no NVIDIA driver: libcuda.so.1 cannot be loaded; install the driver of your GPU, or use the CPU"
@@ -166,11 +167,11 @@ def test_packages_of_cuda_must_fit_the_driver(caches, no_gpu, monkeypatch, drive
     finding = found("packages of CUDA", self_test=False)
     assert finding.state == state and says in finding.text
     if state != OK:
-        assert finding.fix == "pip install 'dinar-live[gpu12]'"
+        assert finding.fix == install_line("gpu12")
 
 
 def test_the_line_that_installs_an_engine_fits_the_driver(monkeypatch):
     rtx = engines.engine_backend("tensorrt-rtx")
     for driver, extra in ((None, "rtx"), ((13, 0), "rtx"), ((12, 4), "rtx12")):
         monkeypatch.setattr(nvidia, "driver_cuda", lambda driver=driver: driver)
-        assert rtx.install_here == f'pip install "dinar-live[{extra}]"'
+        assert rtx.install_here == install_line(extra)

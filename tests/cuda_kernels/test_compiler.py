@@ -93,7 +93,7 @@ def test_a_wrong_architecture_says_so(nvrtc):
 def test_without_the_packages(monkeypatch):
     for name in ("cuda", "cuda.bindings", "cuda.core"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(CudaError, match=r"pip install 'dinar-live\[gpu\]'"):
+    with pytest.raises(CudaError, match=r'pip install --editable ".*\[gpu\]"'):
         compiler.nvrtc_version()
 
 

@@ -37,7 +37,7 @@ def test_no_package(monkeypatch):
     for name in ("cuda", "cuda.bindings"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
-        cuda.CudaError, match=r"cuda-bindings cannot be imported .*; pip install 'dinar-live\[gpu\]'"
+        cuda.CudaError, match=r'cuda-bindings cannot be imported .*; pip install --editable ".*\[gpu\]"'
     ):
         cuda.Device()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dinar_live.cli.main import main
+from dinar_live.kernels.install import install_line
 from dinar_live.runtime.avatar import RendererSpec
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render import parity
@@ -70,7 +71,7 @@ def test_without_a_gpu_tensorrt_is_one_sentence_with_the_line_that_installs_it(b
     error = capsys.readouterr().err
     assert error == (
         "dinar compile: renderer 'light': engine tensorrt needs an NVIDIA GPU (no NVIDIA driver (libcuda.so.1 was not found)) "
-        'and the package tensorrt: pip install "dinar-live[gpu]" tensorrt-cu13 --extra-index-url https://pypi.nvidia.com\n'
+        f"and the package tensorrt: {install_line('gpu')} tensorrt-cu13 --extra-index-url https://pypi.nvidia.com\n"
     )
 
 

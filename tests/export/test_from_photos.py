@@ -10,7 +10,7 @@ import pytest
 
 from dinar_live.cli.main import main
 from dinar_live.export import from_photos
-from dinar_live.export.completion import score, weights
+from dinar_live.export.completion import renderers, score, weights
 from dinar_live.export.completion.outline import frame_of, refined
 from dinar_live.export.completion.predict import Completer
 from dinar_live.export.from_photos import avatar_from_photos, choose_method
@@ -58,6 +58,17 @@ def test_a_photo_makes_a_whole_person_by_default(whole, ada, body, capsys):
     chosen = score.frames([ada])[::8]
     better = score.scores(whole, chosen).mean(0) - score.scores(bare, chosen).mean(0)
     assert better[0] > 3 and better[1] > 0.04 and better[2] > 0.04, better  # dB, MS-SSIM, IoU
+
+
+def test_renderers_for_everybody_come_along(whole, ada):
+    names = list(renderers.read_renderers())
+    assert names and list(whole.renderers) == [*names, "texture"]
+    assert sum(f.stat().st_size for f in renderers.FOLDER.glob("l*")) < 1.5e6
+    chosen = score.frames([ada])[::12]
+    plain = score.scores(whole, chosen).mean(0)
+    for name in names:
+        soft = score.scores(whole, chosen, name).mean(0)
+        assert soft[0] > plain[0] + 0.1 and soft[2] > plain[2] - 0.005, (name, soft, plain)
 
 
 def test_outlines_alone_are_better_than_the_bare_body(ada, body):

@@ -23,7 +23,8 @@ def fitted(person, tmp_path_factory):
     out = tmp_path_factory.mktemp("fit") / "me"
     blur, offsets.BLUR = offsets.BLUR, (1.5,)
     try:
-        code = main(["fit", str(person.capture.path), "--no-compile", "--out", str(out), "--steps", "40", "--texture-size", "128", "--width", "16",
+        code = main(["fit", str(person.capture.path), "--no-compile", "--out", str(out),
+                     "--steps", "40", "--texture-size", "128", "--width", "16",
                      "--channels", "5", "--licence", "CC0"])  # fmt: skip
     finally:
         offsets.BLUR = blur

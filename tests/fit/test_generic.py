@@ -32,7 +32,7 @@ def some_renderer(known: int = 4, seed: int = 0) -> generic.GenericRenderer:
     rung = half.Rung("lite", 16, 8, 1)
     shared = np.random.default_rng(seed).integers(0, 256, (generic.MAP, generic.MAP, 8 - known), np.uint8)
     return generic.GenericRenderer(
-        half.build_onnx(half.random_weights(rung)), shared, known, half.reach(rung)
+        half.build_onnx(half.random_weights(rung)), shared, known, half.reach(rung), 512
     )
 
 
@@ -42,7 +42,11 @@ def test_files_come_back_and_damage_is_refused(tmp_path):
     assert generic.shipped(tmp_path) and not generic.shipped(tmp_path / "no")
     again = generic.read_renderers(tmp_path)["lite"]
     np.testing.assert_array_equal(again.shared, first["lite"].shared)
-    assert again.model == first["lite"].model and (again.known, again.margin) == (4, first["lite"].margin)
+    assert again.model == first["lite"].model and (again.known, again.margin, again.texels) == (
+        4,
+        first["lite"].margin,
+        512,
+    )
     data = bytearray((tmp_path / "lite.map").read_bytes())
     data[0] ^= 1
     (tmp_path / "lite.map").write_bytes(data)
@@ -54,7 +58,7 @@ def avatar_with(person, renderer: generic.GenericRenderer) -> Avatar:
     """The test person's true avatar with made-up knowledge."""
     rng = np.random.default_rng(2)
     colour = person.truth.renderers["texture"].texture
-    known = rng.random((generic.COLOUR // 2,) * 2 + (KNOWN,), np.float32)
+    known = rng.random((generic.NEURAL,) * 2 + (KNOWN,), np.float32)
     return dataclasses.replace(person.truth, renderers={"lite": renderer.spec(colour, known)}, checks=None)
 
 

@@ -1,6 +1,7 @@
 """CompiledSizes: a size that cannot be compiled costs nothing but that size."""
 
 import logging
+import threading
 import time
 
 import pytest
@@ -39,3 +40,23 @@ def test_a_size_that_cannot_be_compiled_is_logged_once_and_a_larger_one_used(cap
     with pytest.raises(error, match="no memory left"):  # who wants to wait for it is told
         sessions.get(1, 64, 64, NOW)
     assert len(sessions.close()) == 2
+
+
+def test_the_end_of_a_program_waits_for_what_is_being_compiled():
+    """Cut off within a compiler, the process would end with an error."""
+    began, done = threading.Event(), []
+
+    def compile_slowly(key):
+        if key == (1, 64, 64):
+            return object()
+        began.set()
+        time.sleep(0.2)
+        done.append(key)
+        return object()
+
+    sizes = CompiledSizes(compile_slowly)
+    sizes.require((1, 64, 64))
+    sizes.get(1, 32, 32)
+    assert began.wait(20)
+    sizes.finish()
+    assert done == [(1, 32, 32)] and not sizes._thread.is_alive()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -137,12 +137,12 @@ class SharedGpu:
         precision: str,
         full: Key,
         accept: Accept,
-        progress: engines.Progress | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> SharedNetwork:
-        """The network of an ONNX file with an instance for `full`; give it back with `release`. EngineError
-        if no engine can run it."""
+        """The network of an ONNX file with an instance for `full`; give it back with `release`. more: further options
+        of create_engine, for those engines that have them. EngineError if no engine can run it."""
         key = hashlib.sha256(model).hexdigest(), engine, precision
-        offered = {"device": f"cuda:{self.index}", "progress": progress}
+        offered = {"device": f"cuda:{self.index}", **(more or {})}
         known = engines.engine_options(engine)
         options = {name: value for name, value in offered.items() if name in known and value is not None}
         made: list[SharedNetwork] = []

@@ -166,7 +166,8 @@ class GpuPipeline:
             timings[GPU_TIME] = (end - launched) * 1e3
         timings["total"] = (end - start) * 1e3
         return tuple(
-            Frame(ring.rgba, ring.depth, timings, window) for ring, window in zip(rings, windows, strict=True)
+            Frame(ring.rgba, ring.depth, timings, window, self._plan.options.straight)
+            for ring, window in zip(rings, windows, strict=True)
         )
 
     def _slots(self, slot: int, views: int) -> list[Ring]:

@@ -10,6 +10,7 @@ import numpy as np
 from dinar_live import engines
 from dinar_live.runtime.avatar import renderer_spec
 from dinar_live.runtime.render.compiled_sizes import LATER, NOW, Key
+from dinar_live.runtime.render.host_engine import examples
 from dinar_live.runtime.render.options import RenderPlan
 from dinar_live.runtime.render.parity import refuse_wrong
 from dinar_live.runtime.render.shading import check_contract
@@ -153,7 +154,12 @@ class NetworkShader:
         self._forget: list[Callable[[Any], None]] = []
         full = plan.spec.network_key((1, *plan.padded))
         self._network = gpu.network(
-            plan.spec.network, options.engine, options.precision, full, self._accept, options.progress
+            plan.spec.network,
+            options.engine,
+            options.precision,
+            full,
+            self._accept,
+            {"progress": options.progress, "examples": lambda: examples(plan)},
         )
         try:
             session = self._network.sessions.require(full)

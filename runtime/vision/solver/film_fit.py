@@ -37,10 +37,11 @@ def fit_film(
     points: PointCalibration | None = None,
     report: Progress = lambda _: None,
 ) -> list[PhotoFit]:
-    """Fit the body to frames of a film, in the order of `times` (seconds; None: pictures of which nothing is known): a pose for each, one shape and one focal
-    length for all. Masks give outlines. A picture's focal length is kept where all say one.
+    """Fit the body to frames of a film: a pose for each, one shape and one focal length for all.
 
-    Raises InputError where there are fewer than 3 frames.
+    times: seconds, ascending, in the order of the pictures; None: nothing is known, so nothing is smooth. Masks give
+    outlines. A picture's focal length is kept where all say one. report: told a line after each step. Raises InputError
+    where there are fewer than 3 frames.
     """
     if len(pictures) < 3 or len(times if times is not None else pictures) != len(pictures):
         raise InputError(f"fit_film: got {len(pictures)} frames, expected at least 3, each with its time")
