@@ -6,13 +6,12 @@ import argparse
 import contextlib
 import pathlib
 
-from tqdm import tqdm
-
 from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.sinks import CODECS, VideoSink
 
 from . import common
+from .progress import Progress
 
 MAX_SECONDS = 3600.0
 
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         frames = film.frames(count, args.fps, renderer=args.renderer, **options)
         with contextlib.closing(frames):
-            for frame in tqdm(frames, total=count, unit="frame", disable=None):
+            for frame in Progress(frames, total=count, unit="frame"):
                 sink.write(frame)
         complete = True
     finally:

@@ -8,13 +8,13 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from dinar_live.runtime.core.camera import Camera
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.core.pose import Pose
 from dinar_live.runtime.render import Renderer
 from dinar_live.runtime.render.sinks import CODECS, PngSink, VideoSink
+
+from .progress import Progress
 
 FILES_NOT_WRITTEN = (".mov", ".mkv", ".m4v", ".gif", ".png", ".jpg", ".jpeg", ".webp")
 WITH_ALPHA = ".webm"
@@ -58,7 +58,7 @@ def write_clip(
     complete = False
     with _ended_as_by_ctrl_c():
         try:
-            for pose, camera in tqdm(moments, total=frames, unit="frame", disable=None):
+            for pose, camera in Progress(moments, total=frames, unit="frame"):
                 sink.write(renderer.render(pose, camera).rgba)
             complete = True
         finally:

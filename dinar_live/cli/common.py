@@ -20,6 +20,8 @@ from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import InputError
 from dinar_live.runtime.render.options import MAX_THREADS, RenderOptions
 
+from .progress import Progress
+
 if TYPE_CHECKING:
     from dinar_live.runtime.motion import Motion
 
@@ -204,7 +206,7 @@ class TrainingBar:
 
     def __call__(self, step: int, loss: float) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=self._total, initial=step - 1, desc="training", unit="step", disable=None)
+            self._bar = Progress(total=self._total, initial=step - 1, desc="training", unit="step")
         self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         self._bar.update(step - self._bar.n)
 

@@ -7,12 +7,11 @@ import pathlib
 import shutil
 from dataclasses import asdict, replace
 
-from tqdm import tqdm
-
 from dinar_live.runtime.avatar.files import refuse_existing
 from dinar_live.runtime.core.errors import InputError
 
 from . import ahead, common
+from .progress import Progress
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     folder = out.with_name(f"{out.name}.work")
 
     def frames_progress(items):
-        return tqdm(items, unit="frame", desc=f"teacher {teacher}", disable=None)
+        return Progress(items, unit="frame", desc=f"teacher {teacher}")
 
     capture = render_teacher(
         avatar, teacher, folder / "teacher", plan, sources, options=options, progress=frames_progress

@@ -8,12 +8,11 @@ import argparse
 import pathlib
 import sys
 
-from tqdm import tqdm
-
 from dinar_live.runtime.core.errors import InputError
 
 from . import common, evaluate_table
 from .inspect import printable
+from .progress import Progress
 
 MAX_FLICKER = 10_000
 PERCEPTUAL = ("lpips", "dists")
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     motion = common.open_motion(args.motion, args) if args.flicker else None
 
     def progress(items):
-        return tqdm(items, unit="frame", leave=False, disable=None)
+        return Progress(items, unit="frame", leave=False)
 
     results = []
     shown = f"{printable(avatar.name)} against {printable(capture.name)}"

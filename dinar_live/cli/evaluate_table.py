@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from tqdm import tqdm
-
 from dinar_live.runtime.avatar import Body
 from dinar_live.runtime.core.errors import InputError
 
 from . import common
+from .progress import Progress
 
 PICTURES = {"kid": (299, 299), "reid": (256, 128)}  # (height, width) that the networks usually take
 NAMES = {"kid": "KID", "reid": "ReID"}
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace, perceptual: dict) -> int:
     ]  # all, before the work
     methods, rows = list(dict.fromkeys(args.methods)), []
     scores = table.measure(
-        tqdm(people, unit="person", leave=False, disable=None),
+        Progress(people, unit="person", leave=False),
         methods,
         Body.open(),
         measures,

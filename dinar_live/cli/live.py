@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import pathlib
 import threading
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from .performers import (
     take_paths,
 )
 from .record import check_path
-from .serve import serving, session_arguments
+from .serve import serving, session_arguments, start_log
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +171,7 @@ def _performers(
 
 def run(args: argparse.Namespace) -> int:
     common.take_priority(args)
-    logging.basicConfig(level=logging.WARNING, format="dinar live: %(message)s")
+    start_log(args, "dinar live")
     names = args.avatar or ["demo"]
     check_sources(args.source)
     cast = casting(len(args.source), len(names))

@@ -6,8 +6,11 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Collection
 
 from dinar_live import __version__
+
+from .config_file import OPTION, with_file
 
 # verb: what it does; its module here has `arguments(parser)` and `run(args) -> exit code`
 VERBS = {
@@ -19,6 +22,8 @@ VERBS = {
     "convert": "convert motion files from one format to another, with filters",
     "live": "stream an avatar that follows live motion capture",
     "keys": "manage the keys (CURVE) of those who may connect to a server",
+    "completion": "print what completes verbs and options in a shell",
+    "cache": "show and clear what is kept between runs: compiled kernels, engines, networks",
     "doctor": "check what works on this machine, and how to get the rest to work",
     "bench": "measure frame rate and latency",
     "compile": "build an avatar's engines ahead of time, and check what they compute",
@@ -53,9 +58,23 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if says and "default" not in text else text
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one verb; errors a user can cause end with one line and exit code 2."""
-    argv = sys.argv[1:] if argv is None else argv
+class _Verb(argparse.ArgumentParser):
+    """A verb's parser, which reads the file of --config where the verb has that option."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        if args is not None and any(OPTION in action.option_strings for action in self._actions):
+            from dinar_live.runtime.core.errors import InputError
+
+            try:
+                args = with_file(self, args)
+            except InputError as e:
+                self.exit(2, f"{self.prog}: {e}\n")
+        return super().parse_known_args(args, namespace)
+
+
+def parser_of(full: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of the command line. full: the verbs that it knows the arguments of; their modules are
+    imported."""
     parser = argparse.ArgumentParser(prog="dinar", description=__doc__)
     parser.add_argument(
         "--version",
@@ -63,14 +82,20 @@ def main(argv: list[str] | None = None) -> int:
         version=f"dinar-live {__version__}",
         help="print the version and exit",
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Verb)
     for verb, text in VERBS.items():
         sub = verbs.add_parser(
             verb, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help
         )
-        if verb in argv[:1]:  # only the verb asked for is imported
+        if verb in full:
             importlib.import_module(f".{verb}", __package__).arguments(sub)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; errors a user can cause end with one line and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser_of(argv[:1]).parse_args(argv)  # only the verb asked for is imported
     args.given = argv
     if args.verb is None:
         width = max(map(len, FIRST))

@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from dinar_live.runtime.avatar import Avatar
 from dinar_live.runtime.core.errors import DinarError, InputError
@@ -30,8 +31,14 @@ from dinar_live.runtime.service.renderer_pool import builder as renderer_builder
 from dinar_live.runtime.stream import Limits, Server
 from dinar_live.runtime.viewer import Gateway
 
-from . import common
+from . import common, config_file
 from .access import server_arguments, server_keys
+
+if TYPE_CHECKING:
+    from dinar_live.metrics import StatusPage
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.lock_argument(parser, ", in the files of --motion")
     common.file_arguments(parser)
     server_arguments(parser)
+    config_file.argument(parser)
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
@@ -66,7 +74,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def session_arguments(parser: argparse.ArgumentParser) -> None:
-    """--spectators --limit --memory --fps."""
+    """--spectators --limit --memory --fps --metrics --log-level."""
     fps_argument(parser)
     parser.add_argument(
         "--memory",
@@ -74,6 +82,18 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_MEMORY >> 20,
         metavar="MIB",
         help="on a CPU, how much the renderers of all sizes may take together, about, in MiB; the default size is always there",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="figures for Prometheus on /metrics and the server's health on /health, over HTTP without a password; on this "
+        "machine only unless HOST says otherwise (docs/running.md)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LOG_LEVELS,
+        default="warning",
+        help="how much is said on standard error: debug tells of every message that is refused, info of clients that come and go",
     )
     parser.add_argument(
         "--spectators",
@@ -139,6 +159,25 @@ def limit(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected NAME=NUMBER with a name of {known}"
         ) from None
+
+
+def start_log(args: argparse.Namespace, prefix: str) -> None:
+    """Our own messages to standard error, from --log-level on: with time and level where more than warnings are
+    wanted, without for people in front of a terminal. Other packages' from warnings on."""
+    more = args.log_level in ("debug", "info")
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s" if more else f"{prefix}: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form)
+    logging.getLogger("dinar_live").setLevel(args.log_level.upper())
+
+
+def _status_page(args: argparse.Namespace) -> StatusPage | None:
+    """Listening already, so that whoever asks is told that the server starts."""
+    if args.metrics is None:
+        return None
+    common.need("--metrics", "metrics", "prometheus_client")
+    from dinar_live.metrics import StatusPage
+
+    return StatusPage(args.metrics)
 
 
 def reachable(endpoint: str) -> str:
@@ -232,6 +271,8 @@ def serving(
     return_large_memory()  # windows of many sizes come and go
     with contextlib.ExitStack() as stack:
         # a busy port shows before the work
+        if (status := _status_page(args)) is not None:
+            stack.enter_context(status)
         gateway = None if args.no_page else stack.enter_context(_gateway(args, headset))
         stack.callback((builder := renderer_builder()).shutdown, wait=False, cancel_futures=True)
         group = stack.enter_context(_group(args, avatars, source_of, clips, builder))
@@ -251,7 +292,11 @@ def serving(
         )
         group.tell(server.update)
         server.use_spare_time(group)
-        logging.getLogger(avatar_group.__name__).setLevel(logging.INFO)  # another choice is told
+        if args.log_level != "debug":
+            logging.getLogger(avatar_group.__name__).setLevel(logging.INFO)  # another choice is told
+        if status is not None:
+            status.attach(server)
+            print(f"figures on {status.url}")
         if gateway is not None:
             gateway.attach(server.connect_here)
             stack.callback(gateway.close)  # before the server, which the page is a client of
@@ -282,7 +327,7 @@ def serving(
 
 def run(args: argparse.Namespace) -> int:
     common.take_priority(args)
-    logging.basicConfig(level=logging.WARNING, format="dinar serve: %(message)s")
+    start_log(args, "dinar serve")
     stop = threading.Event()
     if args.until_stdin_closes:
         threading.Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()

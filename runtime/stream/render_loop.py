@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from dinar_live.runtime.core.errors import DinarError
@@ -50,6 +50,7 @@ class RenderLoop:
         self._post = post
         self._session = session
         self.spare_time: SpareTime | None = None
+        self.observer: Callable[[Mapping[str, float]], None] | None = None
         self._scratch = threading.local()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="dinar-encode")
         self._thread = threading.Thread(target=self._run, name="dinar-render", daemon=True)
@@ -68,7 +69,7 @@ class RenderLoop:
             # Or the server and this would keep each other, and the renderer, where garbage is not collected
             # (core/process.py).
             del self._render, self._ready, self._post
-            self.spare_time = None
+            self.spare_time = self.observer = None
 
     def _run(self) -> None:
         encoding: deque[Future] = deque()
@@ -138,6 +139,11 @@ class RenderLoop:
         except Exception as e:
             self._fail(client, request, e)
             return
+        try:
+            if (observer := self.observer) is not None:
+                observer(timings)
+        except Exception:  # who counts must not end the service either
+            log.exception("an observer failed")
         self._post(client, message, request)
 
     def _fail(self, client: bytes, request: RenderRequest, reason: Exception) -> None:

@@ -166,6 +166,11 @@ class Server:
         """What the render thread may do while nothing else is to do."""
         self._render_loop.spare_time = spare_time
 
+    def observe(self, told: Callable[[Mapping[str, float]], None] | None) -> None:
+        """Has `told` called with each frame's stage times in ms (wait, render and its parts, encode), on an
+        encoding thread, before it is sent."""
+        self._render_loop.observer = told
+
     def connect_here(self) -> zmq.Socket:
         """A new DEALER socket that is connected to this server without a network or keys, for parts of this
         process. The caller's to close, before the server."""
@@ -210,9 +215,7 @@ class Server:
     def _io(self) -> None:
         try:
             self._serve()
-        except (
-            BaseException
-        ):  # a mistake of ours; who waits for this server must see it, and `close` must not wait for ever
+        except BaseException:  # ours; who waits must see it, and `close` must not wait for ever
             log.exception("the server has failed")
         finally:
             self._socket.close()

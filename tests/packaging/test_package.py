@@ -1,11 +1,13 @@
 """What is installed: quick to import, without torch; a wheel with everything it needs and nothing else."""
 
 import importlib.util
+import os
 import pathlib
 import subprocess
 import sys
 import zipfile
 
+import numpy
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -161,6 +163,17 @@ def test_a_wheel_has_what_it_needs_and_nothing_else(tmp_path):
     assert strange == []
     with zipfile.ZipFile(wheel) as z:
         z.extractall(tmp_path / "installed")
+    # -S: without the links of this environment to the checkout; the dependencies are where numpy is
+    paths = [str(tmp_path / "installed"), str(pathlib.Path(numpy.__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / "tests" / "packaging" / "wheel_smoke.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and str(tmp_path / "installed") in done.stdout, done.stdout + done.stderr
     assert page_addresses(tmp_path / "installed" / "dinar_live") >= {"/", "/main.js", "/client/dinar.js"}
 
 
