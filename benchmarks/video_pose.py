@@ -172,7 +172,7 @@ def live(film: str, landmarker: Landmarker, truth: Truth, hz: float) -> None:
             if (now := person.see(frame, i / video.fps)) is not None:
                 found.append(i)
                 raw.append(now)
-        count, fps = i + 1, video.fps
+        count, fps = len(video.times), video.fps
     LiveSolver.update, live_person.fit_photos, live_person.expression_of = update, measured, expressed
     frames, rest = np.array(found), raw[0].rest
     body, pelvis = np.stack([p.body for p in raw]).astype(float), np.stack([p.pelvis for p in raw])

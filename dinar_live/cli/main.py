@@ -61,7 +61,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 class _Verb(argparse.ArgumentParser):
     """A verb's parser, which reads the file of --config where the verb has that option."""
 
-    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]  (overloads)
+    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         if args is not None and any(OPTION in action.option_strings for action in self._actions):
             from dinar_live.runtime.core.errors import InputError
 

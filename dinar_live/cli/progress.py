@@ -34,7 +34,7 @@ class Progress(tqdm):
 
     def close(self) -> None:
         """The last line, where it has not been said and any was."""
-        if not self.disable and not self.fp.isatty():
+        if not self.disable and not _is_terminal(self.fp):
             if self.n != self.last_print_n and time.time() >= self.start_t + self.delay:
                 self.display()
             self.leave = False
@@ -44,7 +44,7 @@ class Progress(tqdm):
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
         """How tqdm shows its text."""
-        if file.isatty():
+        if _is_terminal(file):
             return tqdm.status_printer(file)
 
         def line(text: str) -> None:
@@ -52,3 +52,7 @@ class Progress(tqdm):
                 print(text, file=file, flush=True)
 
         return line
+
+
+def _is_terminal(file: Any) -> bool:
+    return file.isatty()

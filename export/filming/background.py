@@ -38,7 +38,7 @@ class Background:
         free = [cv2.dilate((m > 0.1).astype(np.uint8), disc) == 0 for m in masks]
         height, width = masks[0].shape
         colour, spread = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
-        count = np.sum(free, axis=0, dtype=np.int32)
+        count = np.stack(free).sum(0)
         for y in range(0, height, STRIP):
             rows = np.s_[y : y + STRIP]
             stack = np.stack([r[rows] for r in rgbs]).astype(np.float32)

@@ -68,6 +68,6 @@ def steadied(looks: Sequence[Look]) -> list[Look]:
     """The looks with the mixed up ones read the other way round."""
     wrong = mixed_up(np.array([k.yaw for k in looks]), np.array([k.time for k in looks]))
     return [
-        replace(k, seen=turned_over(k.seen), yaw=float(wrapped(np.pi - k.yaw))) if flip else k
+        replace(k, seen=turned_over(k.seen), yaw=float(wrapped(np.array(np.pi - k.yaw)))) if flip else k
         for k, flip in zip(looks, wrong, strict=True)
     ]

@@ -113,7 +113,7 @@ class Model(Learned):
 
 def _started(start: GenericRenderer, side: int) -> np.ndarray:
     """The neural texture f32[side,side,C] of a person of whom a capture shows all."""
-    known = np.tile(np.float32(WELL_KNOWN[: start.known]), (side, side, 1))
+    known = np.tile(np.array(WELL_KNOWN[: start.known], np.float32), (side, side, 1))
     return np.concatenate([known, enlarged_map(start.shared, side) / np.float32(255)], 2)
 
 

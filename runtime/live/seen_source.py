@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -153,15 +155,14 @@ class SeenSource(Source):
 
 
 def _live_person() -> Person:
-    import sys
-
     from dinar_live.runtime.vision.get_models import get_with_pip
     from dinar_live.runtime.vision.landmarker import Landmarker
     from dinar_live.runtime.vision.live_person import LivePerson
     from dinar_live.runtime.vision.models import ModelFolder
 
     folder = ModelFolder(getter=lambda f: get_with_pip(f, lambda text: print(text, file=sys.stderr)))
-    return LivePerson(Landmarker(folder, threads=0))
+    threads = 2 if (os.cpu_count() or 1) >= 4 else 1  # the renderer wants its share
+    return LivePerson(Landmarker(folder, threads=threads))
 
 
 def _open_camera(rest: str, options: OpenOptions) -> SeenSource:

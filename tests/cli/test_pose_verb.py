@@ -1,9 +1,12 @@
 """dinar pose: a picture becomes a fit, a video a motion, anything else one sentence."""
 
+from argparse import Namespace
+
 import cv2
 import numpy as np
 import pytest
 
+from dinar_live.cli.live import _smooth
 from dinar_live.cli.main import main
 from dinar_live.runtime.motion import load_motion
 
@@ -88,3 +91,11 @@ def test_bad_input_is_said_before_any_network_is_read(walk, tmp_path, refused, m
     ):
         assert words in refused(*arguments)
     assert not npz.exists()
+
+
+def test_other_verbs_know_videos(tmp_path, capsys):
+    assert main(["record", "dance.mp4", "-o", str(tmp_path / "take.dmot")]) == 2
+    assert "dinar pose dance.mp4 -o" in capsys.readouterr().err
+    for smooth, expected in ((None, 1.5), (0.0, None), (3.0, 3.0)):
+        assert _smooth(Namespace(smooth=smooth), ["camera:1"]) == expected
+    assert _smooth(Namespace(smooth=None), ["vmc"]) is None

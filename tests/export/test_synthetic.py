@@ -125,7 +125,7 @@ def test_shards_repeat_by_seed_and_resume(assets, tmp_path):
     again = [(tmp_path / "a" / f"shard_{k:06d}.npz").read_bytes() for k in range(2)]
     assert first == again and first[0] != first[1]
     with np.load(tmp_path / "a" / "shard_000000.npz") as z:
-        assert z["colour"].shape[:1] == z["pose"].shape[:1] == z["png_end"].shape == (1,)
+        assert z["colour"].shape[:1] == z["pose"].shape[:1] == z["png_end"].shape == (2,)
         offset = z["offset"].astype(np.float32)
         assert np.isfinite(offset).all() and 0.003 < np.linalg.norm(offset, axis=2).mean() < 0.1
         picture = cv2.imdecode(z["png"], cv2.IMREAD_UNCHANGED)

@@ -134,3 +134,27 @@ def test_alignment_makes_a_fair_score(person):
     assert iou[1] > iou[0] + 0.02 and psnr[2] > psnr[0] + 4 and psnr[2] >= psnr[1]
     with pytest.raises(InputError, match="outlines or both"):
         aligned(person.truth, capture, held, "colours")
+
+
+@pytest.mark.slow
+def test_fit_refines_what_a_capture_calls_estimates(person, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from dinar_live.export.fit import offsets
+    from dinar_live.export.fit.pipeline import FitSettings, fit_with_poses
+
+    monkeypatch.setattr(offsets, "SMOOTHNESS", (30.0, 3.0))
+    n = len(person.capture)
+    split = np.where(np.arange(n) < 6, 0, np.where(np.arange(n) == 6, 1, 2)).astype(np.uint8)
+    capture = replace(person.capture, estimated=True, time=np.arange(n) / 10, split=split)
+    settings = FitSettings(texture=64, neural=2, width=16, steps=0, colours=False)
+    avatar, refined = fit_with_poses(
+        capture, person.body, settings, name="me", work=tmp_path / "w", report=lambda _: None
+    )
+    assert avatar.provenance["poses"] == "refined"
+    moved = np.abs(refined.poses[:6] - capture.poses[:6]).max()
+    assert 1e-3 < moved < 0.3 and (refined.poses[6] != capture.poses[6]).any()
+    refined.write_poses(tmp_path / "poses.npz")
+    np.testing.assert_array_equal(capture.with_poses_of(tmp_path / "poses.npz").poses, refined.poses)
+    with pytest.raises(InputError, match="no such file"):
+        capture.with_poses_of(tmp_path / "other.npz")

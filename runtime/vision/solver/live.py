@@ -18,7 +18,7 @@ from .camera import Pinhole
 from .columns import Columns
 from .minimise import Freedom, Guess, Minimiser
 from .observation import Observation
-from .photo_fit import FEET, open_solver_body
+from .photo_fit import FEET, WORLD_WEIGHT, open_solver_body
 from .priors import PosePrior
 from .problem import Common, Own, Problem, Weights
 from .so3 import log
@@ -92,7 +92,7 @@ class LiveSolver:
         free = sorted(self._trunk + [int(j) for hand in hands.values() for j in hand.fingers])
         problem = Problem(
             self.body, Columns(np.array(free), self.body.betas), self._points, self._prior, observation, 1.0,
-            Weights(world=1.0), hands, last=None if fresh else own.local,
+            Weights(world=WORLD_WEIGHT), hands, last=None if fresh else own.local,
         )  # fmt: skip
         depth = -float(own.transl[2] + self.body.joints[0, 2])
         return replace(problem, stature=problem.pinhole(self._common).stature(depth))
