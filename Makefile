@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 SOURCES := pyproject.toml CMakeLists.txt $(shell find kernels -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test lint bench wheel clean demo-avatar
+.PHONY: demo test test-all lint bench wheel clean demo-avatar
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,11 @@ demo: $(VENV)/.video
 	@echo "Run '$(BIN)/dinar demo' to keep it open in a browser."
 
 test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -m "not slow"
+
+# With the tests that are marked slow, each of which takes some ten seconds or more.
+test-all: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
