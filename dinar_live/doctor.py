@@ -56,7 +56,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         ("demo avatar", _demo_avatar, reinstall_line()),
         *(
             (name, _engine(name), engines.engine_backend(name).install)
-            for name in engines.engine_names("cpu")
+            for name in _cpu_engines()
         ),
     ):
         yield _finding("cpu", name, check, fix)
@@ -69,7 +69,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
             "report it: the pictures are wrong",
         )
         available = engines.available_engines()
-        there = [name for name in engines.engine_names("cpu") if not available[name]]
+        there = [name for name in _cpu_engines() if not available[name]]
         yield from _engine_pictures("cpu", there if networks else [])
         yield _finding("cpu", "quality", _quality, "report it: the demo avatar cannot be measured")
     yield _finding("cpu", "memory", _memory, "")
@@ -107,6 +107,11 @@ def _gpu_findings(self_test: bool, networks: bool) -> Iterator[Finding]:
             "use --device cpu, and report it",
         )
         yield from _engine_pictures("cuda", usable if networks else [])
+
+
+def _cpu_engines() -> list[str]:
+    """Those that everybody has; of the others it is for a measurement to say whether they can be used."""
+    return [name for name in engines.engine_names("cpu") if engines.engine_backend(name).automatic]
 
 
 def _engine_pictures(device: str, names: Sequence[str]) -> Iterator[Finding]:
