@@ -54,10 +54,7 @@ def findings(self_test: bool = True) -> Iterator[Finding]:
         ("python", _python, "install Python 3.11 or newer"),
         ("kernels", _kernels, reinstall_line()),
         ("demo avatar", _demo_avatar, reinstall_line()),
-        *(
-            (name, _engine(name), engines.engine_backend(name).install)
-            for name in _cpu_engines()
-        ),
+        *((name, _engine(name), engines.engine_backend(name).install) for name in _cpu_engines()),
     ):
         yield _finding("cpu", name, check, fix)
     networks = self_test and any(spec.type.needs_network for spec in Avatar.demo().renderers.values())
