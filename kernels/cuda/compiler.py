@@ -9,8 +9,6 @@ import pathlib
 import re
 from typing import Any
 
-from dinar_live.kernels.install import install_line
-
 from .cache import Cache
 from .driver import core
 from .errors import CudaError
@@ -58,6 +56,8 @@ def nvrtc_version() -> tuple[int, int]:
         ImportError,
         RuntimeError,
     ) as e:  # the bindings raise a RuntimeError of their own when the library is not found
+        from dinar_live.kernels.install import install_line  # this module is loaded by itself in tests
+
         raise CudaError(f"NVRTC cannot be loaded ({str(e).splitlines()[0]}); {install_line('gpu')}") from None
     if int(error):
         raise CudaError(

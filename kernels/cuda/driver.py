@@ -18,8 +18,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dinar_live.kernels.install import install_line
-
 from .errors import CudaError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -42,13 +40,19 @@ def driver() -> Any:
     return _loaded
 
 
+def _install() -> str:
+    from dinar_live.kernels.install import install_line  # this module is loaded by itself in tests
+
+    return install_line("gpu")
+
+
 def core() -> Any:
     """The module cuda.core. Raises CudaError where the package is missing. Works without a driver, for
     compiling; whoever wants a device calls `driver` first."""
     try:
         import cuda.core
     except ImportError as e:
-        raise CudaError(f"the package cuda-core cannot be imported ({e}); {install_line('gpu')}") from None
+        raise CudaError(f"the package cuda-core cannot be imported ({e}); {_install()}") from None
     return cuda.core
 
 
@@ -62,9 +66,7 @@ def _load() -> Any:
     try:
         from cuda.bindings import driver as module  # pyright: ignore[reportAttributeAccessIssue]  (no stubs)
     except ImportError as e:
-        raise CudaError(
-            f"the package cuda-bindings cannot be imported ({e}); {install_line('gpu')}"
-        ) from None
+        raise CudaError(f"the package cuda-bindings cannot be imported ({e}); {_install()}") from None
     (error,) = module.cuInit(0)
     if error != module.CUresult.CUDA_SUCCESS:
         raise CudaError(

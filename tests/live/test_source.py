@@ -164,10 +164,11 @@ def test_a_source_is_known_by_its_module_and_a_line_in_the_registry(monkeypatch,
 
 def test_forms_are_unlike_and_named_in_the_help():
     kinds = [form.kind for form in registry.SOURCES]
-    assert len(set(kinds)) == len(kinds) and all(form.form.startswith(form.kind) for form in registry.SOURCES)
+    assert len(set(kinds)) == len(kinds)
+    assert all(form.form.lower().startswith(form.kind) for form in registry.SOURCES)
     assert (
         registry.FORMS
-        == "vmc[:PORT], rokoko[:PORT], mocopi[:PORT], slimevr[:PORT], webxr, smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT "
-        "or file:PATH"
+        == "vmc[:PORT], rokoko[:PORT], mocopi[:PORT], slimevr[:PORT], webxr, smplx:tcp://HOST:PORT, smpl24:tcp://HOST:PORT, "
+        "file:PATH, camera[:N] or VIDEO.mp4"
     )
     assert registry.CALIBRATED == "vmc, rokoko, mocopi, slimevr, webxr"
