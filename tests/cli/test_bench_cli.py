@@ -162,6 +162,7 @@ def test_json_is_whole_or_not_there(tmp_path):
     assert json.loads(path.read_text()) == {"fps": 1.0} and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_capacity(bundle, tmp_path):
     done = dinar(
         "bench",

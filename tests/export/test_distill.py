@@ -31,6 +31,7 @@ def avatar():
     return Avatar("pattern", Body.open().rig(), {"texture": RendererSpec(texture, samples=2)}, licence="CC0")
 
 
+@pytest.mark.slow
 def test_dinar_distill(avatar, tmp_path, capsys):
     avatar.save(tmp_path / "a")
     out = tmp_path / "b"

@@ -44,6 +44,7 @@ def test_people_are_found_once(people):
         find_people([people / "ada" / "images"])
 
 
+@pytest.mark.slow
 def test_the_table_of_two_people(people, tmp_path, capsys):
     files = {k: tmp_path / f"t.{k}" for k in ("json", "md", "png")}
     line = ["evaluate", "--table", str(people), "--methods", "projection", "outline", "--threads", "1"]

@@ -92,6 +92,7 @@ def test_offsets_from_outlines_find_the_jacket(person):
     assert eyes.any() and np.abs(offset[eyes]).max() < 1e-3  # inner parts stay
 
 
+@pytest.mark.slow
 def test_colours_refine_what_outlines_leave(person, monkeypatch):
     monkeypatch.setattr(offsets, "BLUR", (2.0, 1.2))
     outlines = fit_offsets(person.bare, person.frames, colours=False)

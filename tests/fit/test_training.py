@@ -209,6 +209,7 @@ def held_loss(t: Trainer) -> float:
     return float(np.mean(out))
 
 
+@pytest.mark.slow
 def test_training_learns_and_goes_on_where_it_was(person, tmp_path):
     torch.manual_seed(0)
     steps = []

@@ -185,7 +185,7 @@ def test_a_change_is_told_to_whoever_asks_and_in_the_log(start, camera, caplog):
     with (
         Server(group.render, {}, avatars=group.capabilities(), ready=group.ready) as server,
         Client(server.endpoint, format=RAW) as client,
-        caplog.at_level("INFO"),
+        caplog.at_level("INFO", logger="dinar_live"),
     ):
         group.tell(server.update)
         server.use_spare_time(group)
