@@ -22,7 +22,9 @@ def yardstick(threads: int = 0) -> dict[str, float | None]:
     from dinar_live.engines.openvino.quiet_import import openvino  # heavy, and only needed here
 
     core = openvino.Core()
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    from .openvino.engine import has_bf16_convolutions
+
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and has_bf16_convolutions()
     return {
         "conv_gflops_f32": _convolution_gflops(openvino, core, "f32", threads),
         "conv_gflops_bf16": _convolution_gflops(openvino, core, "bf16", threads) if has_bf16 else None,

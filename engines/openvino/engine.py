@@ -97,7 +97,7 @@ class OpenVINOEngine(Engine):
 
     def _capabilities(self) -> list[str]:
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        missing = ["BF16"] if "BF16" in capabilities and not _has_bf16_convolutions() else []
+        missing = ["BF16"] if "BF16" in capabilities and not has_bf16_convolutions() else []
         return [name for name in capabilities if name not in missing]
 
     def _choose_precision(self, precision: str, capabilities: list[str]) -> tuple[str, str]:
@@ -258,7 +258,7 @@ def peak_bytes(model: openvino.Model) -> int:
 
 
 @functools.cache
-def _has_bf16_convolutions() -> bool:
+def has_bf16_convolutions() -> bool:
     """OpenVINO goes by the processor, and its convolutions by what is left of that: ONEDNN_MAX_CPU_ISA, or a virtual
     machine, may take instructions away, and then they do not compile."""
     x = openvino.opset13.parameter([1, 16, 8, 8], np.float32)

@@ -25,7 +25,7 @@ def fresh(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_bf16(monkeypatch):
-    monkeypatch.setattr(openvino_engine, "_has_bf16_convolutions", lambda: False)
+    monkeypatch.setattr(openvino_engine, "has_bf16_convolutions", lambda: False)
 
 
 def shot(renderer, azimuth=2.6):
