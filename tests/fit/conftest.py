@@ -52,7 +52,7 @@ def person(tmp_path_factory):
     poses[:, [1, 2, 3, 6]] = rng.normal(0, 0.12, (n, 4, 3))
     folder = tmp_path_factory.mktemp("capture") / "person"
     (folder / "images").mkdir(parents=True)
-    with Renderer(truth, (SIZE, SIZE), straight=True) as renderer:
+    with Renderer(truth, (SIZE, SIZE), straight=True, smooth_edges=False) as renderer:
         for i in range(n):
             camera = Camera.orbit(
                 bare.joints[0], (SIZE, SIZE), azimuth=2.4 * i, elevation=0.3 * np.sin(i), distance=3.6

@@ -240,10 +240,10 @@ def test_hostile_bvh_is_one_error_at_once(tmp_path, text):
     import time
 
     (tmp_path / "a.bvh").write_text(text)
-    began = time.process_time()
+    began = time.perf_counter()
     with pytest.raises(MotionError, match="a.bvh"):
         load_motion(tmp_path / "a.bvh")
-    assert time.process_time() - began < 1
+    assert time.perf_counter() - began < 1
 
 
 def test_smplx_names_mean_smplx_rotations(rest, tools):

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import dinar_live.runtime.service.avatar_service as service_module
 from dinar_live.runtime import Avatar, Body, Camera, Pose, Renderer
@@ -133,6 +134,8 @@ def test_a_frame_of_fewer_pixels_has_the_size_asked_for_and_its_place(
         np.array(box(rgba[..., 3] > 40)) for rgba in (whole, frame.rgba)
     ]  # fingers are thinner than a pixel
     assert np.abs(edges[0] - edges[1]).max() <= 1  # pixel: nothing moves when the scale changes
+    middles = [np.array(ndimage.center_of_mass(rgba[..., 3])) for rgba in (whole, frame.rgba)]
+    assert np.abs(middles[0] - middles[1]).max() < 0.5
     assert (frame.rgba[..., :3] <= frame.rgba[..., 3:]).all()  # still premultiplied
 
 
